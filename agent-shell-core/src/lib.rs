@@ -1,0 +1,1 @@
+//! A durable agent runtime to embed in a host application.
