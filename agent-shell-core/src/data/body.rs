@@ -1,0 +1,422 @@
+//! What records say: one type for each kind, in the order of a turn's life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
+use super::mail::MailKind;
+use super::outcome::{Failure, Outcome};
+use super::plan::Plan;
+use crate::words::{
+    ContextKey, Digest, MailId, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
+    TurnId,
+};
+
+/// A JSON value that may be stored beside its record when it is large.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// The value itself.
+    Inline(Arc<Value>),
+    /// The value is a blob of the session.
+    Blob {
+        /// The blob's address: a keyed digest of its JSON.
+        address: Digest,
+        /// The length of its JSON.
+        bytes: u64,
+    },
+}
+
+impl Payload {
+    /// The value, or null for a blob that was not fetched. What reads a journal fetches every blob before it folds.
+    pub fn value(&self) -> Arc<Value> {
+        match self {
+            Self::Inline(value) => value.clone(),
+            Self::Blob { .. } => Arc::new(Value::Null),
+        }
+    }
+}
+
+impl From<Value> for Payload {
+    fn from(value: Value) -> Self {
+        Self::Inline(Arc::new(value))
+    }
+}
+
+impl From<Arc<Value>> for Payload {
+    fn from(value: Arc<Value>) -> Self {
+        Self::Inline(value)
+    }
+}
+
+/// Who plans a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PlannerRef {
+    /// A planner that the shell was opened with.
+    Named(PlannerName),
+    /// The plan that came with the input.
+    Fixed(Plan),
+}
+
+/// What a tool's contract said when the plan was adopted. It rules the plan's steps, whatever the tool says later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ToolTerms {
+    /// What may be done again.
+    pub class: EffectClass,
+    /// The contract's version.
+    pub version: u32,
+    /// Whether each call waits for an approval.
+    pub ask_first: bool,
+    /// How long an approval may be given.
+    pub approval_ms: Option<u64>,
+    /// Whether a call waits until all else has succeeded.
+    pub held: bool,
+    /// How long one attempt may take.
+    pub attempt_ms: u64,
+    /// How long the target remembers a key.
+    pub remembers_keys_ms: u64,
+    /// How failed attempts are repeated.
+    pub retry: Retry,
+    /// What the session requires of its owner.
+    pub requirement: RequirementId,
+}
+
+impl ToolTerms {
+    /// The terms of a contract, with the shell's default where it is silent.
+    pub fn of(contract: &ToolContract, default_attempt_ms: u64) -> Self {
+        Self {
+            class: contract.class,
+            version: contract.version,
+            ask_first: contract.ask_first,
+            approval_ms: contract.approval_ms,
+            held: contract.held,
+            attempt_ms: contract.attempt_ms.unwrap_or(default_attempt_ms),
+            remembers_keys_ms: contract.remembers_keys_ms,
+            retry: contract.retry,
+            requirement: contract.requirement(),
+        }
+    }
+}
+
+/// What a step waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WaitFor {
+    /// A decision about exactly this.
+    Approval {
+        /// The digest of the call, which a decision must name.
+        digest: Digest,
+        /// The tool to be called; none for a step that only asks.
+        tool: Option<ToolName>,
+        /// The arguments of the call, or what the step shows.
+        shown: Payload,
+        /// When it is too late.
+        expires: Option<Timestamp>,
+    },
+    /// A signal.
+    Signal {
+        /// Its name.
+        name: SignalName,
+        /// When it is too late.
+        expires: Option<Timestamp>,
+    },
+    /// An instant.
+    Timer {
+        /// The instant.
+        due: Timestamp,
+    },
+}
+
+impl WaitFor {
+    /// When the wait ends by itself.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Approval { expires, .. } | Self::Signal { expires, .. } => *expires,
+            Self::Timer { due } => Some(*due),
+        }
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WaitEnd {
+    /// Somebody decided.
+    Decided(Decision),
+    /// The signal came.
+    Signalled(Payload),
+    /// The timer fired.
+    Fired {
+        /// How long after the instant.
+        late_ms: u64,
+    },
+    /// It took too long.
+    Expired,
+}
+
+/// An approver's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Decision {
+    /// Go on.
+    Approved,
+    /// Do not.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What an operator found out about a step in doubt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Resolution {
+    /// It happened; this is its output.
+    Applied(Value),
+    /// It did not happen: try it again.
+    Retry,
+    /// It did not happen: let the step fail.
+    GiveUp,
+}
+
+macro_rules! bodies {
+    ($($(#[$doc:meta])* $variant:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })+) => {
+        /// What a record says. The JSON of the members is the record's body; the kind stands in its header.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Body {
+            $($(#[$doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)+
+        }
+
+        impl Body {
+            /// The kind under which the body is recorded.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $kind,)+ }
+            }
+
+            /// Every kind of this version.
+            pub const KINDS: &'static [&'static str] = &[$($kind),+];
+
+            /// The name of the variant that bodies of `kind` have.
+            pub(super) fn variant(kind: &str) -> Option<&'static str> {
+                match kind { $($kind => Some(stringify!($variant)),)+ _ => None }
+            }
+        }
+    };
+}
+
+bodies! {
+    /// The session exists. Its first record.
+    SessionOpened = "session.opened" {
+        /// The name by which the host finds it.
+        name: SessionName,
+        /// Whose data it holds.
+        subject: Subject,
+    }
+    /// A turn left the mailbox and runs.
+    TurnStarted = "turn.started" {
+        /// The turn.
+        turn: TurnId,
+        /// Its input.
+        input: Payload,
+        /// Who plans it.
+        planner: PlannerRef,
+        /// When it was posted.
+        posted: Timestamp,
+        /// When it must have ended.
+        deadline: Option<Timestamp>,
+    }
+    /// A round of planning is done.
+    PlanAdopted = "plan.adopted" {
+        /// The turn.
+        turn: TurnId,
+        /// The round, from 1.
+        round: u32,
+        /// The steps.
+        plan: Plan,
+        /// Whether the planner is asked again when they are done.
+        more: bool,
+        /// The terms of each tool that the plan uses first.
+        terms: BTreeMap<ToolName, ToolTerms>,
+    }
+    /// The planner answered instead of planning.
+    PlanAnswered = "plan.answered" {
+        /// The turn.
+        turn: TurnId,
+        /// The answer, final once all held steps are done.
+        answer: Payload,
+    }
+    /// The planner failed, or its plan was not valid.
+    PlanFailed = "plan.failed" {
+        /// The turn.
+        turn: TurnId,
+        /// Why.
+        failure: Failure,
+    }
+    /// A step waits.
+    WaitOpened = "wait.opened" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// For what.
+        wait: WaitFor,
+    }
+    /// A wait ended.
+    WaitEnded = "wait.ended" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// How.
+        end: WaitEnd,
+    }
+    /// An attempt at a step other than `Pure` may begin: the intent.
+    StepStarted = "step.started" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// Counts the attempts of this step, from 1.
+        attempt: u32,
+        /// The input, fixed from here on; none when an earlier record fixed it.
+        input: Option<Payload>,
+        /// The version of the context that the input was made from.
+        context_version: u64,
+        /// The idempotency key.
+        key: String,
+        /// When the attempt must have ended.
+        deadline: Timestamp,
+    }
+    /// An attempt ended without success, and the step is not given up.
+    AttemptFailed = "attempt.failed" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// Whether it is known that nothing happened.
+        not_applied: bool,
+        /// Whether it counts against the step's retries; an interruption does not.
+        counts: bool,
+        /// What was said.
+        reason: String,
+        /// When the next attempt, or the probe, may begin.
+        retry_at: Timestamp,
+    }
+    /// A probe brought no answer.
+    ProbeFailed = "probe.failed" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// What was said.
+        reason: String,
+        /// When it is tried again.
+        retry_at: Timestamp,
+    }
+    /// A step succeeded. Final.
+    StepSucceeded = "step.succeeded" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The attempt that brought it.
+        attempt: u32,
+        /// Its output.
+        output: Payload,
+        /// The merged values of the context keys that it changed.
+        context: BTreeMap<ContextKey, Value>,
+    }
+    /// A step failed. Final.
+    StepFailed = "step.failed" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// Why.
+        failure: Failure,
+    }
+    /// It is not known whether an attempt took effect, and nothing can be asked: an operator must say.
+    StepInDoubt = "step.in_doubt" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// What is known.
+        reason: String,
+        /// From when on it may be resolved as not applied.
+        not_applied_from: Timestamp,
+    }
+    /// An operator said what became of a step in doubt. The header's actor is the operator.
+    StepResolved = "step.resolved" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// What the operator found.
+        resolution: Resolution,
+        /// The merged values of the context keys, when it was applied.
+        context: BTreeMap<ContextKey, Value>,
+    }
+    /// A signal came for which no step waits yet.
+    SignalReceived = "signal.received" {
+        /// Its name.
+        name: SignalName,
+        /// What it carries.
+        payload: Payload,
+    }
+    /// Mail was consumed that no longer applies.
+    MailRefused = "mail.refused" {
+        /// The mail.
+        mail: MailId,
+        /// Its kind.
+        mail_kind: MailKind,
+        /// Why.
+        reason: String,
+    }
+    /// The turn's deadline passed: nothing new starts.
+    TurnExpired = "turn.expired" {
+        /// The turn.
+        turn: TurnId,
+    }
+    /// The turn ended. Final.
+    TurnEnded = "turn.ended" {
+        /// The turn.
+        turn: TurnId,
+        /// How. A large answer is stored beside the record, and `answer` names it.
+        outcome: Outcome,
+        /// The answer, when it is stored apart.
+        answer: Option<Payload>,
+    }
+}
+
+impl Body {
+    /// Every payload of the body, to be stored apart or brought back.
+    pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
+        match self {
+            Self::TurnStarted { input, .. } => vec![input],
+            Self::PlanAnswered { answer, .. } => vec![answer],
+            Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
+            Self::WaitEnded { end: WaitEnd::Signalled(payload), .. } => vec![payload],
+            Self::StepStarted { input: Some(input), .. } => vec![input],
+            Self::StepSucceeded { output, .. } => vec![output],
+            Self::SignalReceived { payload, .. } => vec![payload],
+            Self::TurnEnded { answer: Some(answer), .. } => vec![answer],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a tool promises: its name, its input, and what may happen when it is called twice.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::canonical::canonical_digest;
+use crate::words::{Digest, ToolName};
+
+/// What may be done again after a crash, a timeout or an ambiguous error. A tool's constructor fixes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EffectClass {
+    /// Changes nothing. It is run again at will; nothing is written before it.
+    Pure,
+    /// The target recognises a repeated key and applies it once. It is repeated under the same key, as long as
+    /// the target remembers keys.
+    Idempotent,
+    /// The target can be asked whether a key was applied, and refuses a used one. After the attempt's deadline it
+    /// is asked; nothing is repeated before.
+    Probed,
+    /// Neither. When it is not known what happened, the turn stops and a person decides.
+    Irreversible,
+}
+
+impl EffectClass {
+    /// Whether a record must be durable before the act.
+    pub fn has_intent(self) -> bool {
+        self != Self::Pure
+    }
+}
+
+/// How often and how fast a failed attempt is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts altogether, the first included; at least 1.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles for each further one. Half of each pause is random.
+    pub base_ms: u64,
+    /// The longest pause.
+    pub max_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 4, base_ms: 100, max_ms: 10_000 }
+    }
+}
+
+impl Retry {
+    /// No second attempt.
+    pub const ONCE: Self = Self { attempts: 1, base_ms: 0, max_ms: 0 };
+
+    /// The longest pause before the attempt that follows `attempt`.
+    pub fn pause_ms(&self, attempt: u32) -> u64 {
+        let doubled = self.base_ms.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        doubled.min(self.max_ms)
+    }
+}
+
+/// What a tool declares. The part that a session depends on (name, version, class, input) is its
+/// [requirement](ToolContract::requirement).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ToolContract {
+    /// Unique within a shell.
+    pub name: ToolName,
+    /// Raised by the author when the meaning of an input changes.
+    pub version: u32,
+    /// For models and people.
+    pub description: String,
+    /// What may be done again.
+    pub class: EffectClass,
+    /// The JSON Schema of the input.
+    pub input_schema: Value,
+    /// Whether every call waits for an approval.
+    pub ask_first: bool,
+    /// How long an approval may be given, in milliseconds; without it, for ever.
+    pub approval_ms: Option<u64>,
+    /// Whether a call waits until all else in its turn has succeeded.
+    pub held: bool,
+    /// How long one attempt may take, in milliseconds; without it, the shell's default.
+    pub attempt_ms: Option<u64>,
+    /// How long the target remembers a key, in milliseconds, for `Idempotent` tools.
+    pub remembers_keys_ms: u64,
+    /// How failed attempts are repeated.
+    pub retry: Retry,
+    /// The tool that undoes this one.
+    pub compensation: Option<ToolName>,
+}
+
+impl ToolContract {
+    /// Twenty-four hours, which is what common payment interfaces promise at least.
+    pub const REMEMBERS_KEYS_MS: u64 = 24 * 60 * 60 * 1000;
+
+    /// A contract with the defaults of its class.
+    pub fn new(
+        name: ToolName,
+        description: impl Into<String>,
+        class: EffectClass,
+        input_schema: Value,
+    ) -> Self {
+        Self {
+            name,
+            version: 1,
+            description: description.into(),
+            class,
+            input_schema,
+            ask_first: false,
+            approval_ms: None,
+            held: false,
+            attempt_ms: None,
+            remembers_keys_ms: Self::REMEMBERS_KEYS_MS,
+            retry: Retry::default(),
+            compensation: None,
+        }
+    }
+
+    /// What a session that uses this tool requires of its owner: a digest of name, version, class and input schema,
+    /// never of code or description.
+    pub fn requirement(&self) -> RequirementId {
+        let required = json!({
+            "name": self.name, "version": self.version, "class": self.class, "input": self.input_schema,
+            "compensation": self.compensation,
+        });
+        RequirementId(canonical_digest(&required).unwrap_or(Digest::ZERO))
+    }
+}
+
+/// What a session requires of whoever owns it: the digest of a tool's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequirementId(pub Digest);

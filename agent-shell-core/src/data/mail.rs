@@ -1,0 +1,125 @@
+//! Mail: what others ask of a session. It is durable when it is posted, and consumed inside an append of the owner.
+
+use serde::{Deserialize, Serialize};
+
+use super::body::{Decision, Payload, PlannerRef, Resolution};
+use crate::words::{Digest, SignalName, StepId, Timestamp, TurnId};
+
+/// What a piece of mail asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Mail {
+    /// Run a turn. Its turns run one after another; this one waits in the mailbox until then.
+    Submit {
+        /// The turn's id, given when it was posted.
+        turn: TurnId,
+        /// The input.
+        input: Payload,
+        /// Who plans.
+        planner: PlannerRef,
+        /// When the turn must have ended.
+        deadline: Option<Timestamp>,
+    },
+    /// Approve or deny a call.
+    Decide {
+        /// The turn.
+        turn: TurnId,
+        /// The step that waits.
+        step: StepId,
+        /// The digest of the exact call that the approver saw.
+        digest: Digest,
+        /// Yes or no.
+        decision: Decision,
+    },
+    /// Deliver a signal.
+    Signal {
+        /// Its name.
+        name: SignalName,
+        /// What it carries.
+        payload: Payload,
+    },
+    /// Say what became of a step that is in doubt.
+    Resolve {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// What the operator found.
+        resolution: Resolution,
+    },
+    /// Give up a turn that rests.
+    Abandon {
+        /// The turn.
+        turn: TurnId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Mail {
+    /// The kind of the mail.
+    pub fn kind(&self) -> MailKind {
+        match self {
+            Self::Submit { .. } => MailKind::Submit,
+            Self::Decide { .. } => MailKind::Decide,
+            Self::Signal { .. } => MailKind::Signal,
+            Self::Resolve { .. } => MailKind::Resolve,
+            Self::Abandon { .. } => MailKind::Abandon,
+        }
+    }
+}
+
+/// The kind of a piece of mail, which a backend stores in the clear. Dedupe keys are unique within a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MailKind {
+    /// [`Mail::Submit`].
+    Submit,
+    /// [`Mail::Decide`].
+    Decide,
+    /// [`Mail::Signal`].
+    Signal,
+    /// [`Mail::Resolve`].
+    Resolve,
+    /// [`Mail::Abandon`].
+    Abandon,
+}
+
+impl MailKind {
+    /// The kind as stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Decide => "decide",
+            Self::Signal => "signal",
+            Self::Resolve => "resolve",
+            Self::Abandon => "abandon",
+        }
+    }
+
+    /// The kind that is stored as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Submit, Self::Decide, Self::Signal, Self::Resolve, Self::Abandon]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+
+    /// The lane in which mail of this kind is read.
+    pub const fn lane(self) -> Lane {
+        match self {
+            Self::Submit => Lane::Input,
+            _ => Lane::Control,
+        }
+    }
+}
+
+/// Mail is read in lanes, so that an approval is not stuck behind inputs that wait for the turn to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Inputs of turns: read when no turn runs, one at a time.
+    Input,
+    /// All else: read at once.
+    Control,
+}

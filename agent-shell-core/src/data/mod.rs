@@ -1,0 +1,31 @@
+//! What is stored and what crosses a boundary: plans, tool contracts, records with their chain, mail, envelopes;
+//! and how they are written down, sealed and read back in any version.
+//!
+//! Nothing here does I/O, and nothing here knows a backend.
+
+mod body;
+pub mod canonical;
+mod chain;
+mod codec;
+mod contract;
+mod envelope;
+mod mail;
+mod outcome;
+mod plan;
+mod record;
+mod seal;
+mod step;
+mod template;
+
+pub use body::{Body, Decision, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor};
+pub use chain::{ChainBreak, ChainVerifier, record_hash};
+pub use codec::{CodecError, RECORD_VERSION, decode, encode};
+pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
+pub use envelope::Envelope;
+pub use mail::{Lane, Mail, MailKind};
+pub use outcome::{Failure, FailureCode, Outcome};
+pub use plan::{Plan, PlanBuilder, PlanError};
+pub use record::{Header, Kind, Record};
+pub use seal::{DataKey, KeyId, Nonce, OpenError, Sealer, keyed_digest};
+pub use step::{Action, Reducer, Step, Write};
+pub use template::{Template, context, from, input, output};

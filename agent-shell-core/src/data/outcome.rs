@@ -1,0 +1,102 @@
+//! How turns and steps end.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::words::StepId;
+
+/// How a turn ended. Once durable it never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// All steps succeeded; this is the answer.
+    Answered(Value),
+    /// A step, or the planner, failed for good.
+    Failed(Failure),
+    /// Somebody cancelled the turn.
+    Cancelled,
+    /// The turn's deadline passed.
+    Expired,
+    /// An operator gave the turn up while it rested.
+    Abandoned {
+        /// What the operator gave as the reason.
+        reason: String,
+    },
+    /// The subject's data was erased.
+    Purged,
+}
+
+impl Outcome {
+    /// The answer as text: a JSON string's content, another value's JSON, or the empty text when there is none.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Answered(Value::String(text)) => text.clone(),
+            Self::Answered(value) => value.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// The answer, when there is one.
+    pub fn answer(&self) -> Option<&Value> {
+        match self {
+            Self::Answered(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// Why a step or a turn failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The step that failed; none when it was the planner or the turn itself.
+    pub step: Option<StepId>,
+    /// What kind of failure it was.
+    pub code: FailureCode,
+    /// What the tool, the planner or the runtime said.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of a step.
+    pub fn of_step(step: &StepId, code: FailureCode, message: impl Into<String>) -> Self {
+        Self { step: Some(step.clone()), code, message: message.into() }
+    }
+
+    /// A failure of the turn itself.
+    pub fn of_turn(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { step: None, code, message: message.into() }
+    }
+}
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureCode {
+    /// The tool said that it did not apply, and that repeating is of no use or was tried often enough.
+    NotApplied,
+    /// The tool did not accept the arguments.
+    InvalidArguments,
+    /// The step's input could not be made from earlier outputs.
+    UnresolvedInput,
+    /// An attempt took longer than its deadline, as often as it may be tried.
+    DeadlineExceeded,
+    /// An output is larger than the limits allow.
+    TooLarge,
+    /// Somebody denied the approval.
+    Denied,
+    /// A wait ended without what it waited for.
+    Expired,
+    /// An operator found that the step was not applied, and that it shall not be tried again.
+    ResolvedNotApplied,
+    /// The tool panicked.
+    Panicked,
+    /// The planner failed, or its plan was not valid.
+    Planner,
+    /// A delta did not fit its reducer.
+    Context,
+    /// A step before it failed, so it was not started.
+    Skipped,
+}

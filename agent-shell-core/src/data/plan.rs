@@ -1,0 +1,332 @@
+//! A plan: a directed acyclic graph of steps, checked when it is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::step::{Reducer, Step};
+use super::template::Template;
+use crate::words::{ContextKey, InvalidName, StepId};
+
+/// A checked plan. Every plan that exists has unique ids, known references, no cycle, at most
+/// [`Plan::MAX_STEPS`] steps, and no two unordered steps whose order would change the context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Draft", into = "Draft")]
+pub struct Plan {
+    draft: Draft,
+}
+
+/// Why steps do not make a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There is no step.
+    #[error("the plan has no step: a plan needs at least one")]
+    Empty,
+    /// There are too many.
+    #[error("the plan has {found} steps: at most {allowed} are allowed; plan in rounds")]
+    TooManySteps {
+        /// How many there are.
+        found: usize,
+        /// How many are allowed.
+        allowed: usize,
+    },
+    /// A name is not valid.
+    #[error("step `{step}`: {error}")]
+    Name {
+        /// The step that holds it.
+        step: StepId,
+        /// What is wrong with it.
+        error: InvalidName,
+    },
+    /// Two steps have one name.
+    #[error("two steps are called `{step}`: give each its own id")]
+    Duplicate {
+        /// The name.
+        step: StepId,
+    },
+    /// A step depends on one that there is not.
+    #[error("step `{step}` depends on `{missing}`, which is neither in the plan nor among the earlier steps")]
+    Unknown {
+        /// The step.
+        step: String,
+        /// What it names.
+        missing: StepId,
+    },
+    /// A step depends on itself, directly or not.
+    #[error("the plan has a cycle through step `{step}`")]
+    Cycle {
+        /// A step of the cycle.
+        step: StepId,
+    },
+    /// A step depends on one that is held back.
+    #[error("step `{step}` depends on `{held}`, which is held back until all else has succeeded")]
+    DependsOnHeld {
+        /// The step.
+        step: String,
+        /// The held step.
+        held: StepId,
+    },
+    /// Two steps that may end in either order change or read one context key in a way that depends on the order.
+    #[error(
+        "steps `{first}` and `{second}` may end in either order, and what they do with context key `{key}` depends \
+         on it: order them with `after`, or use a reducer that commutes"
+    )]
+    OrderMatters {
+        /// One of the steps.
+        first: StepId,
+        /// The other.
+        second: StepId,
+        /// The key.
+        key: ContextKey,
+    },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Draft {
+    steps: Vec<Step>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    earlier: BTreeSet<StepId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<Template>,
+}
+
+impl Plan {
+    /// The most steps of one plan.
+    pub const MAX_STEPS: usize = 4096;
+
+    /// Checks `steps` and makes them a plan.
+    ///
+    /// # Errors
+    /// [`PlanError`] says what is wrong and where.
+    pub fn new(steps: impl IntoIterator<Item = Step>) -> Result<Self, PlanError> {
+        Self::builder().steps(steps).build()
+    }
+
+    /// Starts a plan that needs more than steps.
+    pub fn builder() -> PlanBuilder {
+        PlanBuilder { draft: Draft::default() }
+    }
+
+    /// The steps, in the order given.
+    pub fn steps(&self) -> &[Step] {
+        &self.draft.steps
+    }
+
+    /// Steps of earlier rounds that this plan may refer to.
+    pub fn earlier(&self) -> &BTreeSet<StepId> {
+        &self.draft.earlier
+    }
+
+    /// What the turn answers when the plan is done. Without it: the output of the last step when no step depends
+    /// on another's being last; else an object with the output of each step on which none depends.
+    pub fn answer(&self) -> Option<&Template> {
+        self.draft.answer.as_ref()
+    }
+}
+
+/// Collects the parts of a plan.
+#[derive(Debug, Clone)]
+pub struct PlanBuilder {
+    draft: Draft,
+}
+
+impl PlanBuilder {
+    /// Adds a step.
+    #[must_use]
+    pub fn step(mut self, step: Step) -> Self {
+        self.draft.steps.push(step);
+        self
+    }
+
+    /// Adds steps.
+    #[must_use]
+    pub fn steps(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.draft.steps.extend(steps);
+        self
+    }
+
+    /// Lets the plan refer to steps of earlier rounds of its turn.
+    #[must_use]
+    pub fn earlier(mut self, steps: impl IntoIterator<Item = StepId>) -> Self {
+        self.draft.earlier.extend(steps);
+        self
+    }
+
+    /// What the turn answers when the plan is done.
+    #[must_use]
+    pub fn answer(mut self, answer: impl Into<Template>) -> Self {
+        self.draft.answer = Some(answer.into());
+        self
+    }
+
+    /// Checks the plan.
+    ///
+    /// # Errors
+    /// [`PlanError`] says what is wrong and where.
+    pub fn build(self) -> Result<Plan, PlanError> {
+        self.draft.try_into()
+    }
+}
+
+impl From<Plan> for Draft {
+    fn from(plan: Plan) -> Self {
+        plan.draft
+    }
+}
+
+impl TryFrom<Draft> for Plan {
+    type Error = PlanError;
+
+    fn try_from(draft: Draft) -> Result<Self, PlanError> {
+        check_names(&draft)?;
+        let index = check_references(&draft)?;
+        let order = topological(&draft, &index)?;
+        check_context(&draft, &index, &order)?;
+        Ok(Self { draft })
+    }
+}
+
+fn check_names(draft: &Draft) -> Result<(), PlanError> {
+    if draft.steps.is_empty() {
+        return Err(PlanError::Empty);
+    }
+    if draft.steps.len() > Plan::MAX_STEPS {
+        return Err(PlanError::TooManySteps { found: draft.steps.len(), allowed: Plan::MAX_STEPS });
+    }
+    for step in &draft.steps {
+        let invalid = step.invalid.as_ref().or_else(|| step.template().and_then(Template::invalid));
+        if let Some(error) = invalid {
+            return Err(PlanError::Name { step: step.id.clone(), error: error.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn check_references(draft: &Draft) -> Result<BTreeMap<&StepId, usize>, PlanError> {
+    let mut index = BTreeMap::new();
+    for (place, step) in draft.steps.iter().enumerate() {
+        if index.insert(&step.id, place).is_some() || draft.earlier.contains(&step.id) {
+            return Err(PlanError::Duplicate { step: step.id.clone() });
+        }
+    }
+    let known = |who: &str, needed: &StepId| match index.get(needed) {
+        Some(&place) if draft.steps[place].held => {
+            Err(PlanError::DependsOnHeld { step: who.into(), held: needed.clone() })
+        }
+        None if !draft.earlier.contains(needed) => {
+            Err(PlanError::Unknown { step: who.into(), missing: needed.clone() })
+        }
+        _ => Ok(()),
+    };
+    for step in &draft.steps {
+        for needed in step.dependencies() {
+            known(step.id.as_str(), needed)?;
+        }
+    }
+    // An answer is made after everything, so it may also use a held step.
+    if let Some(answer) = &draft.answer {
+        for needed in answer.steps() {
+            if !index.contains_key(needed) && !draft.earlier.contains(needed) {
+                return Err(PlanError::Unknown { step: "answer".into(), missing: needed.clone() });
+            }
+        }
+    }
+    Ok(index)
+}
+
+/// Kahn's algorithm: the places of the steps in an order in which each comes after those it depends on.
+fn topological(draft: &Draft, index: &BTreeMap<&StepId, usize>) -> Result<Vec<usize>, PlanError> {
+    let count = draft.steps.len();
+    let mut missing = vec![0_usize; count];
+    let mut dependents = vec![Vec::new(); count];
+    for (place, step) in draft.steps.iter().enumerate() {
+        for needed in step.dependencies().into_iter().filter_map(|needed| index.get(needed)) {
+            missing[place] += 1;
+            dependents[*needed].push(place);
+        }
+    }
+    let mut order: Vec<usize> = (0..count).filter(|&place| missing[place] == 0).collect();
+    let mut next = 0;
+    while let Some(&place) = order.get(next) {
+        next += 1;
+        for &dependent in &dependents[place] {
+            missing[dependent] -= 1;
+            if missing[dependent] == 0 {
+                order.push(dependent);
+            }
+        }
+    }
+    match (0..count).find(|&place| missing[place] > 0) {
+        Some(place) => Err(PlanError::Cycle { step: draft.steps[place].id.clone() }),
+        None => Ok(order),
+    }
+}
+
+/// Two uses of a key are in conflict when their order matters; conflicting steps must be ordered by the graph. A
+/// reader that shares a lock with the writer has asked for whatever order there is.
+fn check_context(draft: &Draft, index: &BTreeMap<&StepId, usize>, order: &[usize]) -> Result<(), PlanError> {
+    let mut uses: BTreeMap<&ContextKey, Vec<(usize, Option<Reducer>)>> = BTreeMap::new();
+    for (place, step) in draft.steps.iter().enumerate() {
+        for write in &step.writes {
+            uses.entry(&write.key).or_default().push((place, Some(write.reducer)));
+        }
+        for key in step.template().map(Template::reads).unwrap_or_default() {
+            uses.entry(key).or_default().push((place, None));
+        }
+    }
+    uses.retain(|_, uses| uses.len() > 1 && uses.iter().any(|(_, reducer)| reducer.is_some()));
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let before = ancestors(draft, index, order);
+    for (key, uses) in uses {
+        for (nth, (first, how_first)) in uses.iter().enumerate() {
+            for (second, how_second) in &uses[nth + 1..] {
+                let ordered =
+                    first == second || before[*first].contains(*second) || before[*second].contains(*first);
+                if !ordered && conflict(*how_first, *how_second, &draft.steps[*first], &draft.steps[*second])
+                {
+                    let [first, second] = [first, second].map(|&place| draft.steps[place].id.clone());
+                    return Err(PlanError::OrderMatters { first, second, key: key.clone() });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn conflict(first: Option<Reducer>, second: Option<Reducer>, a: &Step, b: &Step) -> bool {
+    match (first, second) {
+        (None, None) => false,
+        (Some(first), Some(second)) => first != second || !first.commutes(),
+        _ => !a.locks.iter().any(|lock| b.locks.contains(lock)),
+    }
+}
+
+/// For each step the set of steps that come before it, as bits.
+fn ancestors(draft: &Draft, index: &BTreeMap<&StepId, usize>, order: &[usize]) -> Vec<Bits> {
+    let mut before = vec![Bits(vec![0; draft.steps.len().div_ceil(64)]); draft.steps.len()];
+    for &place in order {
+        let mut bits = before[place].clone();
+        for needed in draft.steps[place].dependencies().into_iter().filter_map(|needed| index.get(needed)) {
+            bits.include(*needed, &before[*needed]);
+        }
+        before[place] = bits;
+    }
+    before
+}
+
+#[derive(Clone)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn contains(&self, place: usize) -> bool {
+        self.0[place / 64] >> (place % 64) & 1 == 1
+    }
+
+    fn include(&mut self, place: usize, others: &Self) {
+        self.0[place / 64] |= 1 << (place % 64);
+        self.0.iter_mut().zip(&others.0).for_each(|(mine, other)| *mine |= other);
+    }
+}

@@ -1,0 +1,246 @@
+//! A step of a plan: what it does, what it waits for, and what it leaves in the turn's context.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::contract::Retry;
+use super::template::Template;
+use crate::words::{ContextKey, InvalidName, LockName, SignalName, StepId, Timestamp, ToolName};
+
+/// One step. It starts as soon as every step that it depends on has succeeded and its locks are free.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// Its name within the turn.
+    pub id: StepId,
+    /// What it does.
+    pub action: Action,
+    /// Steps that must have succeeded before, besides those whose output it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<StepId>,
+    /// Steps that name a common lock run one after another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockName>,
+    /// What its output changes in the turn's context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<Write>,
+    /// How failed attempts are repeated; without it, as the tool says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// How long one attempt may take, in milliseconds; without it, as the tool says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_ms: Option<u64>,
+    /// Whether it waits until all else in the turn has succeeded. Nothing may depend on such a step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    #[serde(skip)]
+    pub(crate) invalid: Option<InvalidName>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// Calls a tool; the step's output is the tool's.
+    Tool {
+        /// The tool.
+        name: ToolName,
+        /// Its input.
+        input: Template,
+    },
+    /// Waits for an actor's approval of what `shown` says. The output is null.
+    Approval {
+        /// What the approver is shown, and what the approval binds to.
+        shown: Template,
+        /// How long it may be given, in milliseconds; without it, for ever.
+        expires_ms: Option<u64>,
+    },
+    /// Waits for a signal; the output is its payload.
+    Signal {
+        /// The signal.
+        name: SignalName,
+        /// How long it may come, in milliseconds; without it, for ever.
+        expires_ms: Option<u64>,
+    },
+    /// Waits so long, across restarts. The output tells how late it fired, in milliseconds.
+    Timer {
+        /// From the start of the step.
+        delay_ms: u64,
+    },
+    /// Waits until an instant, across restarts. The output tells how late it fired, in milliseconds.
+    TimerAt {
+        /// The instant.
+        at: Timestamp,
+    },
+}
+
+/// A change of the turn's context by a step that succeeded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Write {
+    /// The key that changes.
+    pub key: ContextKey,
+    /// How the delta is merged into the key's value.
+    pub reducer: Reducer,
+    /// Which part of the output is the delta, as an RFC 6901 pointer; empty for the whole.
+    pub pointer: String,
+}
+
+/// How a delta is merged. The set is closed: the merged value is recorded, and no code of a host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reducer {
+    /// The delta becomes the value. Does not commute.
+    Replace,
+    /// The delta is appended to a list. Does not commute.
+    Append,
+    /// Integers are added; a sum beyond 64 bits fails the step.
+    Sum,
+    /// The larger of two numbers.
+    Max,
+    /// The smaller of two numbers.
+    Min,
+    /// The union of two lists without repeats, sorted by canonical JSON.
+    Union,
+}
+
+impl Reducer {
+    /// Whether the result is the same in whatever order deltas come.
+    pub fn commutes(self) -> bool {
+        !matches!(self, Self::Replace | Self::Append)
+    }
+}
+
+impl Step {
+    fn new(id: impl AsRef<str>, action: impl FnOnce() -> Result<Action, InvalidName>) -> Self {
+        let placeholder = || Action::Timer { delay_ms: 0 };
+        let (id, action, invalid) = match (StepId::new(id), action()) {
+            (Ok(id), Ok(action)) => (id, action, None),
+            (Ok(id), Err(error)) => (id, placeholder(), Some(error)),
+            (Err(error), _) => {
+                (StepId::new("invalid").expect("a constant name is valid"), placeholder(), Some(error))
+            }
+        };
+        Self {
+            id,
+            action,
+            after: Vec::new(),
+            locks: Vec::new(),
+            writes: Vec::new(),
+            retry: None,
+            attempt_ms: None,
+            held: false,
+            invalid,
+        }
+    }
+
+    /// A step that calls a tool. A wrong name is reported when the plan is made.
+    pub fn tool(id: impl AsRef<str>, tool: impl AsRef<str>, input: impl Into<Template>) -> Self {
+        Self::new(id, || Ok(Action::Tool { name: ToolName::new(tool)?, input: input.into() }))
+    }
+
+    /// A step that waits until an actor approves what `shown` says.
+    pub fn approval(id: impl AsRef<str>, shown: impl Into<Template>) -> Self {
+        Self::new(id, || Ok(Action::Approval { shown: shown.into(), expires_ms: None }))
+    }
+
+    /// A step that waits for a signal.
+    pub fn signal(id: impl AsRef<str>, name: impl AsRef<str>) -> Self {
+        Self::new(id, || Ok(Action::Signal { name: SignalName::new(name)?, expires_ms: None }))
+    }
+
+    /// A step that waits so long, in whole milliseconds, across restarts.
+    pub fn timer(id: impl AsRef<str>, delay: Duration) -> Self {
+        Self::new(id, || Ok(Action::Timer { delay_ms: millis(delay) }))
+    }
+
+    /// A step that waits until an instant, across restarts.
+    pub fn timer_at(id: impl AsRef<str>, at: Timestamp) -> Self {
+        Self::new(id, || Ok(Action::TimerAt { at }))
+    }
+
+    /// Starts only after these steps have succeeded.
+    #[must_use]
+    pub fn after<S: AsRef<str>>(mut self, steps: impl IntoIterator<Item = S>) -> Self {
+        for step in steps {
+            match StepId::new(step) {
+                Ok(step) => self.after.push(step),
+                Err(error) => self.invalid = Some(error),
+            }
+        }
+        self
+    }
+
+    /// Never runs beside another step with the same lock.
+    #[must_use]
+    pub fn lock(mut self, name: impl AsRef<str>) -> Self {
+        match LockName::new(name) {
+            Ok(lock) => self.locks.push(lock),
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
+    /// Merges the output, or the part of it that the RFC 6901 pointer names, into a key of the turn's context.
+    #[must_use]
+    pub fn writes(mut self, key: impl AsRef<str>, reducer: Reducer, pointer: impl Into<String>) -> Self {
+        match ContextKey::new(key) {
+            Ok(key) => self.writes.push(Write { key, reducer, pointer: pointer.into() }),
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
+    /// Repeats failed attempts as `retry` says, instead of as the tool says.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Ends an attempt that takes longer, instead of when the tool says.
+    #[must_use]
+    pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
+        self.attempt_ms = Some(millis(deadline));
+        self
+    }
+
+    /// Ends a wait for an approval or a signal that takes longer; the step fails with `Expired`.
+    #[must_use]
+    pub fn expires(mut self, after: Duration) -> Self {
+        if let Action::Approval { expires_ms, .. } | Action::Signal { expires_ms, .. } = &mut self.action {
+            *expires_ms = Some(millis(after));
+        }
+        self
+    }
+
+    /// Waits until all else in the turn has succeeded. Nothing may depend on it.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.held = true;
+        self
+    }
+
+    /// The template from which the step's input is made, when it has one.
+    pub fn template(&self) -> Option<&Template> {
+        match &self.action {
+            Action::Tool { input, .. } => Some(input),
+            Action::Approval { shown, .. } => Some(shown),
+            _ => None,
+        }
+    }
+
+    /// The steps that this one depends on, each once.
+    pub fn dependencies(&self) -> std::collections::BTreeSet<&StepId> {
+        let mut steps = self.template().map(Template::steps).unwrap_or_default();
+        steps.extend(&self.after);
+        steps
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,141 @@
+//! The mailbox: requests to a session from processes that need not own it.
+
+use async_trait::async_trait;
+
+use super::journal::NamedActor;
+use super::store::StoreError;
+use crate::data::{Lane, MailKind};
+use crate::words::{Digest, MailId, Pseudonym, SessionId, Timestamp, TurnId};
+
+/// Durable, deduplicated mail to sessions. Posting needs no ownership; mail is consumed inside an append of the
+/// owner ([`Append::consume_mail`](super::Append::consume_mail)).
+///
+/// # What an implementation must do
+/// - **Durable on return**, as the journal.
+/// - **Ordered**: `waiting` returns a session's mail in the order in which its posts were committed.
+/// - **Deduplicated**: of the posts with one (session, kind, dedupe key) the first is kept, for the life of the
+///   session, also after it was consumed. A later one with the same digest is answered with the first one's turn;
+///   with another digest it is refused.
+/// - **Idempotent by id**: a post whose id waits already is answered as the first time.
+/// - **Bounded**: user mail beyond the quota is refused, and can't fill the runtime's own quota.
+#[async_trait]
+pub trait Mailbox: Send + Sync + 'static {
+    /// Posts mail to a session.
+    ///
+    /// # Errors
+    /// [`PostError`]; nothing is kept when it is refused.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the mail. With a dedupe key, post it again to learn.
+    async fn post(&self, post: Post) -> Result<Posted, PostError>;
+
+    /// The mail that waits in one lane of a session, in order, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`]. An unknown session has no mail.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    async fn waiting(
+        &self,
+        session: SessionId,
+        lane: Lane,
+        after: Option<MailId>,
+        limit: usize,
+    ) -> Result<Vec<MailItem>, StoreError>;
+
+    /// The answer that a dedupe key got, when it was used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    async fn dedupe(
+        &self,
+        session: SessionId,
+        kind: MailKind,
+        key: Digest,
+    ) -> Result<Option<Dedupe>, StoreError>;
+}
+
+/// Mail to post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// Its id; a retry bears the same.
+    pub id: MailId,
+    /// To whom.
+    pub session: SessionId,
+    /// What it asks for.
+    pub kind: MailKind,
+    /// Whether the runtime itself posts it, against the reserved quota.
+    pub system: bool,
+    /// The caller's own key, when it gave one.
+    pub dedupe: Option<Dedupe>,
+    /// Who asks.
+    pub actor: Pseudonym,
+    /// The name behind the actor, when it may be new to the store.
+    pub named_actor: Option<NamedActor>,
+    /// When it was posted, by the poster's wall clock.
+    pub posted: Timestamp,
+    /// The content, sealed under the session's key.
+    pub sealed: Vec<u8>,
+    /// How much mail of its quota may wait in the session, this one included.
+    pub quota: usize,
+}
+
+/// A dedupe key and what it was first used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dedupe {
+    /// A keyed digest of the caller's key.
+    pub key: Digest,
+    /// A keyed digest of what was asked for.
+    pub digest: Digest,
+    /// The turn that it named, when it named one.
+    pub turn: Option<TurnId>,
+}
+
+/// What became of a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    /// It is durable.
+    Accepted,
+    /// The same was asked for before; this is the turn that it named.
+    Duplicate(Option<TurnId>),
+}
+
+/// Mail that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailItem {
+    /// Its id.
+    pub id: MailId,
+    /// What it asks for.
+    pub kind: MailKind,
+    /// Who asks.
+    pub actor: Pseudonym,
+    /// When it was posted.
+    pub posted: Timestamp,
+    /// The content, sealed.
+    pub sealed: Vec<u8>,
+}
+
+/// Why mail was not posted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostError {
+    /// The dedupe key was used before, for something else.
+    #[error("the dedupe key was used before with another content: use a new key")]
+    Mismatch,
+    /// As much mail waits as may.
+    #[error("{waiting} pieces of mail wait in the session, and more are not allowed: try again later")]
+    Overloaded {
+        /// How much waits.
+        waiting: usize,
+    },
+    /// There is no such session.
+    #[error("there is no such session")]
+    NoSession,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

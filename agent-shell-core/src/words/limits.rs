@@ -1,0 +1,96 @@
+//! Every bound of the runtime, in one place, each with its unit and a safe default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The bounds of a shell. Each is checked where it applies, and what would pass it is refused with a typed error,
+/// never cut off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest input of a turn, in bytes of JSON.
+    pub input_bytes: usize,
+    /// The largest input or output of a step, in bytes of JSON. A larger output fails the step.
+    pub payload_bytes: usize,
+    /// What all outputs of one turn may hold together, in bytes of JSON.
+    pub turn_bytes: usize,
+    /// Payloads above this many bytes are stored beside the record, as blobs.
+    pub inline_bytes: usize,
+    /// Steps of a turn, all rounds of its planner together.
+    pub steps_per_turn: usize,
+    /// Rounds of a turn's planner.
+    pub rounds_per_turn: u32,
+    /// Steps of a turn that run at once.
+    pub parallel_steps: usize,
+    /// Mail of users that may wait in one session: inputs, signals, approvals.
+    pub user_mail_per_session: usize,
+    /// Mail of the runtime itself that may wait in one session; users can't fill it.
+    pub system_mail_per_session: usize,
+    /// Signals that were received and that no step has taken yet, in one session.
+    pub buffered_signals: usize,
+    /// Turns that one process drives at once. Further ones wait their tenant's turn.
+    pub running_turns: usize,
+    /// Sessions that one process holds ready, the idle ones included.
+    pub held_sessions: usize,
+    /// How long an attempt may take when neither the tool nor the step says.
+    pub attempt_ms: u64,
+    /// How long after its deadline an attempt may still take effect. Nobody may call an attempt "not applied"
+    /// before it has passed.
+    pub lateness_ms: u64,
+    /// How often a probe is tried before the step is `InDoubt`.
+    pub probe_attempts: u32,
+    /// How long a planner may think.
+    pub plan_ms: u64,
+    /// How long a process's lease lasts; it is renewed at a third of it.
+    pub lease_ms: u64,
+    /// How often an idle process looks for work that no wake-up told it of.
+    pub poll_ms: u64,
+    /// How long the outcome of a `Pure` step may wait for company before it is written. 0 writes each at once.
+    pub riding_ms: u64,
+    /// Records between two snapshots of a session, at least.
+    pub snapshot_every: u64,
+    /// How long `shutdown` waits for running steps.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            input_bytes: 1 << 20,
+            payload_bytes: 4 << 20,
+            turn_bytes: 64 << 20,
+            inline_bytes: 32 << 10,
+            steps_per_turn: 4096,
+            rounds_per_turn: 256,
+            parallel_steps: 32,
+            user_mail_per_session: 1024,
+            system_mail_per_session: 1024,
+            buffered_signals: 256,
+            running_turns: 1024,
+            held_sessions: 4096,
+            attempt_ms: 30_000,
+            lateness_ms: 2_000,
+            probe_attempts: 8,
+            plan_ms: 60_000,
+            lease_ms: 15_000,
+            poll_ms: 500,
+            riding_ms: 20,
+            snapshot_every: 64,
+            drain_ms: 30_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The time an attempt gets when neither the tool nor the step says.
+    pub fn attempt(&self) -> Duration {
+        Duration::from_millis(self.attempt_ms)
+    }
+
+    /// How late an attempt may still take effect.
+    pub fn lateness(&self) -> Duration {
+        Duration::from_millis(self.lateness_ms)
+    }
+}
