@@ -1,6 +1,7 @@
 //! A durable agent runtime to embed in a host application.
 
 pub mod data;
+pub mod machine;
 pub mod ports;
 pub mod words;
 
