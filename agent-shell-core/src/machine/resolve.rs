@@ -36,7 +36,7 @@ fn named(value: &Value, pointer: &str, what: impl Fn() -> String) -> Result<Valu
 }
 
 /// About how many bytes a value's JSON has, without writing it.
-pub(super) fn json_bytes(value: &Value) -> usize {
+pub(crate) fn json_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 5,
         Value::Number(_) => 12,

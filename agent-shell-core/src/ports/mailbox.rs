@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::journal::NamedActor;
 use super::store::StoreError;
 use crate::data::{Lane, MailKind};
-use crate::words::{Digest, MailId, Pseudonym, SessionId, Timestamp, TurnId};
+use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, Timestamp, TurnId};
 
 /// Durable, deduplicated mail to sessions. Posting needs no ownership; mail is consumed inside an append of the
 /// owner ([`Append::consume_mail`](super::Append::consume_mail)).
@@ -43,6 +43,16 @@ pub trait Mailbox: Send + Sync + 'static {
         after: Option<MailId>,
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError>;
+
+    /// The sessions that `owner` holds and in which mail waits, at most `limit`: how an owner finds mail that another
+    /// process posted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 
     /// The answer that a dedupe key got, when it was used.
     ///
