@@ -3,6 +3,7 @@
 pub mod data;
 pub mod machine;
 pub mod ports;
+pub mod runtime;
 pub mod words;
 
 pub use ports::{Call, Tool, ToolError};

@@ -26,7 +26,9 @@ pub(crate) struct Place {
 
 impl Admission {
     pub(crate) fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { free: places.max(1), waiting: BTreeMap::new(), last: None }) })
+        Arc::new(Self {
+            state: Mutex::new(State { free: places.max(1), waiting: BTreeMap::new(), last: None }),
+        })
     }
 
     /// A place, when it is this tenant's turn.
@@ -84,7 +86,11 @@ impl State {
         let after = self.last.take();
         let tenant = after
             .as_ref()
-            .and_then(|last| self.waiting.range::<Tenant, _>((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded)).next())
+            .and_then(|last| {
+                self.waiting
+                    .range::<Tenant, _>((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded))
+                    .next()
+            })
             .or_else(|| self.waiting.iter().next())
             .map(|(tenant, _)| tenant.clone())?;
         let queue = self.waiting.get_mut(&tenant)?;
@@ -121,7 +127,8 @@ mod tests {
         drop(first);
         let of_a = busy[0].as_mut().now_or_never().expect("the first in the queue of the first tenant");
         drop(of_a);
-        let of_b = quiet.as_mut().now_or_never().expect("the other tenant comes before the first one's second");
+        let of_b =
+            quiet.as_mut().now_or_never().expect("the other tenant comes before the first one's second");
         busy.remove(1);
         drop(of_b);
         assert!(busy[1].as_mut().now_or_never().is_some(), "a waiter that gave up is passed over");

@@ -10,9 +10,7 @@ use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
 use super::watchers::Watchers;
-use crate::data::{
-    Action, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms,
-};
+use crate::data::{Action, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms};
 use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
 use crate::ports::{DynTool, PlanView, Planner, Spawn, StepReport, Store};
 use crate::words::{
@@ -146,6 +144,13 @@ impl Stop {
         self.state.subscribe()
     }
 
+    /// Returns when `state`, or a later one, is reached.
+    pub(crate) async fn reached(&self, state: Stopping) {
+        let mut watch = self.state.subscribe();
+        // The sender lives in `self`, so the wait can't fail.
+        let _ = watch.wait_for(|now| *now >= state).await;
+    }
+
     /// An error for callers when the shell does not run any more.
     pub(crate) fn check(&self) -> Result<()> {
         match self.now() {
@@ -154,7 +159,10 @@ impl Stop {
                 ErrorKind::Poisoned,
                 "the disk failed under the journal, and the shell has stopped: restart the process",
             )),
-            _ => Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down: nothing new is accepted")),
+            _ => Err(Error::new(
+                ErrorKind::ShuttingDown,
+                "the shell is shutting down: nothing new is accepted",
+            )),
         }
     }
 }

@@ -21,10 +21,8 @@ use super::rest::Rest;
 use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, EffectClass, Outcome, PlannerRef, RequirementId};
-use crate::machine::{
-    Command, Entry, Env, Event, Folded, Live, fold, next_wake, owed, react, status,
-};
-use crate::ports::{Mark, NamedActor, SessionEntry, SessionStatus};
+use crate::machine::{Command, Entry, Env, Event, Folded, Live, fold, next_wake, owed, react, status};
+use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
 /// How long a session without work is held before it is let go.
@@ -44,7 +42,6 @@ pub(crate) struct PlanExecutor {
     /// Folded, and not yet durable.
     pending: Vec<Entry>,
     consumed: Vec<MailId>,
-    named: Vec<NamedActor>,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
     riding_since: Option<Monotonic>,
@@ -72,8 +69,8 @@ impl PlanExecutor {
         inbox: Inbox,
     ) -> Self {
         let live = Live { durable: state.seq, ..Live::default() };
-        // Every running act, probe and planner has room for its completion.
-        let done = mpsc::channel(2 * core.limits.parallel_steps + core.limits.steps_per_turn.min(1024) + 2);
+        // Room for every act and probe that runs; one more waits with its completion, and holds up nobody.
+        let done = mpsc::channel(2 * core.limits.parallel_steps + 2);
         Self {
             mark: entry.mark,
             requires: entry.requires.clone(),
@@ -86,7 +83,6 @@ impl PlanExecutor {
             inbox,
             pending: Vec::new(),
             consumed: Vec::new(),
-            named: Vec::new(),
             urgent: false,
             riding_since: None,
             handles: BTreeMap::new(),
@@ -177,10 +173,9 @@ impl PlanExecutor {
     /// Waits for a place among the running turns.
     async fn enter(&mut self) -> Result<()> {
         if self.place.is_none() {
-            let mut stop = self.core.stop.watch();
             self.place = tokio::select! {
                 place = self.core.admission.enter(&self.entry.tenant) => Some(place),
-                _ = stop.wait_for(|state| *state > Stopping::No) => {
+                () = self.core.stop.reached(Stopping::Draining) => {
                     return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
                 }
             };
@@ -381,7 +376,6 @@ impl PlanExecutor {
             consume_mail: std::mem::take(&mut self.consumed),
             requires: (requires != self.requires).then(|| requires.clone()),
             mark: (mark != self.mark).then_some(mark),
-            actors: std::mem::take(&mut self.named),
         };
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
         self.live.durable = self.writer.head().seq;

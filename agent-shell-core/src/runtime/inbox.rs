@@ -6,10 +6,10 @@ use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use super::reader::corrupt;
 use super::session::NameAndSubject;
+use crate::data::WaitFor;
 use crate::data::{Body, Lane, Mail};
 use crate::machine::{Event, Folded, Phase};
 use crate::ports::{MailItem, SessionEntry};
-use crate::data::WaitFor;
 use crate::words::{MailId, Pseudonym, Result, SessionId};
 
 /// Control mail read at once.
@@ -67,7 +67,8 @@ impl Inbox {
             let letter = self.read(item);
             if let Ok(Event::Mail { mail: Mail::Signal { name, .. }, .. }) = &letter.event {
                 let waited = |phase: &Phase| matches!(phase, Phase::Waiting(WaitFor::Signal { name: waited, .. }) if waited == name);
-                let taken = state.turn.as_ref().is_some_and(|turn| turn.steps.iter().any(|step| waited(&step.phase)));
+                let taken =
+                    state.turn.as_ref().is_some_and(|turn| turn.steps.iter().any(|step| waited(&step.phase)));
                 if !taken && room == 0 {
                     self.control = false;
                     continue;
@@ -91,7 +92,10 @@ impl Inbox {
 
     fn read(&self, item: MailItem) -> Letter {
         let MailItem { id, kind, actor, posted, sealed } = item;
-        let opened = self.keys.open(Place::Mail(self.session, kind.as_str()), &sealed).map_err(|error| error.to_string());
+        let opened = self
+            .keys
+            .open(Place::Mail(self.session, kind.as_str()), &sealed)
+            .map_err(|error| error.to_string());
         let mail = opened.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
         let event = match mail {
             Ok(mail) => Ok(Event::Mail { id, mail, posted }),

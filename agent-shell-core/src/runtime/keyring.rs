@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use crate::data::{DataKey, KeyId, Kind, OpenError, Sealer};
 use crate::ports::{KeyError, KeyStore, NamedActor};
 use crate::words::{
-    Actor, DedupeKey, Digest, Entropy, Error, ErrorKind, Head, Pseudonym, Result, SessionId, SessionName, Subject,
-    Tenant,
+    Actor, DedupeKey, Digest, Entropy, Error, ErrorKind, Head, Pseudonym, Result, SessionId, SessionName,
+    Subject, Tenant,
 };
 
 /// Tenant keys that are kept at hand; beyond it they are fetched again.
@@ -58,7 +58,11 @@ impl Keyring {
     }
 
     /// The pseudonym of an actor, and its sealed name when it has one.
-    pub(crate) async fn actor(&self, tenant: &Tenant, actor: &Actor) -> Result<(Pseudonym, Option<NamedActor>)> {
+    pub(crate) async fn actor(
+        &self,
+        tenant: &Tenant,
+        actor: &Actor,
+    ) -> Result<(Pseudonym, Option<NamedActor>)> {
         let name = match actor {
             Actor::Host => return Ok((Pseudonym::HOST, None)),
             Actor::Runtime => return Ok((Pseudonym::RUNTIME, None)),
@@ -104,7 +108,9 @@ pub(crate) enum Place<'a> {
 impl Place<'_> {
     fn context(self) -> Vec<u8> {
         match self {
-            Self::Record(session, kind) => [b"record/1", &session.to_bytes()[..], kind.as_str().as_bytes()].concat(),
+            Self::Record(session, kind) => {
+                [b"record/1", &session.to_bytes()[..], kind.as_str().as_bytes()].concat()
+            }
             Self::Mail(session, kind) => [b"mail/1", &session.to_bytes()[..], kind.as_bytes()].concat(),
             Self::Blob(session, address) => [b"blob/1", &session.to_bytes()[..], address.as_bytes()].concat(),
             Self::Snapshot(session, head) => {

@@ -39,11 +39,9 @@ impl LeaseGuard {
 /// again; the sessions it held are fenced and let go one by one.
 pub(crate) async fn keep(core: Arc<Core>) {
     let lease = Duration::from_millis(core.limits.lease_ms);
-    let mut stop = core.stop.watch();
     loop {
-        let stopped = stop.wait_for(|state| *state >= Stopping::Abrupt);
         tokio::select! {
-            _ = stopped => return,
+            () = core.stop.reached(Stopping::Abrupt) => return,
             () = core.clock.sleep(lease / 3) => {}
         }
         let asked = core.clock.monotonic();

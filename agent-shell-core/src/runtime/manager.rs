@@ -81,14 +81,13 @@ impl TurnManager {
     /// Serves wishes and polls until the shell stops.
     pub(crate) async fn keep(self, mut wishes: mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
         let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
-        let mut stop = self.core.stop.watch();
         let mut next_poll = self.core.clock.monotonic().plus(poll);
         loop {
             let until_poll = next_poll.since(self.core.clock.monotonic());
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|state| *state > Stopping::No) => return,
+                () = self.core.stop.reached(Stopping::Draining) => return,
                 count = wishes.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return;
@@ -151,7 +150,8 @@ impl TurnManager {
         let loaded = load(&*core.store.journal, &keys, entry).await?;
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);
-        let writer = SessionWriter::new(core.clone(), (entry.id, entry.tenant.clone()), fence, keys.clone(), from);
+        let writer =
+            SessionWriter::new(core.clone(), (entry.id, entry.tenant.clone()), fence, keys.clone(), from);
         let inbox = Inbox::new(core.clone(), entry.id, keys);
         PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox).run().await
     }
@@ -160,7 +160,9 @@ impl TurnManager {
     async fn ended_badly(&self, entry: &SessionEntry, handle: &SessionHandle, error: Error) {
         match error.kind() {
             ErrorKind::ShuttingDown => {}
-            ErrorKind::Fenced => tracing::warn!(session = %entry.id, "another process has taken the session over"),
+            ErrorKind::Fenced => {
+                tracing::warn!(session = %entry.id, "another process has taken the session over")
+            }
             ErrorKind::Poisoned => {
                 tracing::error!(%error, "the disk failed under the journal: the shell stops");
                 self.core.stop.advance(Stopping::Poisoned);
@@ -168,17 +170,17 @@ impl TurnManager {
             _ => {
                 tracing::error!(session = %entry.id, %error, "a session can't go on");
                 handle.set_trouble(error);
-                let mut stop = self.core.stop.watch();
                 tokio::select! {
                     () = self.core.clock.sleep(TROUBLE) => {}
-                    _ = stop.wait_for(|state| *state > Stopping::No) => {}
+                    () = self.core.stop.reached(Stopping::Draining) => {}
                 }
             }
         }
     }
 
     async fn let_go(&self, entry: &SessionEntry) {
-        let released = self.core.store.ownership.release(self.core.owner, vec![(entry.id, entry.epoch)]).await;
+        let released =
+            self.core.store.ownership.release(self.core.owner, vec![(entry.id, entry.epoch)]).await;
         if let Err(error) = released {
             tracing::warn!(session = %entry.id, %error, "a session was not released; it ends with the lease");
         }

@@ -69,7 +69,8 @@ impl StepProcessor {
         self.start(async move {
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
             let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
-            let answer = match this.within(allowed, AssertUnwindSafe(planner.plan(view)).catch_unwind()).await {
+            let answer = match this.within(allowed, AssertUnwindSafe(planner.plan(view)).catch_unwind()).await
+            {
                 None => failed("the planner took longer than it may".into()),
                 Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
                 Some(Ok(Err(error))) => failed(error.to_string()),
@@ -123,7 +124,8 @@ impl StepProcessor {
 
     async fn ask(&self, attempt: Attempt) -> Result<ProbeAnswer, String> {
         let tool = self.core.tools.get(&attempt.tool).cloned();
-        let tool: Arc<dyn DynTool> = tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
+        let tool: Arc<dyn DynTool> =
+            tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
         let call = self.call(&attempt);
         let allowed = self.core.limits.attempt();
         let asked = AssertUnwindSafe(tool.probe(attempt.input, call)).catch_unwind();
@@ -163,7 +165,9 @@ fn not_begun(reason: String) -> AttemptEnd {
 fn end_of(error: ToolError) -> AttemptEnd {
     match error {
         ToolError::Applied { output } => AttemptEnd::Succeeded(output),
-        ToolError::NotApplied { retry, reason } => AttemptEnd::NotApplied { retry, reason: reason.into_owned() },
+        ToolError::NotApplied { retry, reason } => {
+            AttemptEnd::NotApplied { retry, reason: reason.into_owned() }
+        }
         ToolError::Ambiguous { reason } => AttemptEnd::Ambiguous { reason: reason.into_owned() },
     }
 }

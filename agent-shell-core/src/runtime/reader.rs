@@ -43,7 +43,11 @@ pub(crate) async fn load(journal: &dyn Journal, keys: &SessionKeys, entry: &Sess
     }
 }
 
-async fn from_snapshot(journal: &dyn Journal, keys: &SessionKeys, session: SessionId) -> Result<Option<Loaded>> {
+async fn from_snapshot(
+    journal: &dyn Journal,
+    keys: &SessionKeys,
+    session: SessionId,
+) -> Result<Option<Loaded>> {
     let Some(snapshot) = journal.snapshot(session).await? else { return Ok(None) };
     if snapshot.fold_version != FOLD_VERSION {
         return Ok(None);
@@ -80,7 +84,8 @@ pub(crate) fn check(head: &Head, record: &Record, session: SessionId) -> Result<
 pub(crate) async fn open(journal: &dyn Journal, keys: &SessionKeys, record: &Record) -> Result<Entry> {
     let header = &record.header;
     let place = Place::Record(header.session, &header.kind);
-    let text = keys.open(place, &record.body).map_err(|error| corrupt(format!("record {}: {error}", header.seq)))?;
+    let text =
+        keys.open(place, &record.body).map_err(|error| corrupt(format!("record {}: {error}", header.seq)))?;
     let mut body = decode(header.kind.as_str(), header.version, &text).map_err(|error| {
         let kind = match error {
             crate::data::CodecError::Newer { .. } => ErrorKind::Unsupported,

@@ -35,7 +35,8 @@ impl SessionHandle {
     }
 
     pub(crate) fn set_trouble(&self, error: Error) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((error.kind(), error.to_string()));
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((error.kind(), error.to_string()));
     }
 
     /// Returns when the session was told of something.

@@ -10,8 +10,8 @@ use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
 use crate::machine::{Entry, FOLD_VERSION, Folded};
-use crate::ports::{Append, AppendError, Blob, Fence, Mark, NamedActor, Snapshot, TurnMark};
-use crate::words::{AppendId, Digest, Head, MailId, Result, Seq, SessionId, Tenant};
+use crate::ports::{Append, AppendError, Blob, Fence, Mark, Snapshot, TurnMark};
+use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
 
 /// The longest pause between two tries of one append.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -22,7 +22,6 @@ pub(crate) struct Beside {
     pub(crate) consume_mail: Vec<MailId>,
     pub(crate) requires: Option<Vec<RequirementId>>,
     pub(crate) mark: Option<Mark>,
-    pub(crate) actors: Vec<NamedActor>,
 }
 
 /// The writing end of one session, under one epoch.
@@ -84,7 +83,8 @@ impl SessionWriter {
             head = record.head();
             records.push(record);
         }
-        let snapshot = state.filter(|state| self.is_snapshot_due(state)).map(|state| self.snapshot_of(state, head));
+        let snapshot =
+            state.filter(|state| self.is_snapshot_due(state)).map(|state| self.snapshot_of(state, head));
         Append {
             id,
             session: self.session,
@@ -99,7 +99,7 @@ impl SessionWriter {
             mark: beside.mark,
             turns,
             snapshot,
-            actors: beside.actors,
+            actors: Vec::new(),
         }
     }
 
@@ -147,7 +147,8 @@ impl SessionWriter {
     }
 
     fn snapshot_of(&self, state: &Folded, head: Head) -> Snapshot {
-        let text = serde_json::to_vec(state).expect("a state has string keys and finite numbers, so it is JSON");
+        let text =
+            serde_json::to_vec(state).expect("a state has string keys and finite numbers, so it is JSON");
         let sealed = self.keys.seal(Place::Snapshot(self.session, head), &text);
         Snapshot { head, fold_version: FOLD_VERSION, sealed }
     }
