@@ -282,7 +282,7 @@ pub fn next_wake(state: &Folded) -> Option<Timestamp> {
     let turn = state.turn.as_ref()?;
     let of_step = |place: &usize| match &turn.steps[*place].phase {
         Phase::Waiting(wait) if turn.ending.is_none() => wait.ends_at(),
-        Phase::Paused { until } => Some(*until),
+        Phase::Paused { until } if turn.ending.is_none() || turn.steps[*place].unknown => Some(*until),
         Phase::Probing { from, .. } => Some(*from),
         _ => None,
     };
