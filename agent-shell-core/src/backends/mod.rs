@@ -1,5 +1,7 @@
 //! The backends that come with this crate: what the operating system gives, and stores that need no server.
 
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod system;
 pub mod volatile;
 

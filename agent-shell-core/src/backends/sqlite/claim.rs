@@ -1,0 +1,147 @@
+//! Claims: which sessions have work and no owner, spread over tenants.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::columns::{self, kept, ordered};
+use super::fault::Work;
+use super::owners;
+use super::writer::Tx;
+use crate::ports::{Claim, ClaimFilter, OwnershipError};
+use crate::words::{OwnerId, Tenant};
+
+/// Sessions that fall due which one claim looks at, at most; the earliest come first.
+const DUE_AT_ONCE: i64 = 100_000;
+
+/// Sessions with work, by their numbers, waiting in the queue of their tenant.
+type Queues = BTreeMap<Tenant, VecDeque<i64>>;
+
+pub(super) fn claim(
+    tx: &mut Tx,
+    owner: OwnerId,
+    filter: &ClaimFilter,
+    limit: usize,
+) -> Work<Vec<Claim>, OwnershipError> {
+    if !owners::is_enlisted(&tx.connection, owner)? {
+        return Ok(Err(OwnershipError::NotEnlisted));
+    }
+    owners::bury_the_dead(tx, owner)?;
+    let mut claims = Vec::new();
+    if let Some(named) = &filter.sessions {
+        let mut seen = HashSet::new();
+        for session in named.iter().filter(|session| seen.insert(**session)) {
+            if claims.len() >= limit {
+                break;
+            }
+            if let Some(known) = tx.sessions.find(&tx.connection, *session)? {
+                claims.extend(take(tx, owner, known.nr, filter)?);
+            }
+        }
+        return Ok(Ok(claims));
+    }
+    // One session of each tenant in turn, beginning with another tenant at every claim.
+    let mut queues: VecDeque<_> = with_work(&tx.connection, filter, limit)?.into_values().collect();
+    tx.turn = tx.turn.wrapping_add(1);
+    let first = tx.turn % queues.len().max(1);
+    queues.rotate_left(first);
+    while claims.len() < limit
+        && let Some(mut queue) = queues.pop_front()
+    {
+        if let Some(nr) = queue.pop_front() {
+            claims.extend(take(tx, owner, nr, filter)?);
+            queues.push_back(queue);
+        }
+    }
+    Ok(Ok(claims))
+}
+
+/// Takes a session under its next epoch, if the filter lets it through and no other owner has it.
+fn take(tx: &mut Tx, me: OwnerId, nr: i64, filter: &ClaimFilter) -> rusqlite::Result<Option<Claim>> {
+    let mut entry = tx
+        .connection
+        .prepare_cached(&format!("{} WHERE s.nr = ?1", columns::ENTRY))?
+        .query_row((nr,), columns::entry)?;
+    let named = filter.sessions.is_some();
+    let free = entry.owner.is_none() || named && entry.owner == Some(me);
+    let tenant = filter.tenant.as_ref().is_none_or(|tenant| *tenant == entry.tenant);
+    let offered =
+        filter.offers.as_ref().is_none_or(|offers| entry.requires.iter().all(|id| offers.contains(id)));
+    if !(free && tenant && offered) {
+        return Ok(None);
+    }
+    entry.epoch = entry.epoch.next();
+    entry.owner = Some(me);
+    tx.connection
+        .prepare_cached("UPDATE sessions SET owner = ?1, epoch = ?2, mail = 0 WHERE nr = ?3")?
+        .execute((me.to_bytes(), kept(entry.epoch.number()), nr))?;
+    tx.sessions.remember(nr, &entry);
+    Ok(Some(Claim { entry }))
+}
+
+/// The sessions that nobody owns and that have work, at most `limit` for each tenant.
+fn with_work(connection: &Connection, filter: &ClaimFilter, limit: usize) -> rusqlite::Result<Queues> {
+    let mut queues = Queues::new();
+    if limit == 0 {
+        return Ok(queues);
+    }
+    let tenants = match &filter.tenant {
+        Some(tenant) => vec![tenant.clone()],
+        None => tenants(connection)?,
+    };
+    for tenant in tenants {
+        let mut ready = connection.prepare_cached(
+            "SELECT nr, requires FROM sessions WHERE owner IS NULL AND (mail = 1 OR status = 1) AND tenant = ?1",
+        )?;
+        let mut rows = ready.query((tenant.as_str(),))?;
+        let mut queue = VecDeque::new();
+        while queue.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            if is_offered(row, 1, filter)? {
+                queue.push_back(row.get(0)?);
+            }
+        }
+        if !queue.is_empty() {
+            queues.insert(tenant, queue);
+        }
+    }
+    let mut due = connection.prepare_cached(
+        "SELECT nr, requires, tenant FROM sessions \
+         WHERE owner IS NULL AND wake_at IS NOT NULL AND wake_at <= ?1 AND NOT (mail = 1 OR status = 1) \
+         ORDER BY wake_at LIMIT ?2",
+    )?;
+    let mut rows = due.query((ordered(filter.due_by.as_millis()), DUE_AT_ONCE))?;
+    while let Some(row) = rows.next()? {
+        let tenant = columns::tenant(row, 2)?;
+        if filter.tenant.as_ref().is_some_and(|only| *only != tenant) || !is_offered(row, 1, filter)? {
+            continue;
+        }
+        let queue = queues.entry(tenant).or_default();
+        if queue.len() < limit {
+            queue.push_back(row.get(0)?);
+        }
+    }
+    Ok(queues)
+}
+
+fn is_offered(row: &Row<'_>, requires: usize, filter: &ClaimFilter) -> rusqlite::Result<bool> {
+    let Some(offers) = &filter.offers else { return Ok(true) };
+    Ok(columns::requirements(row, requires)?.iter().all(|id| offers.contains(id)))
+}
+
+/// The tenants that have sessions which are ready: one search of the index for each.
+fn tenants(connection: &Connection) -> rusqlite::Result<Vec<Tenant>> {
+    let mut next = connection.prepare_cached(
+        "SELECT tenant FROM sessions WHERE owner IS NULL AND (mail = 1 OR status = 1) AND tenant > ?1 \
+         ORDER BY tenant LIMIT 1",
+    )?;
+    let mut tenants: Vec<Tenant> = Vec::new();
+    loop {
+        let after = tenants.last().map_or("", Tenant::as_str);
+        match next.query_row((after,), |row| columns::tenant(row, 0)).optional()? {
+            Some(tenant) => tenants.push(tenant),
+            None => return Ok(tenants),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What an error of SQLite means for the store.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use rusqlite::ErrorCode;
+
+use crate::ports::StoreError;
+use crate::words;
+
+/// The result of a piece of work inside a transaction: SQLite's own failure outside, the caller's refusal inside.
+pub(super) type Work<T, E> = rusqlite::Result<Result<T, E>>;
+
+/// What an error of SQLite means to whoever asked.
+pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
+    let detail = error.to_string();
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch,
+        ) => StoreError::Corrupt { detail },
+        Some(_) => StoreError::Unavailable { detail },
+        // A column that does not hold what this version wrote there.
+        None => StoreError::Corrupt { detail },
+    }
+}
+
+/// Whether the disk failed under SQLite. After a failed write or fsync nobody knows what is on the disk: the kernel
+/// may drop the pages and report the error once.
+pub(super) fn is_disk_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// What is stored is not what this version stores.
+pub(super) fn damaged(what: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, what.to_string().into())
+}
+
+/// Whether the store may go on. Shared by its threads and its callers.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    poison: OnceLock<String>,
+}
+
+impl Health {
+    /// From now on every call is refused. The first reason stays.
+    pub(super) fn poison(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        tracing::error!(reason, "the disk failed under the store: it accepts nothing more");
+        // A second failure adds nothing.
+        let _ = self.poison.set(reason);
+    }
+
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match self.poison.get() {
+            Some(detail) => Err(StoreError::Poisoned { detail: detail.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a file could not be opened as a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file belongs to another program.
+    #[error("{path} is not a file of Agent Shell: choose another path")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer version wrote the file.
+    #[error(
+        "{path} has format {found}, and this version knows formats up to {known}: upgrade agent-shell-core"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format that is known.
+        known: i64,
+    },
+    /// The file lies on a file system of a network.
+    #[error(
+        "{path} lies on {file_system}, where locks don't hold: put it on a local disk, or use a database server"
+    )]
+    NetworkFileSystem {
+        /// The file.
+        path: PathBuf,
+        /// The file system.
+        file_system: String,
+    },
+    /// A setting on which durability rests could not be made.
+    #[error(
+        "{path}: `{setting}` is {found} where {wanted} is needed: is the file read-only, or on a disk without shared memory?"
+    )]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The setting.
+        setting: &'static str,
+        /// What it must be.
+        wanted: String,
+        /// What it is.
+        found: String,
+    },
+    /// SQLite or the operating system refused.
+    #[error("{path} can't be opened: {detail}")]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What a store would say.
+        kind: words::ErrorKind,
+        /// What was said.
+        detail: String,
+    },
+}
+
+impl OpenError {
+    pub(super) fn sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
+        let kind = match store_error(error) {
+            _ if is_disk_failure(error) => words::ErrorKind::Poisoned,
+            StoreError::Corrupt { .. } => words::ErrorKind::Corrupt,
+            _ => words::ErrorKind::Unavailable,
+        };
+        Self::Failed { path: path.into(), kind, detail: error.to_string() }
+    }
+
+    pub(super) fn io(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::Failed { path: path.into(), kind: words::ErrorKind::Unavailable, detail: error.to_string() }
+    }
+
+    /// What the host should do.
+    pub fn kind(&self) -> words::ErrorKind {
+        match self {
+            Self::Foreign { .. } => words::ErrorKind::InvalidInput,
+            Self::Newer { .. } | Self::NetworkFileSystem { .. } | Self::Setting { .. } => {
+                words::ErrorKind::Unsupported
+            }
+            Self::Failed { kind, .. } => *kind,
+        }
+    }
+}
+
+impl From<OpenError> for words::Error {
+    fn from(error: OpenError) -> Self {
+        Self::new(error.kind(), error.to_string())
+    }
+}

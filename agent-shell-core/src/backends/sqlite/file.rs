@@ -1,0 +1,150 @@
+//! Opening the file: whose it is, which format it has, and the settings on which durability rests.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::fault::OpenError;
+use super::options::SqliteOptions;
+
+/// "AgSh": says in the file's header that it is a journal of Agent Shell.
+pub(super) const APPLICATION_ID: i64 = 0x4167_5368;
+
+/// Each brings a file from the format of its index to the next.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// The format that this version writes.
+pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
+
+/// Statements that are kept prepared on each connection: more than there are.
+const PREPARED: usize = 128;
+
+/// Opens the connection that writes, making the file or bringing it to the current format first.
+pub(super) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(options.busy_timeout()).map_err(failed)?;
+    // Nothing is written to a file before it is known to be ours.
+    belongs_to_us(path, &mut connection)?;
+    settle(path, &connection, &writer_settings(options))?;
+    migrate(path, &mut connection)?;
+    // What a crash left in the log is brought into the file, and synced, before anything is acted on. Another
+    // process that has the file open may be in the way; then it did so when it opened.
+    let _busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0)).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(connection)
+}
+
+/// Opens the connection that reads. The file is there and was settled by the writer.
+pub(super) fn open_reader(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(options.busy_timeout()).map_err(failed)?;
+    settle(path, &connection, &[("cache_size", cache_size(options)), ("query_only", "1".into())])?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(connection)
+}
+
+/// What the writing connection is set to, in this order, and must then say that it is.
+fn writer_settings(options: &SqliteOptions) -> [(&'static str, String); 7] {
+    [
+        ("busy_timeout", options.busy_timeout_ms.to_string()),
+        ("journal_mode", "wal".into()),
+        // FULL: the log is synced at every commit.
+        ("synchronous", "2".into()),
+        // On the systems that have it, a sync that reaches the disk and not only its cache.
+        ("fullfsync", "1".into()),
+        ("checkpoint_fullfsync", "1".into()),
+        // The writer makes its own checkpoints, because SQLite keeps the errors of its automatic ones to itself.
+        ("wal_autocheckpoint", "0".into()),
+        ("cache_size", cache_size(options)),
+    ]
+}
+
+/// Negative: a number of KiB and not of pages.
+fn cache_size(options: &SqliteOptions) -> String {
+    format!("-{}", options.cache_kib.max(1))
+}
+
+/// Makes settings and reads each back.
+pub(super) fn settle(
+    path: &Path,
+    connection: &Connection,
+    settings: &[(&'static str, String)],
+) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
+    for (setting, wanted) in settings {
+        connection.execute_batch(&format!("PRAGMA {setting} = {wanted}")).map_err(failed)?;
+        in_force(path, connection, setting, wanted)?;
+    }
+    Ok(())
+}
+
+/// Checks that a setting is what it must be.
+pub(super) fn in_force(
+    path: &Path,
+    connection: &Connection,
+    setting: &'static str,
+    wanted: &str,
+) -> Result<(), OpenError> {
+    let found: rusqlite::types::Value = connection
+        .query_row(&format!("PRAGMA {setting}"), (), |row| row.get(0))
+        .map_err(|error| OpenError::sqlite(path, &error))?;
+    let found = match found {
+        rusqlite::types::Value::Integer(number) => number.to_string(),
+        rusqlite::types::Value::Text(text) => text,
+        other => format!("{other:?}"),
+    };
+    if found == wanted {
+        return Ok(());
+    }
+    Err(OpenError::Setting { path: path.into(), setting, wanted: wanted.into(), found })
+}
+
+fn belongs_to_us(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign { path: path.into() },
+        _ => OpenError::sqlite(path, &error),
+    };
+    // One transaction, so that a process which makes the file at this moment is seen before or after.
+    let transaction = connection.transaction().map_err(failed)?;
+    let number = |sql: &str| transaction.query_row(sql, (), |row| row.get::<_, i64>(0)).map_err(failed);
+    let application = number("PRAGMA application_id")?;
+    let format = number("PRAGMA user_version")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if application != APPLICATION_ID && (application, format, tables) != (0, 0, 0) {
+        return Err(OpenError::Foreign { path: path.into() });
+    }
+    not_newer(path, format)
+}
+
+fn not_newer(path: &Path, found: i64) -> Result<(), OpenError> {
+    if found <= FORMAT {
+        return Ok(());
+    }
+    Err(OpenError::Newer { path: path.into(), found, known: FORMAT })
+}
+
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let format: i64 = transaction.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(failed)?;
+    // Another process may have brought it further since it was looked at.
+    not_newer(path, format)?;
+    if format == FORMAT {
+        return Ok(());
+    }
+    for script in MIGRATIONS.iter().skip(usize::try_from(format).unwrap_or(0)) {
+        transaction.execute_batch(script).map_err(failed)?;
+    }
+    let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
+    transaction.execute_batch(&stamp).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}

@@ -1,0 +1,63 @@
+//! The mailbox port.
+
+use async_trait::async_trait;
+
+use super::columns::{self, limit};
+use super::fault::damaged;
+use super::{SqliteStore, mail};
+use crate::data::{Lane, MailKind};
+use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
+use crate::words::{Digest, MailId, Pseudonym, SessionId};
+
+#[async_trait]
+impl Mailbox for SqliteStore {
+    async fn post(&self, post: Post) -> Result<Posted, PostError> {
+        self.write(post.sealed.len(), move |tx| mail::post(tx, &post)).await
+    }
+
+    async fn waiting(
+        &self,
+        session: SessionId,
+        lane: Lane,
+        after: Option<MailId>,
+        rows: usize,
+    ) -> Result<Vec<MailItem>, StoreError> {
+        self.read(move |reader| {
+            let Some((nr, _)) = reader.session(session)? else { return Ok(Vec::new()) };
+            // Mail that was consumed meanwhile is nowhere; what waits is then read from the beginning.
+            let after = after.map(MailId::to_bytes);
+            reader
+                .connection
+                .prepare_cached(
+                    "SELECT id, kind, actor, posted, sealed FROM mail WHERE session = ?1 AND lane = ?2 \
+                     AND place > coalesce((SELECT place FROM mail WHERE session = ?1 AND id = ?3), 0) \
+                     ORDER BY place LIMIT ?4",
+                )?
+                .query_map((nr, mail::lane(lane), after, limit(rows)), |row| {
+                    Ok(MailItem {
+                        id: MailId::from_bytes(row.get(0)?),
+                        kind: MailKind::parse(row.get_ref(1)?.as_str()?)
+                            .ok_or_else(|| damaged("mail has a kind that is none of this version's"))?,
+                        actor: Pseudonym::from_bytes(row.get(2)?),
+                        posted: columns::timestamp(row, 3)?,
+                        sealed: row.get(4)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    async fn dedupe(
+        &self,
+        session: SessionId,
+        kind: MailKind,
+        key: Digest,
+    ) -> Result<Option<Dedupe>, StoreError> {
+        self.read(move |reader| match reader.session(session)? {
+            Some((nr, _)) => mail::dedupe(&reader.connection, nr, kind, key),
+            None => Ok(None),
+        })
+        .await
+    }
+}

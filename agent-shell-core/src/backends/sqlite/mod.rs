@@ -1,0 +1,219 @@
+//! The embedded store: one SQLite file, no server. It is the default.
+//!
+//! Two threads own a connection each. The writer drains a bounded queue into one transaction after another, so that
+//! all sessions that append at the same time share one sync of the disk; the reader answers from a snapshot of the
+//! file. No caller runs SQLite on its own thread. When a queue is full, callers wait in the order in which they came.
+//!
+//! Any number of processes of one machine may open the same file. It never opens a file on a network, never goes on
+//! after the disk failed under a write, and never reads a body.
+
+mod append;
+mod claim;
+mod columns;
+mod fault;
+mod file;
+mod journal;
+mod lease_clock;
+mod mail;
+mod mailbox;
+mod mounts;
+mod options;
+mod outbox;
+mod owner_files;
+mod owners;
+mod ownership;
+mod queue;
+mod reader;
+mod sessions;
+mod turns;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+pub use fault::OpenError;
+pub use options::{LeaseTime, SqliteOptions};
+
+use self::fault::{Health, Work};
+use self::lease_clock::LeaseClock;
+use self::owner_files::OwnerFiles;
+use self::owners::Owners;
+use self::queue::{Queue, queue};
+use self::reader::Reader;
+use self::sessions::Sessions;
+use self::writer::{Tx, Writer};
+use crate::ports::{Store, StoreError};
+use crate::words::Clock;
+
+/// Journal, mailbox, ownership and outbox in one SQLite file.
+///
+/// A write returns after its transaction is synced to the disk. Beside the file at `path` lie SQLite's own
+/// `path-wal` and `path-shm`, and the folder `path.owners` with one empty file for each process that owns sessions.
+/// All of them belong together.
+///
+/// An append of more than 64 MiB is refused as `TooLarge`. After the disk failed under a write, a commit or a
+/// checkpoint, every call returns `Poisoned`; a full disk is `Unavailable`, and nothing is lost by it.
+///
+/// Dropping the store lets go of its owners' locks at once, as the end of the process would; writes that were
+/// handed over before are still made.
+pub struct SqliteStore {
+    writes: Queue<Tx>,
+    reads: Queue<Reader>,
+    files: Arc<OwnerFiles>,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// The largest append, in bytes of bodies, blobs, mail, envelopes and snapshot.
+    pub const MAX_APPEND_BYTES: usize = append::MAX_APPEND_BYTES;
+
+    /// Opens the store in the file at `path`, making it if there is none. What a crash left in the write-ahead log
+    /// is brought into the file before this returns.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the file is another program's or a newer version's, lies on a file system of a network, can't
+    /// be set as durability needs it, or can't be opened.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the file made, and nothing open.
+    pub async fn open(
+        path: impl AsRef<Path>,
+        options: SqliteOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(path.as_ref(), options, clock, Seams::default()).await
+    }
+
+    /// Opens the store in the file at `path` as the set of ports that a shell takes.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    ///
+    /// # Cancel safety
+    /// As [`SqliteStore::open`].
+    pub async fn store(
+        path: impl AsRef<Path>,
+        options: SqliteOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Store, OpenError> {
+        Ok(Store::new(Arc::new(Self::open(path, options, clock).await?)))
+    }
+
+    async fn open_with(
+        path: &Path,
+        options: SqliteOptions,
+        clock: Arc<dyn Clock>,
+        seams: Seams,
+    ) -> Result<Self, OpenError> {
+        // A path that is absolute is never taken for a name that SQLite gives a meaning, such as `:memory:`.
+        let path = std::path::absolute(path).map_err(|error| OpenError::io(path, &error))?;
+        let health = Arc::new(Health::default());
+        let files = Arc::new(OwnerFiles::beside(&path));
+        let (writes, write_jobs) = queue(options.queued_writes, options.queued_bytes, health.clone());
+        let (reads, read_jobs) = queue(options.queued_reads, usize::MAX, health.clone());
+        let owners = Owners { clock: LeaseClock::new(options.lease_time, clock), files: files.clone() };
+
+        let (settings, at) = (options.clone(), path.clone());
+        let writer_health = health.clone();
+        let before_commit = seams.before_commit;
+        let file_system_of = seams.file_system_of;
+        start("agent-shell-write", &path, move |ready| {
+            let opened =
+                allowed(&at, &settings, file_system_of).and_then(|()| file::open_writer(&at, &settings));
+            let Some(connection) = opened_or_told(opened, ready) else { return };
+            let tx = Tx { connection, sessions: Sessions::default(), owners, turn: 0 };
+            Writer::new(tx, write_jobs, writer_health, settings, before_commit).run();
+        })
+        .await?;
+
+        let at = path.clone();
+        start("agent-shell-read", &path, move |ready| {
+            let Some(connection) = opened_or_told(file::open_reader(&at, &options), ready) else { return };
+            Reader::new(connection).run(read_jobs, &health);
+        })
+        .await?;
+        Ok(Self { writes, reads, files, path })
+    }
+
+    /// Runs a read on the thread that reads.
+    async fn read<T: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&mut Reader) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.reads.ask(0, move |reader: &mut Reader| work(reader).map(Ok)).await
+    }
+
+    /// Runs a write on the thread that writes, in a transaction that it may share with others.
+    async fn write<T, E>(
+        &self,
+        bytes: usize,
+        work: impl FnMut(&mut Tx) -> Work<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.writes.ask(bytes, work).await
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.files.let_go_of_all();
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Where tests put something in the place of the world.
+struct Seams {
+    before_commit: Option<writer::BeforeCommit>,
+    file_system_of: mounts::FileSystemOf,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self { before_commit: None, file_system_of: mounts::file_system_of }
+    }
+}
+
+fn allowed(path: &Path, options: &SqliteOptions, of: mounts::FileSystemOf) -> Result<(), OpenError> {
+    match of(path).filter(|kind| mounts::is_network(kind)) {
+        Some(file_system) if !options.any_file_system => {
+            Err(OpenError::NetworkFileSystem { path: path.into(), file_system })
+        }
+        _ => Ok(()),
+    }
+}
+
+type Ready = oneshot::Sender<Result<(), OpenError>>;
+
+/// Starts a thread of the store and waits until it has opened its connection.
+async fn start(name: &str, path: &Path, work: impl FnOnce(Ready) + Send + 'static) -> Result<(), OpenError> {
+    let (ready, opened) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || work(ready))
+        .map_err(|error| OpenError::io(path, &error))?;
+    let ended = || OpenError::io(path, &std::io::Error::other("the thread of the store ended"));
+    opened.await.unwrap_or_else(|_| Err(ended()))
+}
+
+/// The connection, or none when the caller was told why not.
+fn opened_or_told<C>(opened: Result<C, OpenError>, ready: Ready) -> Option<C> {
+    match opened {
+        // A caller that went away wants no store: its queues are gone, and the thread ends.
+        Ok(connection) => ready.send(Ok(())).ok().map(|()| connection),
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            None
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The ownership port.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{SqliteStore, claim, owners};
+use crate::ports::{Claim, ClaimFilter, Lease, Ownership, OwnershipError};
+use crate::words::{Epoch, OwnerId, SessionId};
+
+#[async_trait]
+impl Ownership for SqliteStore {
+    async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
+        self.write(0, move |tx| owners::enlist(tx, owner, lease)).await
+    }
+
+    async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
+        self.write(0, move |tx| owners::renew(tx, owner)).await
+    }
+
+    async fn claim(
+        &self,
+        owner: OwnerId,
+        filter: ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        self.write(0, move |tx| claim::claim(tx, owner, &filter, limit)).await
+    }
+
+    async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
+        self.write(0, move |tx| owners::release(tx, owner, &sessions)).await
+    }
+
+    async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
+        self.write(0, move |tx| owners::resign(tx, owner)).await
+    }
+}
