@@ -4,38 +4,63 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::columns::limit;
 use super::fault::OpenError;
 use super::options::SqliteOptions;
 
-/// "AgSh": says in the file's header that it is a journal of Agent Shell.
-pub(super) const APPLICATION_ID: i64 = 0x4167_5368;
+/// What a file of ours says of itself, and how it came to be as it is.
+pub(super) struct Format {
+    /// Says in the file's header whose it is.
+    pub(super) application_id: i64,
+    /// Each brings a file from the format of its index to the next.
+    pub(super) migrations: &'static [&'static str],
+}
 
-/// Each brings a file from the format of its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+/// "AgSh": a journal.
+pub(super) const JOURNAL: Format =
+    Format { application_id: 0x4167_5368, migrations: &[include_str!("schema_1.sql")] };
 
-/// The format that this version writes.
-pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
+/// "AgKy": keys.
+pub(super) const KEYS: Format =
+    Format { application_id: 0x4167_4b79, migrations: &[include_str!("keys_1.sql")] };
+
+impl Format {
+    /// The newest format that is known.
+    pub(super) fn newest(&self) -> i64 {
+        limit(self.migrations.len())
+    }
+}
 
 /// Statements that are kept prepared on each connection: more than there are.
 const PREPARED: usize = 128;
 
-/// Opens the connection that writes, making the file or bringing it to the current format first.
-pub(super) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+/// Opens the connection that writes to a journal, making the file or bringing it to the current format first.
+pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let connection = open(path, &JOURNAL, &journal_settings(options))?;
+    // What a crash left in the log is brought into the file, and synced, before anything is acted on. Another
+    // process that has the file open may be in the way; then it did so when it opened.
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let done = connection.query_row(checkpoint, (), |_| Ok(()));
+    done.map_err(|error| OpenError::sqlite(path, &error))?;
+    Ok(connection)
+}
+
+/// Opens the connection of a key store, making the file if there is none.
+pub(super) fn open_keys(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    open(path, &KEYS, &key_settings(options))
+}
+
+fn open(path: &Path, format: &Format, settings: &[(&'static str, String)]) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(options.busy_timeout()).map_err(failed)?;
     // Nothing is written to a file before it is known to be ours.
-    belongs_to_us(path, &mut connection)?;
-    settle(path, &connection, &writer_settings(options))?;
-    migrate(path, &mut connection)?;
-    // What a crash left in the log is brought into the file, and synced, before anything is acted on. Another
-    // process that has the file open may be in the way; then it did so when it opened.
-    let _busy: i64 =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0)).map_err(failed)?;
+    belongs_to_us(path, format, &mut connection)?;
+    settle(path, &connection, settings)?;
+    migrate(path, format, &mut connection)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
     Ok(connection)
 }
@@ -53,7 +78,7 @@ pub(super) fn open_reader(path: &Path, options: &SqliteOptions) -> Result<Connec
 }
 
 /// What the writing connection is set to, in this order, and must then say that it is.
-fn writer_settings(options: &SqliteOptions) -> [(&'static str, String); 7] {
+fn journal_settings(options: &SqliteOptions) -> [(&'static str, String); 7] {
     [
         ("busy_timeout", options.busy_timeout_ms.to_string()),
         ("journal_mode", "wal".into()),
@@ -65,6 +90,20 @@ fn writer_settings(options: &SqliteOptions) -> [(&'static str, String); 7] {
         // The writer makes its own checkpoints, because SQLite keeps the errors of its automatic ones to itself.
         ("wal_autocheckpoint", "0".into()),
         ("cache_size", cache_size(options)),
+    ]
+}
+
+fn key_settings(options: &SqliteOptions) -> [(&'static str, String); 6] {
+    [
+        ("busy_timeout", options.busy_timeout_ms.to_string()),
+        // No log: it would keep keys. A rollback journal is emptied, and that synced, with every commit.
+        ("journal_mode", "truncate".into()),
+        ("synchronous", "2".into()),
+        ("fullfsync", "1".into()),
+        // What is deleted is overwritten with zeros.
+        ("secure_delete", "1".into()),
+        // What does not fit the cache stays there and is not spilled into a file.
+        ("temp_store", "2".into()),
     ]
 }
 
@@ -108,7 +147,7 @@ pub(super) fn in_force(
     Err(OpenError::Setting { path: path.into(), setting, wanted: wanted.into(), found })
 }
 
-fn belongs_to_us(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+fn belongs_to_us(path: &Path, ours: &Format, connection: &mut Connection) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign { path: path.into() },
         _ => OpenError::sqlite(path, &error),
@@ -119,32 +158,31 @@ fn belongs_to_us(path: &Path, connection: &mut Connection) -> Result<(), OpenErr
     let application = number("PRAGMA application_id")?;
     let format = number("PRAGMA user_version")?;
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    if application != APPLICATION_ID && (application, format, tables) != (0, 0, 0) {
+    if application != ours.application_id && (application, format, tables) != (0, 0, 0) {
         return Err(OpenError::Foreign { path: path.into() });
     }
-    not_newer(path, format)
+    not_newer(path, ours, format)
 }
 
-fn not_newer(path: &Path, found: i64) -> Result<(), OpenError> {
-    if found <= FORMAT {
-        return Ok(());
-    }
-    Err(OpenError::Newer { path: path.into(), found, known: FORMAT })
+fn not_newer(path: &Path, ours: &Format, found: i64) -> Result<(), OpenError> {
+    let known = ours.newest();
+    if found <= known { Ok(()) } else { Err(OpenError::Newer { path: path.into(), found, known }) }
 }
 
-fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+fn migrate(path: &Path, ours: &Format, connection: &mut Connection) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let format: i64 = transaction.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(failed)?;
     // Another process may have brought it further since it was looked at.
-    not_newer(path, format)?;
-    if format == FORMAT {
+    not_newer(path, ours, format)?;
+    if format == ours.newest() {
         return Ok(());
     }
-    for script in MIGRATIONS.iter().skip(usize::try_from(format).unwrap_or(0)) {
+    for script in ours.migrations.iter().skip(usize::try_from(format).unwrap_or(0)) {
         transaction.execute_batch(script).map_err(failed)?;
     }
-    let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
+    let (application, format) = (ours.application_id, ours.newest());
+    let stamp = format!("PRAGMA application_id = {application}; PRAGMA user_version = {format};");
     transaction.execute_batch(&stamp).map_err(failed)?;
     transaction.commit().map_err(failed)
 }

@@ -12,7 +12,9 @@ mod claim;
 mod columns;
 mod fault;
 mod file;
+mod group;
 mod journal;
+mod keys;
 mod lease_clock;
 mod mail;
 mod mailbox;
@@ -35,16 +37,17 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use fault::OpenError;
+pub use keys::SqliteKeys;
 pub use options::{LeaseTime, SqliteOptions};
 
 use self::fault::{Health, Work};
+use self::group::{BeforeCommit, Bounds, Groups};
 use self::lease_clock::LeaseClock;
 use self::owner_files::OwnerFiles;
 use self::owners::Owners;
 use self::queue::{Queue, queue};
 use self::reader::Reader;
-use self::sessions::Sessions;
-use self::writer::{Tx, Writer};
+use self::writer::Tx;
 use crate::ports::{Store, StoreError};
 use crate::words::Clock;
 
@@ -122,10 +125,11 @@ impl SqliteStore {
         let file_system_of = seams.file_system_of;
         start("agent-shell-write", &path, move |ready| {
             let opened =
-                allowed(&at, &settings, file_system_of).and_then(|()| file::open_writer(&at, &settings));
+                allowed(&at, &settings, file_system_of).and_then(|()| file::open_journal(&at, &settings));
             let Some(connection) = opened_or_told(opened, ready) else { return };
-            let tx = Tx { connection, sessions: Sessions::default(), owners, turn: 0 };
-            Writer::new(tx, write_jobs, writer_health, settings, before_commit).run();
+            let bounds = Bounds { jobs: settings.group_writes, bytes: settings.group_bytes };
+            let workplace = Tx::new(connection, owners, settings.checkpoint_pages);
+            Groups { workplace, receiver: write_jobs, health: writer_health, bounds, before_commit }.run();
         })
         .await?;
 
@@ -174,7 +178,7 @@ impl fmt::Debug for SqliteStore {
 
 /// Where tests put something in the place of the world.
 struct Seams {
-    before_commit: Option<writer::BeforeCommit>,
+    before_commit: Option<BeforeCommit>,
     file_system_of: mounts::FileSystemOf,
 }
 

@@ -1,0 +1,157 @@
+//! Group commit: a thread drains its queue into one transaction at a time, so that all who wait share a sync.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::mpsc::Receiver;
+
+use super::fault::{self, Health};
+use super::queue::Item;
+use crate::ports::StoreError;
+
+/// What the jobs of a transaction work with.
+pub(super) trait Workplace: 'static {
+    fn connection(&self) -> &Connection;
+
+    /// A transaction began; nobody else can commit until it ends.
+    fn begun(&mut self) -> rusqlite::Result<()>;
+
+    /// What the open transaction did was undone.
+    fn rolled_back(&mut self);
+
+    /// The group is committed and answered: time for what nobody waits for.
+    fn answered(&mut self) -> rusqlite::Result<()>;
+}
+
+/// What one transaction takes at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) jobs: usize,
+    pub(super) bytes: usize,
+}
+
+/// Stands in the way of a commit, so that tests can make one fail.
+pub(super) type BeforeCommit = Box<dyn FnMut() -> rusqlite::Result<()> + Send>;
+
+/// The loop of a thread that owns a workplace.
+pub(super) struct Groups<C> {
+    pub(super) workplace: C,
+    pub(super) receiver: Receiver<Item<C>>,
+    pub(super) health: Arc<Health>,
+    pub(super) bounds: Bounds,
+    pub(super) before_commit: Option<BeforeCommit>,
+}
+
+/// Where a group failed.
+enum Failure {
+    /// Before any job was run.
+    AtBegin(rusqlite::Error),
+    /// In a job or at the commit; everything was rolled back.
+    Inside(rusqlite::Error),
+}
+
+impl<C: Workplace> Groups<C> {
+    /// Works until every sender is gone and the queue is empty.
+    pub(super) fn run(mut self) {
+        let mut group = Vec::new();
+        let mut left_over = None;
+        while self.gather(&mut group, &mut left_over) {
+            self.commit(&mut group);
+            if self.health.check().is_ok() {
+                match self.workplace.answered() {
+                    Err(error) if fault::is_disk_failure(&error) => {
+                        self.health.poison(format!("a checkpoint failed: {error}"));
+                    }
+                    // A full disk, say: the log is whole, and the next checkpoint begins where this one did.
+                    Err(error) => tracing::warn!(%error, "the write-ahead log was not copied into the file"),
+                    Ok(()) => {}
+                }
+            }
+        }
+    }
+
+    /// Waits for a job and takes what else is queued, up to the bounds. What was taken and does not fit is left over.
+    fn gather(&mut self, group: &mut Vec<Item<C>>, left_over: &mut Option<Item<C>>) -> bool {
+        let Some(first) = left_over.take().or_else(|| self.receiver.blocking_recv()) else { return false };
+        let mut bytes = first.bytes;
+        group.push(first);
+        while group.len() < self.bounds.jobs {
+            let Ok(next) = self.receiver.try_recv() else { break };
+            bytes = bytes.saturating_add(next.bytes);
+            if bytes > self.bounds.bytes {
+                *left_over = Some(next);
+                break;
+            }
+            group.push(next);
+        }
+        true
+    }
+
+    /// Commits a group and answers it; leaves the group empty.
+    fn commit(&mut self, group: &mut Vec<Item<C>>) {
+        if let Err(poisoned) = self.health.check() {
+            return answer(group, &Err(poisoned));
+        }
+        match self.attempt(group) {
+            Ok(()) => answer(group, &Ok(())),
+            // One job that SQLite could not do must not harm the others: each goes alone.
+            Err(Failure::Inside(error)) if group.len() > 1 && !fault::is_disk_failure(&error) => {
+                let mut alone = Vec::with_capacity(1);
+                for item in group.drain(..) {
+                    alone.push(item);
+                    self.commit(&mut alone);
+                }
+            }
+            Err(Failure::AtBegin(error) | Failure::Inside(error)) => {
+                if fault::is_disk_failure(&error) {
+                    self.health.poison(error.to_string());
+                }
+                let error = self.health.check().err().unwrap_or_else(|| fault::store_error(&error));
+                answer(group, &Err(error));
+            }
+        }
+    }
+
+    fn attempt(&mut self, group: &mut [Item<C>]) -> Result<(), Failure> {
+        self.execute("BEGIN IMMEDIATE").map_err(Failure::AtBegin)?;
+        self.run_and_commit(group).map_err(|error| {
+            self.workplace.rolled_back();
+            // Some failures end the transaction by themselves.
+            if !self.workplace.connection().is_autocommit()
+                && let Err(error) = self.execute("ROLLBACK")
+            {
+                self.health.poison(format!("a transaction could not be rolled back: {error}"));
+            }
+            Failure::Inside(error)
+        })
+    }
+
+    fn run_and_commit(&mut self, group: &mut [Item<C>]) -> rusqlite::Result<()> {
+        self.workplace.begun()?;
+        for item in group {
+            item.job.run(&mut self.workplace)?;
+        }
+        if let Some(before_commit) = &mut self.before_commit {
+            before_commit()?;
+        }
+        self.execute("COMMIT")
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.workplace.connection().prepare_cached(sql)?.execute(()).map(drop)
+    }
+}
+
+impl<C> Drop for Groups<C> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.health.poison("the thread that writes panicked");
+        }
+    }
+}
+
+fn answer<C>(group: &mut Vec<Item<C>>, end: &Result<(), StoreError>) {
+    for item in group.drain(..) {
+        item.job.answer(end.clone());
+    }
+}
