@@ -11,8 +11,8 @@ pub mod runtime;
 pub mod words;
 
 pub use data::{
-    EffectClass, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template, context, from,
-    input, output,
+    EffectClass, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template, context,
+    from, input, output,
 };
 pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
 pub use runtime::{Approval, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};

@@ -26,6 +26,6 @@ pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_s
 pub use history::{History, HistoryEntry};
 pub use rest::{Needs, Rest};
 pub use session::Session;
-pub use shell::{Shell, ShellBuilder};
+pub use shell::{Ports, Shell, ShellBuilder};
 pub use submit::{Request, Submit};
 pub use turn::{Approval, Turn};

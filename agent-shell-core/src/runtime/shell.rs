@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::admission::Admission;
 use super::core::{Core, Stop, Stopping, planner_requirement};
 use super::export;
@@ -34,14 +36,25 @@ pub struct Shell {
     recovered: usize,
 }
 
+/// The ports that a shell runs on.
+#[derive(Clone)]
+pub struct Ports {
+    /// The store.
+    pub store: Store,
+    /// The keys, which must not lie in the same backup as the store.
+    pub keys: Arc<dyn KeyStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Tasks.
+    pub spawn: Arc<dyn Spawn>,
+}
+
 /// Collects what a shell is made of.
 #[must_use = "a shell runs only once it is opened"]
 pub struct ShellBuilder {
-    store: Store,
-    keys: Arc<dyn KeyStore>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    spawn: Arc<dyn Spawn>,
+    ports: BoxFuture<'static, Result<Ports>>,
     limits: Limits,
     tools: Vec<Tool>,
     planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
@@ -51,16 +64,10 @@ pub struct ShellBuilder {
 const DEFAULT_PLANNER: &str = "default";
 
 impl ShellBuilder {
-    /// A shell on these ports. Hosts usually start from `Shell::at` or `Shell::volatile`.
-    pub fn new(
-        store: Store,
-        keys: Arc<dyn KeyStore>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-        spawn: Arc<dyn Spawn>,
-    ) -> Self {
-        let limits = Limits::default();
-        Self { store, keys, clock, entropy, spawn, limits, tools: Vec::new(), planners: Vec::new() }
+    /// A shell on ports that `ports` opens, when the shell is opened. Hosts usually start from `Shell::at`,
+    /// `Shell::volatile` or `Shell::on`.
+    pub fn new(ports: impl Future<Output = Result<Ports>> + Send + 'static) -> Self {
+        Self { ports: Box::pin(ports), limits: Limits::default(), tools: Vec::new(), planners: Vec::new() }
     }
 
     /// Adds a tool.
@@ -95,7 +102,6 @@ impl ShellBuilder {
     /// # Cancel safety
     /// Dropping the future may leave sessions claimed; they are let go when the lease ends.
     pub async fn open(self) -> Result<Shell> {
-        let ids = Ids::new(self.clock.clone(), self.entropy.clone());
         let mut tools = BTreeMap::new();
         for tool in self.tools {
             let tool = tool.build()?;
@@ -118,12 +124,14 @@ impl ShellBuilder {
             .chain(planners.keys().map(planner_requirement))
             .collect();
         let lease = Duration::from_millis(self.limits.lease_ms);
+        let Ports { store, keys, clock, entropy, spawn } = self.ports.await?;
+        let ids = Ids::new(clock.clone(), entropy.clone());
         let core = Arc::new(Core {
-            store: self.store,
-            keyring: Keyring::new(self.keys, self.entropy.clone()),
-            clock: self.clock,
-            entropy: self.entropy,
-            spawn: self.spawn,
+            store,
+            keyring: Keyring::new(keys, entropy.clone()),
+            clock,
+            entropy,
+            spawn,
             owner: ids.make(),
             ids,
             tools,

@@ -1,2 +1,3 @@
 //! The tests.
 mod machine;
+mod turns;

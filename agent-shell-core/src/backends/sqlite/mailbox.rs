@@ -7,7 +7,7 @@ use super::fault::damaged;
 use super::{SqliteStore, mail};
 use crate::data::{Lane, MailKind};
 use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
-use crate::words::{Digest, MailId, Pseudonym, SessionId};
+use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId};
 
 #[async_trait]
 impl Mailbox for SqliteStore {
@@ -43,6 +43,20 @@ impl Mailbox for SqliteStore {
                         sealed: row.get(4)?,
                     })
                 })?
+                .collect()
+        })
+        .await
+    }
+
+    async fn awaiting(&self, owner: OwnerId, rows: usize) -> Result<Vec<SessionId>, StoreError> {
+        self.read(move |reader| {
+            reader
+                .connection
+                .prepare_cached(
+                    "SELECT id FROM sessions WHERE owner = ?1 \
+                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) LIMIT ?2",
+                )?
+                .query_map((owner.to_bytes(), limit(rows)), |row| Ok(SessionId::from_bytes(row.get(0)?)))?
                 .collect()
         })
         .await

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{VolatileStore, lock, room};
+use super::session::Session;
+use super::{LOCKED, VolatileStore, lock, room};
 use crate::data::{Lane, MailKind};
 use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
-use crate::words::{Digest, MailId, SessionId, TurnId};
+use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 
 /// What waits in a session, and what its dedupe keys were used for.
 #[derive(Default)]
@@ -147,6 +149,15 @@ impl Mailbox for VolatileStore {
     ) -> Result<Vec<MailItem>, StoreError> {
         let session = self.find(session);
         Ok(session.map_or_else(Vec::new, |session| lock(&session.state).mail.read(lane, after, limit)))
+    }
+
+    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let sessions = self.sessions.read().expect(LOCKED);
+        let waits = |session: &&Arc<Session>| {
+            let state = lock(&session.state);
+            state.owner == Some(owner) && state.mail.waiting() > 0
+        };
+        Ok(sessions.values().filter(waits).take(limit).map(|session| session.new.id).collect())
     }
 
     async fn dedupe(
