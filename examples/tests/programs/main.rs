@@ -1,0 +1,4 @@
+//! The example programs, run as users run them: as processes.
+
+#[cfg(unix)]
+mod ledger;
