@@ -2,4 +2,5 @@
 //! benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
+pub mod bench;
 pub mod recorder;
