@@ -1,1 +1,6 @@
-//! What the test programs share.
+//! What the test programs share: the recorder that plays the outside world, and the frame of the
+//! benchmarks. Nothing here is part of the product.
+
+pub mod arguments;
+pub mod bench;
+pub mod recorder;

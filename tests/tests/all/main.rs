@@ -1,3 +1,11 @@
-//! The tests.
+//! Every integration test, in one binary: one module for each thing that is tested.
+#![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
+#![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
+
+mod default_tree;
+mod layers;
+mod licences;
 mod machine;
+mod recorder_process;
 mod turns;
+mod workspace;
