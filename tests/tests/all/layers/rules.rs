@@ -10,7 +10,7 @@ pub(super) struct Source {
 }
 
 /// Each module at the root of the crate, and the other ones that it may import from.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("words", &[]),
     ("data", &["words"]),
     ("ports", &["words", "data"]),
@@ -19,6 +19,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
     // A backend knows no runtime, so that whoever writes one needs the ports alone.
     ("backends", &["words", "data", "ports"]),
     ("conformance", &["words", "data", "ports"]),
+    // The front door puts the runtime onto the backends that come with the crate.
+    ("embed", &["words", "data", "ports", "machine", "runtime", "backends"]),
     ("testkit", &["words", "data", "ports", "machine", "runtime", "backends"]),
     ("simulation", &["words", "data", "ports", "machine", "runtime", "backends", "testkit"]),
 ];
@@ -48,6 +50,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     }
     let for_tests: Vec<Vec<String>> =
         read.iter().flat_map(|(_, _, mentions)| mentions.declared_for_tests.iter().cloned()).collect();
+    let macros = exported_macros(sources);
     for (source, module, mentions) in &read {
         let is_for_tests = module.last().is_some_and(|name| name == "tests")
             || for_tests.iter().any(|test| module.starts_with(test));
@@ -56,7 +59,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         }
         match module.first() {
             None => violations.extend(unknown_layers(&mentions.declared)),
-            Some(layer) => violations.extend(check_file(source, layer, &mentions.paths)),
+            Some(layer) => violations.extend(check_file(source, layer, &mentions.paths, &macros)),
         }
     }
     violations
@@ -77,7 +80,25 @@ fn unknown_layers(declared: &[Vec<String>]) -> Vec<String> {
     violations
 }
 
-fn check_file(source: &Source, layer: &str, mentions: &[Mention]) -> Vec<String> {
+/// An exported macro stands at the root of the crate, whichever layer it is of: each name with its layer.
+fn exported_macros(sources: &[Source]) -> Vec<(String, String)> {
+    let mut macros = Vec::new();
+    for source in sources {
+        let Some(layer) = module_of(&source.path).into_iter().next() else { continue };
+        for after in source.text.split("#[macro_export]\nmacro_rules! ").skip(1) {
+            let name = after.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next();
+            macros.push((name.unwrap_or_default().to_owned(), layer.clone()));
+        }
+    }
+    macros
+}
+
+fn check_file(
+    source: &Source,
+    layer: &str,
+    mentions: &[Mention],
+    macros: &[(String, String)],
+) -> Vec<String> {
     let Some(allowed) = allowed(layer) else {
         return vec![format!("{}: `{layer}` is not one of the layers", source.path)];
     };
@@ -86,7 +107,9 @@ fn check_file(source: &Source, layer: &str, mentions: &[Mention]) -> Vec<String>
         let place = format!("{}:{}", source.path, mention.line);
         let path = mention.parts.join("::");
         if mention.is_local {
-            let target = mention.parts.first().map_or("", String::as_str);
+            let first = mention.parts.first().map_or("", String::as_str);
+            let of_macro = macros.iter().find(|(name, _)| name == first).map(|(_, layer)| layer.as_str());
+            let target = of_macro.unwrap_or(first);
             if target != layer && !allowed.contains(&target) {
                 violations.push(match self::allowed(target) {
                     Some(_) => format!("{place}: `{layer}` may not import `crate::{path}`"),
