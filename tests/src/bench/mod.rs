@@ -14,6 +14,7 @@ mod measure;
 mod raw;
 mod report;
 mod rounds;
+mod runtime;
 mod systems;
 #[cfg(test)]
 mod tests;

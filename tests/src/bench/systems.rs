@@ -2,6 +2,7 @@
 
 use super::System;
 use super::raw::{SqliteGroupCommit, WriteFdatasync};
+use super::runtime::{AgentShell, Class, Journal};
 
 /// The row against which the others are held.
 pub(super) const BASELINE: &str = "sqlite-group-commit";
@@ -12,7 +13,19 @@ pub(super) fn all() -> Vec<Box<dyn System>> {
         // The raw systems: the same bytes, no runtime.
         Box::new(SqliteGroupCommit),
         Box::new(WriteFdatasync),
+        // The runtime: first what the bars are about, then the rows of their own.
+        agent_shell(Journal::Sqlite, Class::Pure),
+        agent_shell(Journal::Volatile, Class::Pure),
+        agent_shell(Journal::Sqlite, Class::PureRiding),
+        agent_shell(Journal::Sqlite, Class::Idempotent),
+        agent_shell(Journal::Sqlite, Class::Probed),
+        agent_shell(Journal::Sqlite, Class::Irreversible),
+        agent_shell(Journal::Volatile, Class::Idempotent),
     ]
+}
+
+fn agent_shell(journal: Journal, class: Class) -> Box<dyn System> {
+    Box::new(AgentShell { journal, class })
 }
 
 /// `name/journal/class`, which is unique.
