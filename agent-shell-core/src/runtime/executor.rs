@@ -197,6 +197,8 @@ impl PlanExecutor {
                 again |= self.obey(command)?;
             }
             if again {
+                // A step whose intent is among the new records begins only once they are durable.
+                self.urgent = true;
                 continue;
             }
             if !self.urgent {
