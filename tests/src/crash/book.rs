@@ -6,6 +6,7 @@ use agent_shell_core::Outcome;
 use agent_shell_core::words::{Head, SessionId, TurnId};
 
 use super::scenario::{Scenario, TurnKey};
+use super::violation::{Rule, Violation};
 use super::words::{Event, SessionWork};
 
 /// What is known of a turn.
@@ -29,7 +30,7 @@ pub(super) struct Book {
     /// The latest durable heads that were seen.
     pub(super) heads: BTreeMap<SessionId, Head>,
     /// What must not be.
-    pub(super) troubles: Vec<String>,
+    pub(super) troubles: Vec<Violation>,
 }
 
 impl Book {
@@ -47,16 +48,16 @@ impl Book {
                 known.asking = false;
                 let (first, _) = *known.accepted.get_or_insert((turn, started_ms));
                 if first != turn {
-                    self.troubles
-                        .push(format!("{key}: accepted as turn {first}, and in life {life} as turn {turn}"));
+                    let what = format!("{key}: accepted as turn {first}, and in life {life} as turn {turn}");
+                    self.say(Rule::Dedupe, what);
                 }
             }
             Event::Ended { key, outcome } => {
                 let known = self.turns.entry(key).or_default();
                 let first = known.outcome.get_or_insert_with(|| outcome.clone());
                 if *first != outcome {
-                    self.troubles
-                        .push(format!("{key}: ended as {first:?}, and in life {life} as {outcome:?}"));
+                    let what = format!("{key}: ended as {first:?}, and in life {life} as {outcome:?}");
+                    self.say(Rule::Outcome, what);
                 }
             }
             Event::Head { session, head } => {
@@ -64,11 +65,16 @@ impl Book {
                 if head.seq > known.seq {
                     *known = head;
                 } else if head.seq == known.seq && head.hash != known.hash {
-                    self.troubles.push(format!("session {session}: two heads at record {}", head.seq));
+                    self.say(Rule::Chain, format!("session {session}: two heads at record {}", head.seq));
                 }
             }
-            Event::Trouble { what } => self.troubles.push(format!("life {life}: {what}")),
+            Event::Trouble { what } => self.say(Rule::Trouble, format!("life {life}: {what}")),
         }
+    }
+
+    /// Notes what must not be.
+    pub(super) fn say(&mut self, rule: Rule, what: String) {
+        self.troubles.push(Violation::new(rule, what));
     }
 
     /// The worker is dead: what it did not say it will not say any more.

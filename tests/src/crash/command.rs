@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::harness::{Harness, Lives, Run};
 use super::judge::{Verdict, judge};
+use super::violation::by_rule;
 use super::{CrashError, report, worker};
 use crate::arguments::{Arguments, UsageError};
 use crate::recorder::{self, Chaos, RecorderProcess, Settings};
@@ -16,8 +17,8 @@ use crate::recorder::{self, Chaos, RecorderProcess, Settings};
 const USAGE: &str = "crash [--kills N] [--seed S] [--sessions N] [--finish-within SECONDS] [--dir D] [--keep] \
 [--json FILE]";
 
-/// Violations that are printed one by one.
-const SHOWN: usize = 40;
+/// Violations of one kind that are printed.
+const SHOWN: usize = 5;
 
 /// Runs the program with these arguments (without its name).
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -68,8 +69,9 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     }
     let is_well = verdict.violations.is_empty();
     if !is_well {
-        for violation in verdict.violations.iter().take(SHOWN) {
-            eprintln!("crash: violation: {violation}");
+        for rule in by_rule(&verdict.violations).into_keys() {
+            let of_rule = verdict.violations.iter().filter(|violation| violation.rule == rule);
+            of_rule.take(SHOWN).for_each(|violation| eprintln!("crash: violation: {violation}"));
         }
         eprintln!("crash: {} violations; replay with --seed {seed}", verdict.violations.len());
     }

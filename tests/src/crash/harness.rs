@@ -10,6 +10,7 @@ use super::CrashError;
 use super::book::Book;
 use super::child::{Heard, Worker};
 use super::tools::ATTEMPT;
+use super::violation::Rule;
 use super::words::{Assignment, Event, Mode};
 use crate::random::Random;
 
@@ -44,6 +45,8 @@ pub(super) struct Kills {
     pub(super) running: u64,
     pub(super) resting: u64,
     pub(super) idle: u64,
+    /// Of all, those while a person was waited for in some session.
+    pub(super) beside_rests: u64,
 }
 
 impl Kills {
@@ -181,11 +184,12 @@ impl Harness {
         }
         self.lives.book.worker_died();
         if ended {
-            self.lives.book.troubles.push(format!("life {life}: the worker ended by itself: {status}"));
+            self.lives.book.say(Rule::Trouble, format!("life {life}: the worker ended by itself: {status}"));
             return Ok(false);
         }
         self.note_opening(seen.opened);
         *seen.phase(&mut self.lives.kills) += 1;
+        self.lives.kills.beside_rests += u64::from(seen.marks.1 > 0);
         Ok(true)
     }
 
@@ -249,12 +253,10 @@ impl Harness {
         rest.into_iter().for_each(|event| self.lives.book.take(life, started_ms, event));
         if !in_time {
             let seconds = within.as_secs();
-            self.lives
-                .book
-                .troubles
-                .push(format!("life {life}: the worker did not finish within {seconds} s"));
+            let what = format!("life {life}: the worker did not finish within {seconds} s");
+            self.lives.book.say(Rule::Stuck, what);
         } else if !finished || !status.success() {
-            self.lives.book.troubles.push(format!("life {life}: the worker did not finish: {status}"));
+            self.lives.book.say(Rule::Trouble, format!("life {life}: the worker did not finish: {status}"));
         }
         self.lives.book.worker_died();
         Ok(())

@@ -18,6 +18,7 @@ mod judge;
 mod report;
 mod scenario;
 mod tools;
+mod violation;
 mod words;
 mod worker;
 

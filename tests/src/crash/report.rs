@@ -1,9 +1,12 @@
 //! What a run is told as: a table for people, one JSON object for programs.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::harness::{Lives, Run};
 use super::judge::Verdict;
+use super::violation::by_rule;
 
 const CLASSES: [&str; 4] = ["pure", "idempotent", "probed", "irreversible"];
 
@@ -19,6 +22,7 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
     line("  running", kills.running.to_string());
     line("  resting", kills.resting.to_string());
     line("  waiting or idle", kills.idle.to_string());
+    line("  of all, with some turn at rest", kills.beside_rests.to_string());
     line("second processes beside", lives.attended.to_string());
     line("opening, on average", format!("{} ms", lives.opening.as_millis()));
     line("finishing after the last kill", format!("{} ms", lives.finishing.as_millis()));
@@ -26,7 +30,7 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
     line("  answered / failed as drawn", format!("{} / {}", counts.answered, counts.failed));
     line("submits without an answer", counts.unanswered.to_string());
     line("  there all the same", counts.unanswered_there.to_string());
-    for (class, of_class) in CLASSES.iter().zip(&counts.classes) {
+    for (class, of_class) in CLASSES.iter().zip(&verdict.classes) {
         let (steps, attempts, calls, repeats) =
             (of_class.steps, of_class.attempts, of_class.calls, of_class.repeats);
         line(class, format!("{steps} steps, {attempts} intents, {calls} calls, {repeats} repeats, same key"));
@@ -44,6 +48,9 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
     line("records, chain verified", counts.records.to_string());
     line("highest epoch of a session", counts.epochs.to_string());
     line("violations", verdict.violations.len().to_string());
+    for (rule, times) in by_rule(&verdict.violations) {
+        line(&format!("  {rule:?}"), times.to_string());
+    }
     out
 }
 
@@ -58,9 +65,12 @@ pub(super) fn json(run: &Run, lives: &Lives, verdict: &Verdict) -> Value {
         "kills_running": kills.running,
         "kills_resting": kills.resting,
         "kills_idle": kills.idle,
+        "kills_beside_rests": kills.beside_rests,
+        "attended": lives.attended,
         "opening_mean_ms": lives.opening.as_millis() as u64,
         "finishing_ms": lives.finishing.as_millis() as u64,
         "counts": verdict.counts,
+        "classes": CLASSES.iter().zip(&verdict.classes).collect::<BTreeMap<_, _>>(),
         "recorder": verdict.calls,
         "violations": verdict.violations,
     })

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_shell_core::data::Body;
 
-use super::Verdict;
 use super::journal::{SessionLog, TurnLog};
+use super::{Rule, Verdict};
 use crate::crash::scenario::ToolKind;
 use crate::recorder::{Audit, Class, StepAudit, StepName};
 
@@ -16,9 +16,7 @@ pub(super) fn check(sessions: &[SessionLog], audit: &Audit, verdict: &mut Verdic
         count(done, verdict);
         match turns.get(&name.turn) {
             Some(turn) => known(turn, &name.step, done, verdict),
-            None => verdict
-                .violations
-                .push(format!("{name:?}: the recorder was called for a turn that is not there")),
+            None => verdict.say(Rule::Effect, format!("{name:?}: called for a turn that is not there")),
         }
     }
     for (id, turn) in &turns {
@@ -31,11 +29,10 @@ pub(super) fn check(sessions: &[SessionLog], audit: &Audit, verdict: &mut Verdic
 /// What was done was begun on record, under the key of the record; and what was applied has succeeded.
 fn known(turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
     let Some(kind) = ToolKind::of_step(step) else {
-        verdict.violations.push(format!("turn {} step {step}: was called, and is no tool's", turn.id));
-        return;
+        return verdict
+            .say(Rule::Effect, format!("turn {} step {step}: was called, and has no tool", turn.id));
     };
-    let mut say =
-        |problem: String| verdict.violations.push(format!("turn {} step {step}: {problem}", turn.id));
+    let mut say = |rule, problem| verdict.say(rule, format!("turn {} step {step}: {problem}", turn.id));
     if kind.class() == Class::Pure {
         return;
     }
@@ -49,16 +46,18 @@ fn known(turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
         }
     }
     if !done.attempts.is_subset(&attempts) || !done.epochs.is_subset(&epochs) {
-        say(format!(
+        let problem = format!(
             "acted without an intent: attempts {:?} in epochs {:?}, on record {attempts:?} in {epochs:?}",
             done.attempts, done.epochs
-        ));
+        );
+        say(Rule::Intent, problem);
     }
     if !done.keys.is_subset(&keys) {
-        say(format!("acted under the keys {:?}, on record {keys:?}", done.keys));
+        say(Rule::Key, format!("acted under the keys {:?}, on record {keys:?}", done.keys));
     }
     if done.applied > 0 && turn.success(step).is_none() {
-        say(format!("was applied {} times, and the journal does not say that it succeeded", done.applied));
+        let times = done.applied;
+        say(Rule::Effect, format!("applied {times} times, and the journal does not say that it succeeded"));
     }
 }
 
@@ -70,13 +69,13 @@ fn applied(id: &str, turn: &TurnLog, step: &str, audit: &Audit, verdict: &mut Ve
     let fits = if kind.class() == Class::Pure { calls > 0 } else { times == 1 };
     if !fits {
         let problem = format!("succeeded, and was called {calls} times and applied {times} times");
-        verdict.violations.push(format!("turn {id} step {step}: {problem}"));
+        verdict.say(Rule::Effect, format!("turn {id} step {step}: {problem}"));
     }
 }
 
 fn count(done: &StepAudit, verdict: &mut Verdict) {
     let class = done.classes.iter().next_back().copied().unwrap_or(Class::Pure);
-    let counts = &mut verdict.counts.classes[class as usize];
+    let counts = &mut verdict.classes[class as usize];
     counts.calls += done.calls;
     counts.repeats += done.calls.saturating_sub(done.keys.len() as u64);
 }

@@ -7,7 +7,7 @@ use agent_shell_core::runtime::HistoryEntry;
 use agent_shell_core::words::{Seq, TurnId};
 use agent_shell_core::{Error, Outcome, Shell};
 
-use super::Verdict;
+use super::{Rule, Verdict};
 use crate::crash::scenario::{TurnKey, session_name};
 
 /// The records of a session.
@@ -77,9 +77,11 @@ impl SessionLog {
         verdict.counts.mail_refused += self.refused;
         for (name, times) in &self.signals {
             if *times > 1 {
-                verdict
-                    .violations
-                    .push(format!("session {}: signal {name} was received {times} times", self.session));
+                let session = self.session;
+                verdict.say(
+                    Rule::Dedupe,
+                    format!("session {session}: signal {name} was received {times} times"),
+                );
             }
         }
         for pair in self.turns.windows(2) {
@@ -87,7 +89,7 @@ impl SessionLog {
             let starts = second.entries.first().map(|entry| entry.seq);
             if first.ends.first().map(|(seq, _)| *seq) > starts {
                 let (first, second) = (first.id, second.id);
-                verdict.violations.push(format!("turn {second} started before turn {first} had ended"));
+                verdict.say(Rule::Order, format!("turn {second} started before turn {first} had ended"));
             }
         }
     }

@@ -10,26 +10,29 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use agent_shell_core::Shell;
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::sqlite::{SqliteOptions, SqliteStore};
 use agent_shell_core::ports::{SessionFilter, SessionStatus};
 use agent_shell_core::runtime::verify_store;
 use agent_shell_core::words::Pseudonym;
+use agent_shell_core::{Limits, Shell};
 use serde::Serialize;
 
 use self::journal::SessionLog;
 use super::CrashError;
 use super::book::Book;
 use super::harness::Run;
-use crate::recorder::{Totals, audit_log};
+use super::violation::{Rule, Violation};
+use crate::recorder::{self, Totals, audit_log};
 
 /// What came of a run.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     /// Every broken promise; empty if all is well.
-    pub(super) violations: Vec<String>,
+    pub(super) violations: Vec<Violation>,
     pub(super) counts: Counts,
+    /// In the order of the classes.
+    pub(super) classes: [OfClass; 4],
     pub(super) calls: Totals,
 }
 
@@ -44,7 +47,6 @@ pub(super) struct Counts {
     pub(super) unanswered: u64,
     /// Of those, how many were there all the same.
     pub(super) unanswered_there: u64,
-    pub(super) classes: [OfClass; 4],
     pub(super) in_doubt: u64,
     pub(super) resolved_applied: u64,
     pub(super) resolved_retry: u64,
@@ -72,22 +74,28 @@ pub(super) struct OfClass {
     pub(super) repeats: u64,
 }
 
+impl Verdict {
+    fn say(&mut self, rule: Rule, what: String) {
+        self.violations.push(Violation::new(rule, what));
+    }
+}
+
 /// Judges what a run left, once nobody acts any more.
 pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError> {
     let mut verdict = Verdict { violations: book.troubles.clone(), ..Verdict::default() };
     let audit = audit_log(&run.log)?;
     verdict.calls = audit.totals();
-    verdict
-        .violations
-        .extend(audit.violations().iter().map(|violation| format!("the recorder: {violation}")));
+    for violation in audit.violations() {
+        verdict.say(rule_of(&violation), format!("the recorder: {violation}"));
+    }
 
-    let shell = Shell::at(&run.journal).open().await?;
+    let shell = Shell::at(&run.journal).limits(reading()).open().await?;
     all_is_done(&shell, &mut verdict).await?;
     let mut sessions = Vec::new();
     for session in 0..run.sessions {
         match SessionLog::read(&shell, session).await {
             Ok(log) => sessions.push(log),
-            Err(error) => verdict.violations.push(format!("session {session} can't be read: {error:?}")),
+            Err(error) => verdict.say(Rule::Chain, format!("session {session} can't be read: {error:?}")),
         }
     }
     let people = named_actors(&run.journal)?;
@@ -104,15 +112,27 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     Ok(verdict)
 }
 
+fn rule_of(violation: &recorder::Violation) -> Rule {
+    match violation {
+        recorder::Violation::ManyKeys { .. } | recorder::Violation::SharedKey { .. } => Rule::Key,
+        _ => Rule::Effect,
+    }
+}
+
+/// A shell that holds no session, so that reading changes nothing.
+fn reading() -> Limits {
+    let mut limits = Limits::default();
+    limits.held_sessions = 0;
+    limits
+}
+
 /// Nothing may be left over: no mail, no turn.
 async fn all_is_done(shell: &Shell, verdict: &mut Verdict) -> Result<(), CrashError> {
     for entry in shell.sessions(SessionFilter::default(), None, 1024).await? {
         verdict.counts.epochs = verdict.counts.epochs.max(entry.epoch.number());
         if entry.mark.status != SessionStatus::Idle || entry.waiting_mail > 0 {
             let (status, mail) = (entry.mark.status, entry.waiting_mail);
-            verdict
-                .violations
-                .push(format!("session {}: {status:?} with {mail} pieces of mail in the end", entry.id));
+            verdict.say(Rule::Stuck, format!("session {}: {status:?} with {mail} pieces of mail", entry.id));
         }
     }
     Ok(())
@@ -125,7 +145,7 @@ async fn chain(run: &Run, book: &Book, verdict: &mut Verdict) -> Result<(), Cras
     let store = store.map_err(agent_shell_core::Error::from)?;
     match verify_store(&store, &book.heads).await {
         Ok(report) => verdict.counts.records = report.records,
-        Err(error) => verdict.violations.push(format!("the chain does not hold: {error}")),
+        Err(error) => verdict.say(Rule::Chain, error.to_string()),
     }
     Ok(())
 }

@@ -8,10 +8,13 @@ use agent_shell_core::words::{Pseudonym, Seq, Timestamp};
 use agent_shell_core::{FailureCode, Resolution};
 use serde_json::Value;
 
-use super::Verdict;
 use super::journal::TurnLog;
+use super::{Rule, Verdict};
 use crate::crash::scenario::{Act, Scenario, Source, StepSpec, ToolKind, output_of};
 use crate::recorder::Class;
+
+/// What is wrong with a step.
+type Found = Vec<(Rule, String)>;
 
 /// How a step ended.
 pub(super) enum StepEnd {
@@ -67,32 +70,29 @@ pub(super) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, ver
     let Some(key) = turn.key else { return };
     let scenario = Scenario::draw(seed, key);
     for step in turn.steps.keys().filter(|step| scenario.place(step).is_none()) {
-        verdict.violations.push(format!("{key} step {step}: the plan has no such step"));
+        verdict.say(Rule::Step, format!("{key} step {step}: the plan has no such step"));
     }
     for (place, spec) in scenario.steps.iter().enumerate() {
         let Some(entries) = turn.steps.get(&spec.id) else { continue };
-        let mut found = Vec::new();
+        let mut found = Found::new();
         check_ends(&scenario, place, turn, &mut found);
         check_order(&scenario, spec, turn, entries, &mut found);
         check_attempts(spec, entries, &mut found);
         check_people(entries, people, &mut found);
         count(spec, entries, turn, verdict);
-        verdict
-            .violations
-            .extend(found.into_iter().map(|problem| format!("{key} step {}: {problem}", spec.id)));
+        for (rule, problem) in found {
+            verdict.say(rule, format!("{key} step {}: {problem}", spec.id));
+        }
     }
     check_locks(&scenario, turn, verdict);
 }
 
-fn check_ends(scenario: &Scenario, place: usize, turn: &TurnLog, found: &mut Vec<String>) {
+fn check_ends(scenario: &Scenario, place: usize, turn: &TurnLog, found: &mut Found) {
     let spec = &scenario.steps[place];
     let ends = turn.ends_of(&spec.id);
     if ends.len() > 1 {
-        found.push(format!(
-            "has {} ends, at {:?}",
-            ends.len(),
-            ends.iter().map(|(seq, _)| *seq).collect::<Vec<_>>()
-        ));
+        let places: Vec<Seq> = ends.iter().map(|(seq, _)| *seq).collect();
+        found.push((Rule::Step, format!("has {} ends, at {places:?}", ends.len())));
     }
     if let (Act::Tool(kind), Some(work)) = (spec.act, scenario.work_of(place)) {
         let expected = output_of(kind, &work);
@@ -100,7 +100,7 @@ fn check_ends(scenario: &Scenario, place: usize, turn: &TurnLog, found: &mut Vec
             if let StepEnd::Succeeded(Some(output)) = end
                 && *output != expected
             {
-                found.push(format!("has the output {output}, not {expected}"));
+                found.push((Rule::Step, format!("has the output {output}, not {expected}")));
             }
         }
     }
@@ -112,7 +112,7 @@ fn check_order(
     spec: &StepSpec,
     turn: &TurnLog,
     entries: &[HistoryEntry],
-    found: &mut Vec<String>,
+    found: &mut Found,
 ) {
     let Some(first) = entries.first().map(|entry| entry.seq) else { return };
     let gives = spec.of.iter().filter_map(|source| match source {
@@ -126,31 +126,31 @@ fn check_order(
     }
     for needed in before.into_iter().map(|place| &scenario.steps[place].id) {
         if turn.success(needed).is_none_or(|success| success > first) {
-            found.push(format!("began at record {first}, before step {needed} had succeeded"));
+            found.push((Rule::Order, format!("began at record {first}, before step {needed} had succeeded")));
         }
     }
 }
 
 /// One key, counted attempts, and no repeat that the class does not allow.
-fn check_attempts(spec: &StepSpec, entries: &[HistoryEntry], found: &mut Vec<String>) {
+fn check_attempts(spec: &StepSpec, entries: &[HistoryEntry], found: &mut Found) {
     let Act::Tool(kind) = spec.act else { return };
     let (mut last, mut first_key, mut approved, mut settled) = (0, None, !kind.asks_first(), true);
     for entry in entries {
         match &entry.body {
             Body::StepStarted { attempt, key, .. } => {
                 if *attempt != last + 1 {
-                    found.push(format!("attempt {attempt} follows attempt {last}"));
+                    found.push((Rule::Repeat, format!("attempt {attempt} follows attempt {last}")));
                 }
                 if first_key.get_or_insert(key) != &key {
-                    found.push(format!("attempt {attempt} has another key"));
+                    found.push((Rule::Key, format!("attempt {attempt} has another key")));
                 }
                 if !approved {
-                    found.push("began before it was approved".into());
+                    found.push((Rule::Person, "began before it was approved".into()));
                 }
                 if !settled && matches!(kind.class(), Class::Probed | Class::Irreversible) {
-                    found.push(format!(
-                        "attempt {attempt} was begun while it was not known what became of attempt {last}"
-                    ));
+                    let problem =
+                        format!("attempt {attempt} began while nobody knew what became of attempt {last}");
+                    found.push((Rule::Repeat, problem));
                 }
                 (last, settled) = (*attempt, false);
             }
@@ -158,7 +158,10 @@ fn check_attempts(spec: &StepSpec, entries: &[HistoryEntry], found: &mut Vec<Str
             Body::AttemptFailed { not_applied, .. } => settled |= not_applied,
             Body::StepResolved { resolution: Resolution::Retry, .. } => settled = true,
             Body::StepSucceeded { attempt, .. } if kind.class() != Class::Pure && *attempt != last => {
-                found.push(format!("attempt {attempt} succeeded, and the journal knows {last} attempts"));
+                found.push((
+                    Rule::Intent,
+                    format!("attempt {attempt} succeeded, and the journal knows {last} attempts"),
+                ));
             }
             _ => {}
         }
@@ -166,7 +169,7 @@ fn check_attempts(spec: &StepSpec, entries: &[HistoryEntry], found: &mut Vec<Str
 }
 
 /// Who approves or resolves is a person whose name the journal keeps, and nobody says "not applied" too early.
-fn check_people(entries: &[HistoryEntry], people: &BTreeSet<Pseudonym>, found: &mut Vec<String>) {
+fn check_people(entries: &[HistoryEntry], people: &BTreeSet<Pseudonym>, found: &mut Found) {
     let mut not_applied_from = Timestamp::default();
     let mut due = Timestamp::default();
     for entry in entries {
@@ -177,7 +180,7 @@ fn check_people(entries: &[HistoryEntry], people: &BTreeSet<Pseudonym>, found: &
             }
             Body::WaitEnded { end: WaitEnd::Fired { .. }, .. } => {
                 if entry.time < due {
-                    found.push(format!("fired at {}, due at {due}", entry.time));
+                    found.push((Rule::Order, format!("fired at {}, due at {due}", entry.time)));
                 }
                 continue;
             }
@@ -194,10 +197,16 @@ fn check_people(entries: &[HistoryEntry], people: &BTreeSet<Pseudonym>, found: &
             _ => continue,
         };
         if by_person && !people.contains(&entry.actor) {
-            found.push(format!("`{}` at record {} by nobody who is known", entry.body.kind(), entry.seq));
+            found.push((
+                Rule::Person,
+                format!("`{}` at record {} by nobody who is known", entry.body.kind(), entry.seq),
+            ));
         }
         if denies && entry.time < not_applied_from {
-            found.push(format!("resolved as not applied at {}, before {not_applied_from}", entry.time));
+            found.push((
+                Rule::Person,
+                format!("resolved as not applied at {}, before {not_applied_from}", entry.time),
+            ));
         }
     }
 }
@@ -216,22 +225,22 @@ fn check_locks(scenario: &Scenario, turn: &TurnLog, verdict: &mut Verdict) {
         let ((lock, _, end, first), (other, begin, _, second)) = (pair[0], pair[1]);
         if lock == other && begin < end {
             let key = scenario.key;
-            verdict.violations.push(format!("{key} steps {first} and {second} overlap under lock `{lock}`"));
+            verdict.say(Rule::Order, format!("{key} steps {first} and {second} overlap under lock `{lock}`"));
         }
     }
 }
 
 fn count(spec: &StepSpec, entries: &[HistoryEntry], turn: &TurnLog, verdict: &mut Verdict) {
-    let counts = &mut verdict.counts;
+    let Verdict { counts, classes, .. } = verdict;
     if let Act::Tool(kind) = spec.act {
-        let of_class = &mut counts.classes[kind.class() as usize];
+        let of_class = &mut classes[kind.class() as usize];
         of_class.steps += u64::from(turn.success(&spec.id).is_some());
     }
     for entry in entries {
         match &entry.body {
             Body::StepStarted { .. } => {
                 if let Act::Tool(kind) = spec.act {
-                    counts.classes[kind.class() as usize].attempts += 1;
+                    classes[kind.class() as usize].attempts += 1;
                 }
             }
             Body::StepInDoubt { .. } => counts.in_doubt += 1,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_shell_core::words::TurnId;
 use agent_shell_core::{FailureCode, Outcome, Shell};
 
-use super::Verdict;
 use super::journal::{SessionLog, TurnLog};
+use super::{Rule, Verdict};
 use crate::crash::CrashError;
 use crate::crash::book::{Book, Known};
 use crate::crash::scenario::{Expected, Scenario, TurnKey};
@@ -22,19 +22,16 @@ pub(super) async fn check(
     for turn in sessions.iter().flat_map(|session| &session.turns) {
         match turn.key {
             Some(key) => by_key.entry(key).or_default().push(turn),
-            None => verdict.violations.push(format!("turn {}: nobody asked for such an input", turn.id)),
+            None => verdict.say(Rule::Trouble, format!("turn {}: nobody asked for such an input", turn.id)),
         }
     }
     for (key, turns) in &by_key {
         let ids: BTreeSet<TurnId> = turns.iter().map(|turn| turn.id).collect();
         if turns.len() > 1 {
-            verdict.violations.push(format!(
-                "{key}: submitted under one dedupe key, and there {} times: {ids:?}",
-                turns.len()
-            ));
+            verdict.say(Rule::Dedupe, format!("{key}: one dedupe key, and {} turns: {ids:?}", turns.len()));
         }
         if !book.turns.contains_key(key) {
-            verdict.violations.push(format!("{key}: nobody submitted it"));
+            verdict.say(Rule::Trouble, format!("{key}: nobody submitted it"));
         }
     }
     for (key, known) in &book.turns {
@@ -43,9 +40,7 @@ pub(super) async fn check(
         if let Some((id, _)) = known.accepted {
             verdict.counts.accepted += 1;
             if !turns.iter().any(|turn| turn.id == id) {
-                verdict
-                    .violations
-                    .push(format!("{key}: turn {id} was accepted, and the journal does not know it"));
+                verdict.say(Rule::Lost, format!("{key}: turn {id} was accepted, and never started"));
             }
         }
         for turn in turns {
@@ -83,9 +78,9 @@ async fn ended(
             turn.steps.iter().map(|(step, entries)| (step, entries.last().map(|entry| entry.body.kind())));
         let last: BTreeMap<_, _> = last.collect();
         let ends = turn.ends.len();
+        let rule = if ends == 0 { Rule::Stuck } else { Rule::Outcome };
         verdict
-            .violations
-            .push(format!("{key}: turn {} has {ends} ends, not one; last records: {last:?}", turn.id));
+            .say(rule, format!("{key}: turn {} has {ends} ends, not one; last records: {last:?}", turn.id));
         return Ok(());
     };
     verdict.counts.ended += 1;
@@ -94,14 +89,14 @@ async fn ended(
         _ => verdict.counts.failed += 1,
     }
     if let Err(problem) = as_expected(scenario, turn, outcome) {
-        verdict.violations.push(format!("{key}: {problem}"));
+        verdict.say(Rule::Outcome, format!("{key}: {problem}"));
     }
     let read = shell.turn(turn.id).ended().await?;
     if read.as_ref() != Some(outcome) {
-        verdict.violations.push(format!("{key}: ended as {outcome:?}, and is read as {read:?}"));
+        verdict.say(Rule::Outcome, format!("{key}: ended as {outcome:?}, and is read as {read:?}"));
     }
     if let Some(seen) = known.outcome.as_ref().filter(|seen| *seen != outcome) {
-        verdict.violations.push(format!("{key}: was seen to end as {seen:?}, and ended as {outcome:?}"));
+        verdict.say(Rule::Outcome, format!("{key}: was seen to end as {seen:?}, and ended as {outcome:?}"));
     }
     Ok(())
 }

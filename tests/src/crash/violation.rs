@@ -1,0 +1,66 @@
+//! Broken promises.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// What was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rule {
+    /// An accepted turn is never lost.
+    Lost,
+    /// A submit under one dedupe key makes one turn, and a signal is delivered once.
+    Dedupe,
+    /// A turn ends, or rests, in bounded time.
+    Stuck,
+    /// A turn ends once, as it had to, and stays so.
+    Outcome,
+    /// No effect is done twice, and the journal says what was done.
+    Effect,
+    /// An intent is durable before the act.
+    Intent,
+    /// A repeat bears the same key.
+    Key,
+    /// A step ends once, with its own output.
+    Step,
+    /// What depends on a step, or shares its lock, comes after it.
+    Order,
+    /// An attempt is repeated only as its class allows.
+    Repeat,
+    /// Nobody acts unnamed, or says "not applied" too early.
+    Person,
+    /// The chain holds, and goes through every head that was durable.
+    Chain,
+    /// Nothing fails that has no reason to.
+    Trouble,
+}
+
+/// A broken promise, and where.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Violation {
+    pub(super) rule: Rule,
+    pub(super) what: String,
+}
+
+impl Violation {
+    pub(super) fn new(rule: Rule, what: impl Into<String>) -> Self {
+        Self { rule, what: what.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.what)
+    }
+}
+
+/// How many there are of each kind.
+pub(super) fn by_rule(violations: &[Violation]) -> BTreeMap<Rule, usize> {
+    let mut counts = BTreeMap::new();
+    for violation in violations {
+        *counts.entry(violation.rule).or_default() += 1;
+    }
+    counts
+}

@@ -1,0 +1,38 @@
+//! The crash harness as a program: a short run that must end well, and command lines that it refuses.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn crash(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_crash")).args(arguments.split_whitespace()).output().unwrap()
+}
+
+#[test]
+fn a_few_kills_break_no_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let journal = folder.path().join("run");
+    let output = crash(&format!(
+        "--kills 8 --seed 4 --sessions 4 --finish-within 20 --dir {} --json {}",
+        journal.display(),
+        file.display()
+    ));
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{table}{errors}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(report["kills"], 8);
+    assert_eq!(report["violations"], serde_json::json!([]));
+    let accepted = report["counts"]["accepted"].as_u64().unwrap();
+    assert!(accepted > 4, "more than the closing turns: {report}");
+    assert!(report["classes"]["irreversible"]["steps"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    for (arguments, named) in [("--kils 3", "--kils"), ("--sessions 0", "--sessions"), ("walk", "walk")] {
+        let output = crash(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");
+    }
+}
