@@ -2,3 +2,7 @@
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod system;
+pub mod volatile;
+
+pub use system::{SystemClock, SystemEntropy, TokioSpawn};

@@ -254,7 +254,8 @@ pub struct Append {
     pub blobs: Vec<Blob>,
     /// Mail of this session that the records consume; it is removed. What is not there is passed over.
     pub consume_mail: Vec<MailId>,
-    /// Mail to other sessions, posted as the runtime's own: it counts against the reserved quota.
+    /// Mail to other sessions, posted as the runtime's own: it counts against the reserved quota. A repeat is passed
+    /// over; mail that is refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
     pub post_mail: Vec<Post>,
     /// Envelopes for the outbox.
     pub outbox: Vec<Outgoing>,

@@ -29,7 +29,8 @@ pub trait Mailbox: Send + Sync + 'static {
     /// Dropping the future does not withdraw the mail. With a dedupe key, post it again to learn.
     async fn post(&self, post: Post) -> Result<Posted, PostError>;
 
-    /// The mail that waits in one lane of a session, in order, after `after`, at most `limit`.
+    /// The mail that waits in one lane of a session, in order, after `after`, at most `limit`. When `after` waits no
+    /// more, from the first: so nothing is passed over.
     ///
     /// # Errors
     /// [`StoreError`]. An unknown session has no mail.

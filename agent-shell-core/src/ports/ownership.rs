@@ -20,7 +20,8 @@ use crate::words::{Epoch, OwnerId, SessionId, Tenant, Timestamp};
 /// - Lease time is the backend's own, not the wall clock of a process.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
-    /// Registers a process as an owner.
+    /// Registers a process as an owner, or begins its lease anew. An owner whose lease was taken away holds nothing
+    /// when it comes back: what still stands in its name is let go.
     ///
     /// # Errors
     /// [`OwnershipError`].

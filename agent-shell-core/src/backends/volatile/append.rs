@@ -1,0 +1,257 @@
+//! Appends: first judged whole, then done whole, under the locks of all sessions that they touch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, MutexGuard};
+
+use super::mail::Verdict;
+use super::session::{Session, State};
+use super::{VolatileStore, lock, no_session, room};
+use crate::data::Record;
+use crate::ports::{Append, AppendError, Appended, Post, PostError, TurnEntry, TurnMark};
+use crate::words::{Head, SessionId, TurnId};
+
+/// The locked sessions of one append, by their ids.
+type Locked<'a> = BTreeMap<SessionId, (&'a Session, MutexGuard<'a, State>)>;
+
+impl VolatileStore {
+    pub(super) fn append_now(&self, append: Append) -> Result<Appended, AppendError> {
+        let session = self.find(append.session).ok_or_else(|| no_session(append.session))?;
+        if append.post_mail.is_empty() {
+            let mut state = lock(&session.state);
+            return match judge(&session, &state, &append)? {
+                Some(committed) => Ok(committed),
+                None => self.commit(append, &session, &mut state, |_| Ok(0)),
+            };
+        }
+        // Every session that gets mail is locked too, in the order of ids, so that two appends can't wait for one
+        // another.
+        let others: BTreeMap<SessionId, Arc<Session>> = append
+            .post_mail
+            .iter()
+            .filter(|post| post.session != append.session)
+            .filter_map(|post| Some((post.session, self.find(post.session)?)))
+            .chain([(append.session, session.clone())])
+            .collect();
+        let mut locked: Locked<'_> =
+            others.iter().map(|(&id, session)| (id, (&**session, lock(&session.state)))).collect();
+        let (_, mut state) = locked.remove(&append.session).expect("the session was locked with the others");
+        if let Some(committed) = judge(&session, &state, &append)? {
+            return Ok(committed);
+        }
+        self.commit(append, &session, &mut state, |posts| self.deliver(posts, &mut locked))
+    }
+
+    /// Does an append that was judged. What can still refuse it comes first and leaves nothing behind.
+    fn commit(
+        &self,
+        mut append: Append,
+        session: &Session,
+        state: &mut State,
+        deliver: impl FnOnce(Vec<Post>) -> Result<u64, AppendError>,
+    ) -> Result<Appended, AppendError> {
+        let (wanted, bytes) = room::of_append(&append);
+        if bytes > Self::MAX_APPEND_BYTES {
+            return Err(AppendError::TooLarge { bytes, allowed: Self::MAX_APPEND_BYTES });
+        }
+        self.room.take(wanted)?;
+        let refused = |error| {
+            self.room.give_back(wanted);
+            Err(error)
+        };
+        let mut turns = (!append.turns.is_empty()).then(|| lock(&self.turns));
+        let marked = match &turns {
+            Some(turns) => marked(turns, append.session, &append.turns).map_err(corrupt),
+            None => Ok(Vec::new()),
+        };
+        let marked = match marked {
+            Ok(marked) => marked,
+            Err(error) => return refused(error),
+        };
+        let unneeded = match deliver(std::mem::take(&mut append.post_mail)) {
+            Ok(unneeded) => unneeded,
+            Err(error) => return refused(error),
+        };
+        // From here on nothing fails.
+        if let Some(turns) = &mut turns {
+            turns.extend(marked);
+        }
+        for named in append.actors.drain(..) {
+            self.remember_actor(&session.new.tenant, named);
+        }
+        if let Some(last) = append.outbox.last() {
+            state.sequence = last.sequence;
+            let mut rows = lock(&self.rows);
+            append.outbox.drain(..).for_each(|outgoing| rows.push(append.session, outgoing));
+        }
+        self.room.give_back(unneeded + state.take(append));
+        Ok(Appended { head: state.head(), still_owner: true })
+    }
+
+    /// Posts all mail of an append, or none; returns how many bytes of room were taken for mail that is not kept.
+    fn deliver(&self, posts: Vec<Post>, locked: &mut Locked<'_>) -> Result<u64, AppendError> {
+        let mut kept = Vec::new();
+        let mut refused = None;
+        let mut actors = Vec::new();
+        let mut unneeded = 0;
+        for mut post in posts {
+            post.system = true;
+            let Some((session, state)) = locked.get_mut(&post.session) else {
+                refused = Some(no_session(post.session).into());
+                break;
+            };
+            match state.mail.judge(&post) {
+                Ok(Verdict::Keep) => {
+                    kept.push((post.session, post.id));
+                    actors.extend(post.named_actor.take().map(|named| (session.new.tenant.clone(), named)));
+                    state.mail.keep(post);
+                }
+                Ok(Verdict::Waits | Verdict::Duplicate(_)) => unneeded += room::of_post(&post),
+                Err(error) => {
+                    refused = Some(refusal(post.session, error));
+                    break;
+                }
+            }
+        }
+        let Some(error) = refused else {
+            actors.into_iter().for_each(|(tenant, named)| self.remember_actor(&tenant, named));
+            return Ok(unneeded);
+        };
+        for (session, mail) in kept.into_iter().rev() {
+            if let Some((_, state)) = locked.get_mut(&session) {
+                state.mail.withdraw(mail);
+            }
+        }
+        Err(error)
+    }
+}
+
+impl State {
+    /// Takes over what an append brings to its own session; returns how many bytes of room that frees.
+    fn take(&mut self, append: Append) -> u64 {
+        let mut freed = 0;
+        self.records.extend(append.records);
+        for blob in append.blobs {
+            let bytes = blob.sealed.len();
+            match self.blobs.entry(blob.address) {
+                std::collections::hash_map::Entry::Occupied(_) => freed += room::stored(bytes),
+                std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(blob.sealed)),
+            }
+        }
+        for mail in append.consume_mail {
+            freed += self.mail.consume(mail).map_or(0, |item| room::stored(item.sealed.len()));
+        }
+        if let Some(requires) = append.requires {
+            self.requires = requires;
+        }
+        if let Some(mark) = append.mark {
+            self.mark = mark;
+        }
+        if append.snapshot.is_some() {
+            let before = std::mem::replace(&mut self.snapshot, append.snapshot);
+            freed += before.map_or(0, |snapshot| room::stored(snapshot.sealed.len()));
+        }
+        freed
+    }
+}
+
+/// Judges an append against its session: `Some` when it was committed before.
+fn judge(session: &Session, state: &State, append: &Append) -> Result<Option<Appended>, AppendError> {
+    let head = state.head();
+    if let Some(committed) = committed(state, append) {
+        return Ok(Some(Appended { head: committed, still_owner: state.is_owned_under(append.fence) }));
+    }
+    if !state.is_owned_under(append.fence) {
+        return Err(AppendError::Fenced { actual: state.epoch });
+    }
+    if append.expected != head {
+        return Err(AppendError::Conflict { actual: head });
+    }
+    chained(session, append).map_err(corrupt)?;
+    for (row, sequence) in append.outbox.iter().zip(state.sequence + 1..) {
+        if row.sequence != sequence {
+            return Err(corrupt(format!(
+                "an envelope has sequence {} where {sequence} follows in session {}",
+                row.sequence, append.session
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// The head that an earlier append with the same id reached: it stands where this one would, or it was the last.
+fn committed(state: &State, append: &Append) -> Option<Head> {
+    let first = usize::try_from(append.expected.seq.number()).ok()?;
+    let after = state.records.get(first..).unwrap_or_default();
+    let mine = after.iter().take_while(|record| record.append == append.id).last();
+    mine.or_else(|| state.records.last().filter(|last| last.append == append.id)).map(Record::head)
+}
+
+/// Whether the records stand where the append says, and are this append's.
+fn chained(session: &Session, append: &Append) -> Result<(), String> {
+    let mut seq = append.expected.seq;
+    if append.records.is_empty() {
+        return Err(format!("append {} has no records", append.id));
+    }
+    for record in &append.records {
+        let header = &record.header;
+        seq = seq.next();
+        let wrong = if header.seq != seq {
+            format!("has place {}", header.seq)
+        } else if header.session != append.session || header.tenant != session.new.tenant {
+            format!("belongs to session {} of tenant {}", header.session, header.tenant)
+        } else if header.epoch != append.fence.epoch {
+            format!("bears epoch {}", header.epoch)
+        } else if record.append != append.id {
+            format!("bears append {}", record.append)
+        } else {
+            continue;
+        };
+        return Err(format!(
+            "the record for place {seq} of session {}, epoch {}, append {} {wrong}",
+            append.session, append.fence.epoch, append.id
+        ));
+    }
+    Ok(())
+}
+
+/// The entries that turns have after the marks.
+fn marked(
+    turns: &HashMap<TurnId, TurnEntry>,
+    session: SessionId,
+    marks: &[TurnMark],
+) -> Result<Vec<(TurnId, TurnEntry)>, String> {
+    let mut changed: Vec<(TurnId, TurnEntry)> = Vec::with_capacity(marks.len());
+    for mark in marks {
+        let (TurnMark::Started(turn, _) | TurnMark::Ended(turn, _)) = *mark;
+        let before = changed.iter().rev().find(|(id, _)| *id == turn).map(|(_, entry)| entry);
+        let before = before.or_else(|| turns.get(&turn)).copied();
+        let after = match (*mark, before) {
+            (TurnMark::Started(_, started), None) => TurnEntry { session, started, ended: None },
+            (TurnMark::Ended(_, ended), Some(before))
+                if before.session == session && before.ended.is_none() =>
+            {
+                TurnEntry { ended: Some(ended), ..before }
+            }
+            _ => return Err(format!("{mark:?} does not follow {before:?} in session {session}")),
+        };
+        changed.push((turn, after));
+    }
+    Ok(changed)
+}
+
+fn corrupt(detail: String) -> AppendError {
+    AppendError::Corrupt { detail }
+}
+
+/// What mail that was refused means for the append that posts it.
+fn refusal(session: SessionId, error: PostError) -> AppendError {
+    match error {
+        PostError::Store(error) => error.into(),
+        PostError::Overloaded { .. } => {
+            AppendError::Unavailable { detail: format!("session {session} refused mail: {error}") }
+        }
+        PostError::NoSession | PostError::Mismatch => {
+            corrupt(format!("session {session} refused mail: {error}"))
+        }
+    }
+}

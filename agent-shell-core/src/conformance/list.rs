@@ -1,0 +1,229 @@
+//! The lists of properties, each in one place: the suites and the macros that make tests are read from them.
+
+use super::{KeyProperty, StoreProperty};
+
+/// The properties that every store keeps, by name.
+pub fn store_suite() -> Vec<(&'static str, StoreProperty)> {
+    crate::with_store_properties! { property_list StoreProperty }
+}
+
+/// The properties that a store which outlives its process keeps besides, by name.
+pub fn durable_store_suite() -> Vec<(&'static str, StoreProperty)> {
+    crate::with_durable_store_properties! { property_list StoreProperty }
+}
+
+/// The properties that every key store keeps, by name.
+pub fn key_suite() -> Vec<(&'static str, KeyProperty)> {
+    crate::with_key_properties! { property_list KeyProperty }
+}
+
+/// The properties that a key store which outlives its process keeps besides, by name.
+pub fn durable_key_suite() -> Vec<(&'static str, KeyProperty)> {
+    crate::with_durable_key_properties! { property_list KeyProperty }
+}
+
+/// Makes one test of each property that every store keeps. See [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! store_conformance {
+    ($(#[$attribute:meta])* $fixture:expr) => {
+        $crate::with_store_properties! { property_tests [$(#[$attribute])*] $fixture }
+    };
+}
+
+/// Makes one test of each property that a durable store keeps. See [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! durable_store_conformance {
+    ($(#[$attribute:meta])* $fixture:expr) => {
+        $crate::with_store_properties! { property_tests [$(#[$attribute])*] $fixture }
+        $crate::with_durable_store_properties! { property_tests [$(#[$attribute])*] $fixture }
+    };
+}
+
+/// Makes one test of each property that every key store keeps. See [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! key_conformance {
+    ($(#[$attribute:meta])* $fixture:expr) => {
+        $crate::with_key_properties! { property_tests [$(#[$attribute])*] $fixture }
+    };
+}
+
+/// Makes one test of each property that a durable key store keeps. See [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! durable_key_conformance {
+    ($(#[$attribute:meta])* $fixture:expr) => {
+        $crate::with_key_properties! { property_tests [$(#[$attribute])*] $fixture }
+        $crate::with_durable_key_properties! { property_tests [$(#[$attribute])*] $fixture }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! property_list {
+    (($kind:ident) $($module:ident::$property:ident,)+) => {
+        vec![$((
+            stringify!($property),
+            (|fixture| Box::pin($crate::conformance::$module::$property(fixture))) as $kind,
+        )),+]
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! property_tests {
+    (([$(#[$attribute:meta])*] $fixture:expr) $($module:ident::$property:ident,)+) => {
+        $crate::property_tests! { @each [$(#[$attribute])*] $fixture; $($module::$property,)+ }
+    };
+    (@each $attributes:tt $fixture:expr; $($module:ident::$property:ident,)+) => {
+        $($crate::property_tests! { @one $attributes $fixture; $module::$property })+
+    };
+    (@one [$(#[$attribute:meta])*] $fixture:expr; $module:ident::$property:ident) => {
+        #[test]
+        $(#[$attribute])*
+        fn $property() {
+            $crate::conformance::run(async {
+                let fixture = $fixture;
+                $crate::conformance::$module::$property(&fixture).await;
+            });
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_store_properties {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! { ($($given)*)
+            listing::a_session_is_registered_as_asked,
+            listing::a_name_finds_the_first_session,
+            listing::a_name_belongs_to_its_tenant,
+            listing::a_name_is_unique_under_concurrent_callers,
+            listing::sessions_are_listed_in_the_order_of_their_ids,
+            listing::sessions_are_filtered,
+            append::records_are_kept_as_they_were_written,
+            append::records_are_contiguous,
+            append::an_append_takes_effect_whole,
+            append::a_refused_append_leaves_nothing,
+            append::records_must_be_the_appends_own,
+            append::an_unknown_session_takes_no_append,
+            append::what_an_append_does_not_change_stays,
+            fencing::a_session_without_an_owner_takes_no_append,
+            fencing::another_owner_is_fenced,
+            fencing::another_epoch_is_fenced,
+            fencing::a_stale_writer_is_fenced,
+            fencing::a_released_session_takes_no_append,
+            fencing::an_owner_that_resigned_is_fenced,
+            fencing::only_a_claim_fences,
+            fencing::another_place_is_a_conflict,
+            fencing::another_hash_is_a_conflict,
+            fencing::the_fence_is_judged_before_the_head,
+            fencing::every_claim_takes_the_next_epoch,
+            idempotence::an_append_is_idempotent_by_id,
+            idempotence::a_repeat_is_recognised_after_later_appends,
+            idempotence::a_repeat_is_recognised_before_the_fence,
+            idempotence::a_repeat_tells_whether_the_caller_owns_the_session,
+            idempotence::a_committed_id_wins_over_other_content,
+            idempotence::another_id_is_not_a_repeat,
+            idempotence::a_refused_id_may_be_committed_later,
+            reading::records_are_read_in_pages,
+            reading::the_unknown_is_absent,
+            reading::blobs_are_kept_by_session_and_address,
+            reading::a_snapshot_replaces_the_one_before,
+            reading::turns_are_found_from_start_to_end,
+            reading::actors_are_kept_by_tenant,
+            reading::sessions_have_chains_of_their_own,
+            mail::mail_is_kept_as_it_was_posted,
+            mail::mail_is_read_in_the_order_of_its_posts,
+            mail::mail_is_read_in_lanes,
+            mail::mail_is_read_in_pages,
+            mail::a_post_is_idempotent_by_id,
+            mail::an_unknown_session_takes_no_mail,
+            mail::consumed_mail_is_gone,
+            mail::mail_is_bounded_by_its_quota,
+            mail::system_mail_has_a_quota_of_its_own,
+            mail::an_append_posts_mail_within_the_system_quota,
+            dedupe::a_repeat_gets_the_first_turn,
+            dedupe::a_used_key_with_another_input_is_a_mismatch,
+            dedupe::keys_are_apart_by_session_and_kind,
+            dedupe::a_key_stays_used_after_consumption,
+            dedupe::a_repeat_is_answered_in_a_full_mailbox,
+            dedupe::the_first_use_of_a_key_can_be_asked_for,
+            dedupe::an_appends_mail_is_deduplicated,
+            claims::what_has_work_is_claimed,
+            claims::what_is_named_is_claimed_without_work,
+            claims::the_living_are_left_alone,
+            claims::an_owner_may_claim_its_own_by_name,
+            claims::the_dead_are_replaced,
+            claims::requirements_must_be_offered,
+            claims::claims_are_filtered_by_tenant,
+            claims::claims_keep_to_their_limit,
+            claims::claims_are_spread_over_tenants,
+            claims::a_stranger_claims_nothing,
+            claims::a_stale_release_is_passed_over,
+            leases::a_renewed_lease_goes_on,
+            leases::a_lease_runs_out,
+            leases::a_lease_is_given_as_asked,
+            leases::who_was_replaced_must_enlist_again,
+            leases::a_late_renewal_is_answered_truly,
+            leases::enlisting_again_keeps_what_is_held,
+            leases::a_stranger_renews_nothing,
+            leases::who_resigns_lets_go_of_everything,
+            leases::leases_run_one_by_one,
+            outbox::rows_are_pending_in_the_order_of_commits,
+            outbox::acknowledged_rows_are_pending_no_more,
+            outbox::later_rows_are_not_acknowledged,
+            outbox::a_sessions_rows_are_replayed,
+            outbox::only_old_acknowledged_rows_are_trimmed,
+            outbox::a_gap_in_the_outbox_is_refused,
+            outbox::sequences_go_on_after_a_trim,
+            concurrency::appends_are_judged_one_by_one,
+            concurrency::concurrent_repeats_are_committed_once,
+            concurrency::concurrent_claims_share_nothing,
+            concurrency::concurrent_posts_are_judged_one_by_one,
+            concurrency::sessions_may_write_to_one_another,
+            concurrency::a_publisher_misses_no_row,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_durable_store_properties {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! { ($($given)*)
+            durability::everything_outlives_a_reopening,
+            durability::a_registration_outlives_a_reopening,
+            durability::epochs_outlive_a_reopening,
+            durability::a_repeat_is_recognised_after_a_reopening,
+            durability::mail_outlives_a_reopening,
+            durability::the_outbox_outlives_a_reopening,
+            durability::a_refusal_leaves_nothing_after_a_reopening,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_key_properties {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! { ($($given)*)
+            keys::a_key_is_kept,
+            keys::a_key_is_made_once,
+            keys::a_key_is_made_once_under_concurrent_callers,
+            keys::a_missing_key_is_lost_not_destroyed,
+            keys::a_destroyed_key_is_gone_for_good,
+            keys::a_tombstone_needs_no_key,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_durable_key_properties {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! { ($($given)*)
+            keys::keys_outlive_a_reopening,
+            keys::tombstones_outlive_a_reopening,
+            keys::a_destroyed_key_leaves_no_bytes,
+        }
+    };
+}

@@ -1,0 +1,212 @@
+//! Mail: in order, in lanes, within its quota, and gone when it is consumed.
+
+use super::StoreFixture;
+use super::scene::{ALL, Scene, post, texts, unique};
+use crate::data::{Lane, MailKind};
+use crate::ports::{Append, AppendError, MailItem, Post, PostError, Posted};
+use crate::words::{MailId, Pseudonym, Timestamp};
+
+/// Mail is read as it was posted.
+pub async fn mail_is_kept_as_it_was_posted(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let session = scene.session().await.id;
+    let sealed = b"\0 sealed \xff".to_vec();
+    let (actor, posted) = (Pseudonym::from_bytes([7; 16]), Timestamp::from_millis(123_456_789));
+    let mail = Post { actor, posted, sealed: sealed.clone(), ..post(session, MailKind::Resolve, "") };
+    let id = scene.accept(mail).await;
+    let expected = MailItem { id, kind: MailKind::Resolve, actor, posted, sealed };
+    assert_eq!(scene.waiting(session, Lane::Control).await, [expected], "mail must be kept as it was posted");
+}
+
+/// Mail waits in the order in which it was accepted, which need not be the order of ids or of clocks.
+pub async fn mail_is_read_in_the_order_of_its_posts(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let session = scene.session().await.id;
+    let mut ids: Vec<MailId> = (0..6).map(|_| unique()).collect();
+    ids.reverse();
+    for (index, &id) in ids.iter().enumerate() {
+        let posted = Timestamp::from_millis(1_000 - index as u64);
+        scene.accept(Post { id, posted, ..post(session, MailKind::Submit, "in order") }).await;
+    }
+    let read: Vec<_> = scene.waiting(session, Lane::Input).await.iter().map(|item| item.id).collect();
+    assert_eq!(read, ids, "mail must be read in the order in which its posts were committed");
+}
+
+/// Inputs and all else are read apart.
+pub async fn mail_is_read_in_lanes(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let session = scene.session().await.id;
+    let kinds = [
+        (MailKind::Submit, "submit 1"),
+        (MailKind::Decide, "decide"),
+        (MailKind::Signal, "signal"),
+        (MailKind::Submit, "submit 2"),
+        (MailKind::Resolve, "resolve"),
+        (MailKind::Abandon, "abandon"),
+    ];
+    for (kind, text) in kinds {
+        scene.accept(post(session, kind, text)).await;
+    }
+    let input = texts(&scene.waiting(session, Lane::Input).await);
+    assert_eq!(input, ["submit 1", "submit 2"], "the input lane must hold the inputs");
+    let control = texts(&scene.waiting(session, Lane::Control).await);
+    assert_eq!(control, ["decide", "signal", "resolve", "abandon"], "the control lane must hold all else");
+    let stranger = scene.session().await.id;
+    assert_eq!(scene.waiting(stranger, Lane::Input).await, [], "mail waits in its own session");
+    assert_eq!(scene.waiting(unique(), Lane::Input).await, [], "an unknown session has no mail");
+}
+
+/// Mail is read in pages; a page after mail that waits no more begins at the first.
+pub async fn mail_is_read_in_pages(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let mut ids = Vec::new();
+    for index in 0..7 {
+        ids.push(scene.accept(post(writer.session, MailKind::Signal, &index.to_string())).await);
+        scene.accept(post(writer.session, MailKind::Submit, "the other lane")).await;
+    }
+    let page = async |after, limit| {
+        let page = scene.store.mailbox.waiting(writer.session, Lane::Control, after, limit).await;
+        texts(&page.expect("a mailbox must answer"))
+    };
+    assert_eq!(page(None, 3).await, ["0", "1", "2"], "a page must not be longer than asked");
+    assert_eq!(
+        page(Some(ids[2]), 3).await,
+        ["3", "4", "5"],
+        "a page must go on after the mail that was asked"
+    );
+    assert_eq!(page(Some(ids[5]), ALL).await, ["6"], "the last page must end with the last mail");
+    assert_eq!(page(Some(ids[6]), ALL).await, [""; 0], "nothing waits after the last mail");
+    let append = Append { consume_mail: vec![ids[0], ids[3]], ..writer.append(["read"]) };
+    writer.write(&scene.store, append).await;
+    let page = scene.store.mailbox.waiting(writer.session, Lane::Control, Some(ids[3]), 3).await;
+    let page = texts(&page.expect("a mailbox must answer"));
+    assert_eq!(page, ["1", "2", "4"], "after mail that waits no more, a page must begin at the first");
+}
+
+/// A post that is repeated while its mail waits is answered as the first time, and kept once.
+pub async fn a_post_is_idempotent_by_id(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let session = scene.session().await.id;
+    let keyed = super::scene::dedupe("key", "content", Some(unique()));
+    let plain = post(session, MailKind::Signal, "plain");
+    let deduped = Post { dedupe: Some(keyed), ..post(session, MailKind::Signal, "with a key") };
+    for _ in 0..3 {
+        scene.accept(plain.clone()).await;
+        scene.accept(deduped.clone()).await;
+    }
+    let waiting = texts(&scene.waiting(session, Lane::Control).await);
+    assert_eq!(waiting, ["plain", "with a key"], "a repeated post must be kept once");
+    assert_eq!(scene.entry(session).await.waiting_mail, 2, "a repeated post must be counted once");
+    let full = Post { quota: 1, ..plain };
+    scene.accept(full).await; // It waits already, so no quota is needed.
+}
+
+/// Nothing can be posted to a session that was never registered.
+pub async fn an_unknown_session_takes_no_mail(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let answer = scene.store.mailbox.post(post(unique(), MailKind::Submit, "lost")).await;
+    assert_eq!(answer, Err(PostError::NoSession), "mail to an unknown session must be refused");
+}
+
+/// Mail goes when a record consumes it; what is not there is passed over.
+pub async fn consumed_mail_is_gone(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let other = scene.session().await.id;
+    let elsewhere = scene.accept(post(other, MailKind::Submit, "elsewhere")).await;
+    let mut ids = Vec::new();
+    for text in ["a", "b", "c"] {
+        ids.push(scene.accept(post(writer.session, MailKind::Submit, text)).await);
+    }
+    let signal = scene.accept(post(writer.session, MailKind::Signal, "d")).await;
+    assert_eq!(
+        scene.entry(writer.session).await.waiting_mail,
+        4,
+        "an entry must count the mail of all lanes"
+    );
+    let consume_mail = vec![ids[1], unique(), elsewhere, signal, ids[1]];
+    let append = Append { consume_mail, ..writer.append(["read"]) };
+    writer.write(&scene.store, append).await;
+    let waiting = texts(&scene.waiting(writer.session, Lane::Input).await);
+    assert_eq!(waiting, ["a", "c"], "consumed mail must be gone, and the rest must wait in order");
+    assert_eq!(scene.waiting(writer.session, Lane::Control).await, [], "mail of every lane may be consumed");
+    assert_eq!(scene.entry(writer.session).await.waiting_mail, 2, "consumed mail must not be counted");
+    let theirs = texts(&scene.waiting(other, Lane::Input).await);
+    assert_eq!(theirs, ["elsewhere"], "an append must consume mail of its own session only");
+}
+
+/// Mail beyond the quota is refused, and what is consumed makes room.
+pub async fn mail_is_bounded_by_its_quota(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let session = writer.session;
+    let mail = |kind| Post { quota: 3, ..post(session, kind, "mail") };
+    let first = scene.accept(mail(MailKind::Submit)).await;
+    scene.accept(mail(MailKind::Signal)).await;
+    scene.accept(mail(MailKind::Submit)).await;
+    for kind in [MailKind::Submit, MailKind::Decide] {
+        let answer = scene.store.mailbox.post(mail(kind)).await;
+        let full = Err(PostError::Overloaded { waiting: 3 });
+        assert_eq!(answer, full, "mail beyond the quota must be refused, whatever its lane");
+    }
+    assert_eq!(scene.entry(session).await.waiting_mail, 3, "refused mail must not be kept");
+    let append = Append { consume_mail: vec![first], ..writer.append(["read"]) };
+    writer.write(&scene.store, append).await;
+    scene.accept(mail(MailKind::Submit)).await;
+    let answer = scene.store.mailbox.post(mail(MailKind::Submit)).await;
+    assert_eq!(answer, Err(PostError::Overloaded { waiting: 3 }), "the quota must hold again");
+}
+
+/// The runtime's mail has a quota of its own, which users can't fill, and which does not take theirs.
+pub async fn system_mail_has_a_quota_of_its_own(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let session = writer.session;
+    let mail = |system| Post { quota: 2, system, ..post(session, MailKind::Signal, "mail") };
+    for system in [false, false] {
+        scene.accept(mail(system)).await;
+    }
+    scene.accept(mail(true)).await;
+    let own = scene.accept(mail(true)).await;
+    for system in [false, true] {
+        let answer = scene.store.mailbox.post(mail(system)).await;
+        let full = Err(PostError::Overloaded { waiting: 2 });
+        assert_eq!(answer, full, "each quota counts its own mail (system: {system})");
+    }
+    let append = Append { consume_mail: vec![own], ..writer.append(["read"]) };
+    writer.write(&scene.store, append).await;
+    let answer = scene.store.mailbox.post(mail(false)).await;
+    assert_eq!(
+        answer,
+        Err(PostError::Overloaded { waiting: 2 }),
+        "system mail must not make room for users'"
+    );
+    scene.accept(mail(true)).await;
+}
+
+/// Mail that an append posts counts against the runtime's quota; a full mailbox refuses the whole append.
+pub async fn an_append_posts_mail_within_the_system_quota(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let target = scene.session().await.id;
+    let mail = |text| Post { quota: 2, system: true, ..post(target, MailKind::Signal, text) };
+    for _ in 0..2 {
+        scene.accept(Post { system: false, ..mail("a user's") }).await;
+    }
+    let append = Append { post_mail: vec![mail("1"), mail("2"), mail("3")], ..writer.append(["too much"]) };
+    let answer = scene.append(append).await;
+    let unavailable = matches!(answer, Err(AppendError::Unavailable { .. }));
+    assert!(unavailable, "an append whose mail finds no room must be Unavailable, not {answer:?}");
+    let waiting = texts(&scene.waiting(target, Lane::Control).await);
+    assert_eq!(waiting, ["a user's"; 2], "none of a refused append's mail may be kept");
+    let append = Append { post_mail: vec![mail("1"), mail("2")], ..writer.append(["enough"]) };
+    writer.write(&scene.store, append).await;
+    let waiting = texts(&scene.waiting(target, Lane::Control).await);
+    assert_eq!(waiting, ["a user's", "a user's", "1", "2"], "an append's mail must be posted in its order");
+    let answer = scene.store.mailbox.post(mail("4")).await;
+    let full = Err(PostError::Overloaded { waiting: 2 });
+    assert_eq!(answer, full, "mail of appends must count against the runtime's quota");
+    let user = scene.store.mailbox.post(Post { system: false, quota: 3, ..mail("user") }).await;
+    assert_eq!(user, Ok(Posted::Accepted), "and not against the users'");
+}
