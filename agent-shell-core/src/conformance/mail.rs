@@ -56,6 +56,32 @@ pub async fn mail_is_read_in_lanes(fixture: &dyn StoreFixture) {
     assert_eq!(scene.waiting(unique(), Lane::Input).await, [], "an unknown session has no mail");
 }
 
+/// An owner is told in which of the sessions that it holds mail waits, whoever posted it.
+pub async fn an_owner_finds_the_mail_of_what_it_holds(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let owner = scene.owner().await;
+    let [held, quiet, others] =
+        [scene.session().await.id, scene.session().await.id, scene.session().await.id];
+    scene.take(owner, held).await;
+    scene.take(owner, quiet).await;
+    let other = scene.owner().await;
+    scene.take(other, others).await;
+    let free = scene.session().await.id;
+    let awaiting = async |owner, limit| {
+        let sessions = scene.store.mailbox.awaiting(owner, limit).await;
+        sessions.expect("a mailbox must say where mail waits")
+    };
+    assert_eq!(awaiting(owner, ALL).await, [], "no mail waits yet");
+    for session in [held, others, free] {
+        scene.accept(post(session, MailKind::Signal, "to whom it concerns")).await;
+    }
+    assert_eq!(awaiting(owner, ALL).await, [held], "an owner must find the mail of its own sessions alone");
+    assert_eq!(awaiting(other, ALL).await, [others], "each owner must find its own");
+    scene.accept(post(quiet, MailKind::Submit, "an input")).await;
+    assert_eq!(awaiting(owner, ALL).await.len(), 2, "both lanes count");
+    assert_eq!(awaiting(owner, 1).await.len(), 1, "no more than the limit");
+}
+
 /// Mail is read in pages; a page after mail that waits no more begins at the first.
 pub async fn mail_is_read_in_pages(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;

@@ -27,6 +27,8 @@ mod ownership;
 mod queue;
 mod reader;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod writer;
 

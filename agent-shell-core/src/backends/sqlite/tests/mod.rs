@@ -1,0 +1,3 @@
+//! Tests of the SQLite stores.
+
+mod conformance;
