@@ -4,3 +4,8 @@
 pub mod arguments;
 pub mod bench;
 pub mod recorder;
+
+/// README's first embedding, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

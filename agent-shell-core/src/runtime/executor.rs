@@ -96,6 +96,7 @@ impl PlanExecutor {
     /// # Errors
     /// What ended it otherwise: `Fenced`, `Poisoned`, `Corrupt`, or the shell's own stop.
     pub(crate) async fn run(mut self) -> Result<()> {
+        self.handle.set_driven(true);
         let driven = self.drive().await;
         self.handles.values().for_each(AbortHandle::abort);
         driven

@@ -136,7 +136,9 @@ impl TurnManager {
     fn start(&self, entry: SessionEntry, handle: Arc<SessionHandle>) {
         let this = self.clone();
         self.core.spawn.spawn(Box::pin(async move {
-            if let Err(error) = this.drive(&entry, handle.clone()).await {
+            let driven = this.drive(&entry, handle.clone()).await;
+            handle.set_driven(false);
+            if let Err(error) = driven {
                 this.ended_badly(&entry, &handle, error).await;
             }
             this.core.registry.remove(entry.id, true);

@@ -13,6 +13,7 @@ use crate::words::{Error, ErrorKind, SessionId};
 pub(crate) struct SessionHandle {
     mail: AtomicBool,
     wake: Notify,
+    driven: AtomicBool,
     trouble: Mutex<Option<(ErrorKind, String)>>,
 }
 
@@ -26,6 +27,15 @@ impl SessionHandle {
     /// Whether mail may have come since the last call.
     pub(crate) fn take_mail(&self) -> bool {
         self.mail.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether a task drives the session and shows what becomes durable.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driven.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_driven(&self, driven: bool) {
+        self.driven.store(driven, Ordering::Release);
     }
 
     /// Why the session can't go on at the moment.

@@ -104,22 +104,12 @@ async fn an_approval_shows_the_call_and_lets_it_run() {
         assert_eq!(shell.rests().await.unwrap().len(), 1);
         assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing runs before the approval");
         approval.approve(&Actor::named("olga").unwrap()).await.unwrap();
-        let outcome = loop {
-            match turn.outcome().await {
-                Ok(outcome) => break outcome,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::AtRest),
-            }
-        };
+        let outcome = turn.outcome().await.unwrap();
         assert_eq!(outcome, Outcome::Answered(json!({ "n": 7, "calls": 1 })));
         let turn = session.submit(plan).await.unwrap();
         let approval = turn.approval().await.unwrap().unwrap();
         approval.deny("not today", &Actor::Host).await.unwrap();
-        let outcome = loop {
-            match turn.outcome().await {
-                Ok(outcome) => break outcome,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::AtRest),
-            }
-        };
+        let outcome = turn.outcome().await.unwrap();
         assert!(matches!(outcome, Outcome::Failed(failure) if failure.message == "not today"));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         shell.shutdown().await.unwrap();
@@ -147,11 +137,7 @@ async fn what_is_in_doubt_waits_for_an_operator() {
         turn.resolve("send", Resolution::Applied(json!("sent")), &Actor::named("olga").unwrap())
             .await
             .unwrap();
-        let outcome = loop {
-            if let Ok(outcome) = turn.outcome().await {
-                break outcome;
-            }
-        };
+        let outcome = turn.outcome().await.unwrap();
         assert_eq!(outcome, Outcome::Answered(json!("sent")));
         shell.shutdown().await.unwrap();
     })
