@@ -67,10 +67,11 @@ pub async fn an_owner_finds_the_mail_of_what_it_holds(fixture: &dyn StoreFixture
     let other = scene.owner().await;
     scene.take(other, others).await;
     let free = scene.session().await.id;
-    let awaiting = async |owner, limit| {
-        let sessions = scene.store.mailbox.awaiting(owner, limit).await;
+    let page = async |owner, after, limit| {
+        let sessions = scene.store.mailbox.awaiting(owner, after, limit).await;
         sessions.expect("a mailbox must say where mail waits")
     };
+    let awaiting = async |owner, limit| page(owner, None, limit).await;
     assert_eq!(awaiting(owner, ALL).await, [], "no mail waits yet");
     for session in [held, others, free] {
         scene.accept(post(session, MailKind::Signal, "to whom it concerns")).await;
@@ -79,7 +80,13 @@ pub async fn an_owner_finds_the_mail_of_what_it_holds(fixture: &dyn StoreFixture
     assert_eq!(awaiting(other, ALL).await, [others], "each owner must find its own");
     scene.accept(post(quiet, MailKind::Submit, "an input")).await;
     assert_eq!(awaiting(owner, ALL).await.len(), 2, "both lanes count");
-    assert_eq!(awaiting(owner, 1).await.len(), 1, "no more than the limit");
+    let first = awaiting(owner, 1).await;
+    let second = page(owner, Some(first[0]), 1).await;
+    assert_eq!(
+        [first, second].concat(),
+        [held.min(quiet), held.max(quiet)],
+        "page by page, in the order of ids"
+    );
 }
 
 /// Mail is read in pages; a page after mail that waits no more begins at the first.

@@ -45,15 +45,20 @@ pub trait Mailbox: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError>;
 
-    /// The sessions that `owner` holds and in which mail waits, at most `limit`: how an owner finds mail that another
-    /// process posted.
+    /// The sessions after `after`, in the order of their ids, that `owner` holds and in which mail waits, at most
+    /// `limit`: how an owner finds mail that another process posted.
     ///
     /// # Errors
     /// [`StoreError`].
     ///
     /// # Cancel safety
     /// Reading has no effect.
-    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError>;
 
     /// The answer that a dedupe key got, when it was used.
     ///

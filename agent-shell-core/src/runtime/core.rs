@@ -47,7 +47,16 @@ pub(crate) fn planner_requirement(planner: &PlannerName) -> RequirementId {
 
 impl Core {
     /// A plan with the terms of its tools, as far as the shell has them.
-    pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> PlanAnswer {
+    ///
+    /// # Errors
+    /// The failure of a turn whose plan is larger than a record may be.
+    pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
+        let bytes = serde_json::to_vec(&plan).map_or(usize::MAX, |text| text.len());
+        if bytes > self.limits.payload_bytes {
+            let allowed = self.limits.payload_bytes;
+            let message = format!("the plan has {bytes} bytes of JSON: at most {allowed} are allowed");
+            return Err(Failure::of_turn(FailureCode::TooLarge, message));
+        }
         let mut terms = BTreeMap::new();
         for step in plan.steps() {
             if let Action::Tool { name, .. } = &step.action
@@ -57,7 +66,7 @@ impl Core {
                 terms.entry(name.clone()).or_insert_with(of);
             }
         }
-        PlanAnswer::Plan { plan, more, terms }
+        Ok(PlanAnswer::Plan { plan, more, terms })
     }
 
     /// What a planner is shown of a turn.

@@ -75,8 +75,8 @@ impl StepProcessor {
                 Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
                 Some(Ok(Err(error))) => failed(error.to_string()),
                 Some(Ok(Ok(Planned::Answer(answer)))) => Ok(PlanAnswer::Answer(answer)),
-                Some(Ok(Ok(Planned::Whole(plan)))) => Ok(this.core.plan_answer(plan, false)),
-                Some(Ok(Ok(Planned::Next(plan)))) => Ok(this.core.plan_answer(plan, true)),
+                Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
+                Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
             Event::Planned(answer)
         })

@@ -20,8 +20,8 @@ use super::turn::Turn;
 use super::watchers::Watchers;
 use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
 use crate::words::{
-    Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Result, SessionId,
-    SessionName, Subject, Tenant, TurnId, UserId,
+    Actor, Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Pseudonym, Result,
+    SessionId, SessionName, Subject, Tenant, TurnId, UserId,
 };
 
 /// Sessions listed at once.
@@ -126,9 +126,10 @@ impl ShellBuilder {
         let lease = Duration::from_millis(self.limits.lease_ms);
         let Ports { store, keys, clock, entropy, spawn } = self.ports.await?;
         let ids = Ids::new(clock.clone(), entropy.clone());
+        let journal = store.journal.clone();
         let core = Arc::new(Core {
             store,
-            keyring: Keyring::new(keys, entropy.clone()),
+            keyring: Keyring::new(keys, journal, entropy.clone()),
             clock,
             entropy,
             spawn,
@@ -185,7 +186,8 @@ impl Shell {
         Ok(Session::new(self.core.clone(), self.manager.clone(), tenant, name, subject))
     }
 
-    /// A turn by its id.
+    /// A turn by its id. One that still waits in its session's mailbox is not found; hold on to what `submit`
+    /// returned, or submit again with the same dedupe key.
     pub fn turn(&self, id: TurnId) -> Turn {
         Turn::new(self.core.clone(), self.manager.clone(), None, id)
     }
@@ -218,6 +220,17 @@ impl Shell {
                 _ => return Ok(rests),
             }
         }
+    }
+
+    /// Who is behind a record's actor; none when the name is not known here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Purged`] when the actor's name was erased; else what the store or the key store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<Actor>> {
+        self.core.keyring.actor_of(tenant, actor).await
     }
 
     /// The sessions after `after` in the order of their ids, at most `limit`.

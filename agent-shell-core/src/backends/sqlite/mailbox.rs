@@ -48,15 +48,24 @@ impl Mailbox for SqliteStore {
         .await
     }
 
-    async fn awaiting(&self, owner: OwnerId, rows: usize) -> Result<Vec<SessionId>, StoreError> {
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        rows: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        // No id is all zeros, so nothing is passed over when the first page is asked for.
+        let after = after.map_or([0; 16], SessionId::to_bytes);
         self.read(move |reader| {
             reader
                 .connection
                 .prepare_cached(
-                    "SELECT id FROM sessions WHERE owner = ?1 \
-                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) LIMIT ?2",
+                    "SELECT id FROM sessions WHERE owner = ?1 AND id > ?2 \
+                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) ORDER BY id LIMIT ?3",
                 )?
-                .query_map((owner.to_bytes(), limit(rows)), |row| Ok(SessionId::from_bytes(row.get(0)?)))?
+                .query_map((owner.to_bytes(), after, limit(rows)), |row| {
+                    Ok(SessionId::from_bytes(row.get(0)?))
+                })?
                 .collect()
         })
         .await

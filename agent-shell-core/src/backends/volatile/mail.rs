@@ -151,13 +151,20 @@ impl Mailbox for VolatileStore {
         Ok(session.map_or_else(Vec::new, |session| lock(&session.state).mail.read(lane, after, limit)))
     }
 
-    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let sessions = self.sessions.read().expect(LOCKED);
         let waits = |session: &&Arc<Session>| {
             let state = lock(&session.state);
             state.owner == Some(owner) && state.mail.waiting() > 0
         };
-        Ok(sessions.values().filter(waits).take(limit).map(|session| session.new.id).collect())
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = sessions.range((from, Bound::Unbounded)).map(|(_, session)| session);
+        Ok(later.filter(waits).take(limit).map(|session| session.new.id).collect())
     }
 
     async fn dedupe(

@@ -72,12 +72,17 @@ impl Mailbox for Broken {
         Ok(mail)
     }
 
-    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
         if self.is(Fault::MailIsFoundByAnybody) {
             let all = self.inner.sessions(SessionFilter::default(), None, usize::MAX).await?;
             return Ok(all.iter().filter(|entry| entry.waiting_mail > 0).map(|entry| entry.id).collect());
         }
-        self.inner.awaiting(owner, limit).await
+        self.inner.awaiting(owner, after, limit).await
     }
 
     async fn dedupe(

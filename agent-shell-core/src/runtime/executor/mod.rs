@@ -7,28 +7,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
+use self::pace::weight;
+use self::work::Work;
 use super::admission::Place;
 use super::core::{Core, Stopping};
 use super::inbox::Inbox;
-use super::processor::{Attempt, Completion, StepProcessor};
+use super::processor::Completion;
 use super::registry::SessionHandle;
 use super::rest::Rest;
 use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
-use crate::data::{Body, EffectClass, Outcome, PlannerRef, RequirementId};
-use crate::machine::{Command, Entry, Env, Event, Folded, Live, fold, next_wake, owed, react, status};
+use crate::data::{Body, Outcome, RequirementId};
+use crate::machine::{Entry, Env, Folded, Live, fold, owed, react, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
-/// How long a session without work is held before it is let go.
-const IDLE: Duration = Duration::from_secs(30);
-/// The longest sleep of a session that waits for nothing in particular.
-const LONG: Duration = Duration::from_secs(3600);
+mod pace;
+mod work;
 
 /// Drives one session.
 pub(crate) struct PlanExecutor {
@@ -41,6 +40,8 @@ pub(crate) struct PlanExecutor {
     inbox: Inbox,
     /// Folded, and not yet durable.
     pending: Vec<Entry>,
+    /// About how many bytes `pending` holds.
+    pending_bytes: usize,
     consumed: Vec<MailId>,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
@@ -50,13 +51,6 @@ pub(crate) struct PlanExecutor {
     handles: BTreeMap<Work, AbortHandle>,
     done: (mpsc::Sender<Completion>, mpsc::Receiver<Completion>),
     place: Option<Place>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Work {
-    Plan,
-    Act(usize),
-    Probe(usize),
 }
 
 impl PlanExecutor {
@@ -82,6 +76,7 @@ impl PlanExecutor {
             writer,
             inbox,
             pending: Vec::new(),
+            pending_bytes: 0,
             consumed: Vec::new(),
             urgent: false,
             riding_since: None,
@@ -127,7 +122,7 @@ impl PlanExecutor {
                 () = self.core.clock.sleep(sleep) => {
                     if self.rides_too_long() {
                         self.urgent = true;
-                    } else if self.is_idle() && sleep >= self.idle_after() && self.core.registry.remove(self.entry.id, false) {
+                    } else if self.is_idle() && sleep >= self.idle_after() && self.core.registry.remove(self.entry.id, &self.handle, false) {
                         return self.flush().await;
                     }
                 }
@@ -196,6 +191,9 @@ impl PlanExecutor {
             let mut again = false;
             for command in owed.commands {
                 again |= self.obey(command)?;
+                if self.is_heavy() {
+                    self.flush().await?;
+                }
             }
             if again {
                 continue;
@@ -222,144 +220,10 @@ impl PlanExecutor {
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };
             }
+            self.pending_bytes += weight(&entry);
             self.pending.push(entry);
         }
         Ok(())
-    }
-
-    /// Carries out a command. True when it led to records at once.
-    fn obey(&mut self, command: Command) -> Result<bool> {
-        match command {
-            Command::Check { step, tool, input } => {
-                let problem = match self.core.tools.get(&tool) {
-                    Some(tool) => tool.check(&input).err().map(|error| error.reason),
-                    None => Some(format!("the shell has no tool `{tool}`")),
-                };
-                self.happened(Event::Checked { step, input, problem })?;
-                return Ok(true);
-            }
-            Command::Plan => return self.plan(),
-            Command::Act { step, tool, input, key, attempt, deadline } => {
-                let class = self.turn().map_or(EffectClass::Pure, |turn| turn.class_of(step));
-                self.live.running.insert(step, attempt);
-                self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
-            }
-            Command::Probe { step, tool, input, key, attempt } => {
-                self.live.probing.insert(step);
-                let deadline = self.core.clock.now().plus(self.core.limits.attempt());
-                self.begin(Work::Probe(step), tool, (input, key, attempt), deadline, EffectClass::Pure);
-            }
-            Command::Drop { step } => {
-                self.live.running.remove(&step);
-                if let Some(handle) = self.handles.remove(&Work::Act(step)) {
-                    handle.abort();
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn turn(&self) -> Option<&crate::machine::TurnState> {
-        self.state.turn.as_ref()
-    }
-
-    fn plan(&mut self) -> Result<bool> {
-        let Some(turn) = self.state.turn.as_ref() else { return Ok(false) };
-        let named = match &turn.planner {
-            PlannerRef::Fixed(plan) => {
-                let answer = self.core.plan_answer(plan.clone(), false);
-                self.happened(Event::Planned(Ok(answer)))?;
-                return Ok(true);
-            }
-            PlannerRef::Named(name) => name,
-        };
-        let Some(planner) = self.core.planners.get(named).cloned() else {
-            let failure = self.core.no_such_planner(named);
-            self.happened(Event::Planned(Err(failure)))?;
-            return Ok(true);
-        };
-        let view = self.core.plan_view(self.state.session, turn);
-        let processor = self.processor(turn.id);
-        self.live.planning = true;
-        self.handles.insert(Work::Plan, processor.plan(planner, view));
-        Ok(false)
-    }
-
-    fn begin(
-        &mut self,
-        work: Work,
-        tool: crate::words::ToolName,
-        (input, key, attempt): (Arc<serde_json::Value>, Arc<str>, u32),
-        deadline: crate::words::Timestamp,
-        class: EffectClass,
-    ) {
-        let (Work::Act(place) | Work::Probe(place)) = work else { return };
-        let Some(turn) = self.state.turn.as_ref() else { return };
-        let processor = self.processor(turn.id);
-        let step = turn.steps[place].step.id.clone();
-        let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class };
-        let handle =
-            if matches!(work, Work::Act(_)) { processor.act(attempt) } else { processor.probe(attempt) };
-        self.handles.insert(work, handle);
-    }
-
-    fn processor(&self, turn: TurnId) -> StepProcessor {
-        StepProcessor {
-            core: self.core.clone(),
-            session: self.entry.id,
-            turn,
-            epoch: self.entry.epoch,
-            done: self.done.0.clone(),
-        }
-    }
-
-    /// Takes a completion and all others that have arrived.
-    fn complete(&mut self, first: Option<Completion>) -> Result<()> {
-        let mut next = first;
-        while let Some(Completion { turn, event }) = next {
-            next = self.done.1.try_recv().ok();
-            if self.turn().is_none_or(|running| running.id != turn) {
-                continue;
-            }
-            let mut rides = false;
-            match &event {
-                Event::Planned(_) => {
-                    self.live.planning = false;
-                    self.handles.remove(&Work::Plan);
-                    rides = self.may_ride();
-                }
-                Event::Finished { step, attempt, .. } => {
-                    // A dropped act that had already reported is no longer expected.
-                    if self.live.running.get(step) != Some(attempt) {
-                        continue;
-                    }
-                    self.live.running.remove(step);
-                    self.handles.remove(&Work::Act(*step));
-                    rides = self.may_ride()
-                        && self.turn().is_some_and(|turn| turn.class_of(*step) == EffectClass::Pure);
-                }
-                Event::Probed { step, .. } => {
-                    self.live.probing.remove(step);
-                    self.handles.remove(&Work::Probe(*step));
-                }
-                _ => {}
-            }
-            self.happened(event)?;
-            self.urgent |= !rides;
-            if rides && self.riding_since.is_none() {
-                self.riding_since = Some(self.core.clock.monotonic());
-            }
-        }
-        Ok(())
-    }
-
-    fn may_ride(&self) -> bool {
-        self.core.limits.riding_ms > 0
-    }
-
-    fn happened(&mut self, event: Event) -> Result<()> {
-        let records = react(&self.state, event, &self.env());
-        self.take(records, Pseudonym::RUNTIME)
     }
 
     /// Appends what is pending. What is shown to others is shown after.
@@ -370,6 +234,7 @@ impl PlanExecutor {
             return Ok(());
         }
         let entries = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         let ended: Vec<(TurnId, Outcome)> = entries.iter().filter_map(ended).collect();
         let mark = status(&self.state, &self.live);
         let requires = self.core.required_by(&self.state);
@@ -401,31 +266,6 @@ impl PlanExecutor {
             limits: &self.core.limits,
             random: self.core.entropy.below(u64::MAX),
         }
-    }
-
-    /// Whether nothing but mail or an instant can move the session.
-    fn is_idle(&self) -> bool {
-        self.handles.is_empty() && self.pending.is_empty() && self.mark.status != SessionStatus::Running
-    }
-
-    fn idle_after(&self) -> Duration {
-        let crowded = self.core.registry.len() > self.core.limits.held_sessions;
-        if crowded { Duration::ZERO } else { IDLE }
-    }
-
-    fn rides_too_long(&self) -> bool {
-        let riding = Duration::from_millis(self.core.limits.riding_ms);
-        self.riding_since.is_some_and(|since| self.core.clock.monotonic().since(since) >= riding)
-    }
-
-    fn sleep_for(&self) -> Duration {
-        let until_wake = next_wake(&self.state).map(|wake| wake.since(self.core.clock.now()));
-        let until_ride = self.riding_since.map(|since| {
-            let riding = Duration::from_millis(self.core.limits.riding_ms);
-            riding.saturating_sub(self.core.clock.monotonic().since(since))
-        });
-        let until_idle = self.is_idle().then(|| self.idle_after());
-        [until_wake, until_ride, until_idle].into_iter().flatten().min().unwrap_or(LONG)
     }
 }
 
