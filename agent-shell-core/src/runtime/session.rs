@@ -151,8 +151,11 @@ impl SessionInner {
         let key = self.core.keyring.subject_key_id(&self.tenant, &self.subject).await?;
         // The key of a session that exists must exist: a new one in its place would hide that it was lost.
         let filter = SessionFilter { tenant: Some(self.tenant.clone()), name: Some(name), status: None };
-        let exists = !self.core.store.journal.sessions(filter, None, 1).await?.is_empty();
-        let keys = self.core.keyring.session(key, !exists).await?;
+        let known = self.core.store.journal.sessions(filter, None, 1).await?;
+        if known.first().is_some_and(|known| known.key != key) {
+            return Err(other_subject());
+        }
+        let keys = self.core.keyring.session(key, known.is_empty()).await?;
         let named = NameAndSubject { name: self.name.clone(), subject: self.subject.clone() };
         let text = serde_json::to_vec(&named).map_err(|error| not_json("the session's name", &error))?;
         let new = NewSession {
@@ -165,10 +168,7 @@ impl SessionInner {
         };
         let entry = self.core.store.journal.open_session(new).await?;
         if entry.key != key || NameAndSubject::open(&keys, &entry)?.subject != self.subject {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "a session of this name exists with another subject: open it with that one, or use another name",
-            ));
+            return Err(other_subject());
         }
         Ok(Opened { entry, keys })
     }
@@ -195,6 +195,13 @@ impl SessionInner {
         }
         Ok(())
     }
+}
+
+fn other_subject() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "a session of this name exists with another subject: open it with that one, or use another name",
+    )
 }
 
 /// Seals mail and posts it.

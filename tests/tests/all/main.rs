@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
+mod bounds;
 mod default_tree;
+mod endings;
+mod export;
 mod layers;
 mod licences;
 mod machine;
 mod recorder_process;
+mod support;
 mod turns;
 mod workspace;
