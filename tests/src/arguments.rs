@@ -68,6 +68,11 @@ impl Arguments {
         self.option(name)?.ok_or_else(|| UsageError(format!("{name} is missing")))
     }
 
+    /// All that nobody took, for a part of the program with arguments of its own.
+    pub fn left(self) -> Vec<String> {
+        self.left
+    }
+
     /// Fails if an argument is left that nobody took.
     pub fn finish(self) -> Result<(), UsageError> {
         match self.left.first() {

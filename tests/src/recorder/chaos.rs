@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::random::Random;
+
 /// How much trouble. The default is none. Only effects and probes meet it: the questions of an
 /// operator (`truth`, `audit`) are always answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +38,19 @@ pub(super) enum Trouble {
 #[derive(Debug)]
 pub(super) struct Dice {
     chaos: Chaos,
-    state: Mutex<u64>,
+    random: Mutex<Random>,
 }
 
 impl Dice {
     pub(super) fn new(chaos: Chaos) -> Self {
-        Self { state: Mutex::new(chaos.seed), chaos }
+        Self { random: Mutex::new(Random::new(chaos.seed)), chaos }
     }
 
     /// Three numbers for every answer, used or not, so that the draws stay in step.
     pub(super) fn draw(&self) -> Trouble {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let [breaks, delays, length] = [(); 3].map(|()| split_mix(&mut state));
-        drop(state);
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let [breaks, delays, length] = [(); 3].map(|()| random.next());
+        drop(random);
         let (low, high) = (*self.chaos.delay_ms.start(), *self.chaos.delay_ms.end());
         if breaks % 1000 < u64::from(self.chaos.drop_per_thousand) {
             Trouble::Broken
@@ -59,13 +61,4 @@ impl Dice {
             Trouble::None
         }
     }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

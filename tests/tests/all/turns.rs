@@ -180,3 +180,36 @@ async fn a_session_goes_on_after_a_shutdown() {
     );
     shell.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_a_shutdown_held_back_begins_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shell.db");
+    let calls = Arc::new(AtomicU32::new(0));
+    let open = || {
+        let calls = calls.clone();
+        let slow = Tool::idempotent("slow", "Takes its time", move |_: Value, _: Call| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok::<_, ToolError>(json!("done"))
+            }
+        });
+        Shell::at(&path).limits(limits()).tool(slow).open()
+    };
+    let shell = open().await.unwrap();
+    let steps = [Step::tool("a", "slow", json!({})), Step::tool("b", "slow", json!({})).after(["a"])];
+    let turn = shell.session("s").unwrap().submit(Plan::new(steps).unwrap()).await.unwrap();
+    while calls.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    shell.shutdown().await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "what runs may end, and nothing new begins");
+    drop(shell);
+
+    let shell = open().await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(10), shell.turn(turn.id()).outcome()).await;
+    assert_eq!(outcome.expect("the second step begins").unwrap(), Outcome::Answered(json!("done")));
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    shell.shutdown().await.unwrap();
+}

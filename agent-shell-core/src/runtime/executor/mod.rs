@@ -196,6 +196,8 @@ impl PlanExecutor {
                 }
             }
             if again {
+                // A step whose intent is among the new records begins only once they are durable.
+                self.urgent = true;
                 continue;
             }
             if !self.urgent {
