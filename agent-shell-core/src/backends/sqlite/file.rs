@@ -1,11 +1,12 @@
 //! Opening the file: whose it is, which format it has, and the settings on which durability rests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::columns::limit;
 use super::fault::OpenError;
+use super::mounts::{self, FileSystemOf};
 use super::options::SqliteOptions;
 
 /// What a file of ours says of itself, and how it came to be as it is.
@@ -33,6 +34,30 @@ impl Format {
 
 /// Statements that are kept prepared on each connection: more than there are.
 const PREPARED: usize = 128;
+
+/// The file that a path leads to, if it may lie where it lies. All processes must agree on it, because what belongs
+/// to the file lies beside it. An absolute path is also never taken for a name to which SQLite gives a meaning, such
+/// as `:memory:`.
+pub(super) fn real_path(
+    path: &Path,
+    options: &SqliteOptions,
+    of: FileSystemOf,
+) -> Result<PathBuf, OpenError> {
+    let failed = |error: std::io::Error| OpenError::io(path, &error);
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let real = match (absolute.canonicalize(), absolute.parent(), absolute.file_name()) {
+        (Ok(real), _, _) => real,
+        // It is still to be made.
+        (Err(_), Some(folder), Some(name)) => folder.canonicalize().map_err(failed)?.join(name),
+        (Err(error), _, _) => return Err(failed(error)),
+    };
+    match of(&real).filter(|kind| mounts::is_network(kind)) {
+        Some(file_system) if !options.any_file_system => {
+            Err(OpenError::NetworkFileSystem { path: real, file_system })
+        }
+        _ => Ok(real),
+    }
+}
 
 /// Opens the connection that writes to a journal, making the file or bringing it to the current format first.
 pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {

@@ -1,16 +1,16 @@
 //! The journal port.
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, Row, ToSql};
+use rusqlite::{OptionalExtension, ToSql};
 
-use super::columns::{self, kept, limit};
-use super::{SqliteStore, append, sessions, turns};
-use crate::data::{Header, KeyId, Kind, Record};
+use super::columns::{self, limit};
+use super::{SqliteStore, append, records, sessions, turns};
+use crate::data::{KeyId, Record};
 use crate::ports::{
     Append, AppendError, Appended, Journal, NamedActor, NewSession, SessionEntry, SessionFilter, Snapshot,
     StoreError, TurnEntry,
 };
-use crate::words::{AppendId, Digest, Epoch, Pseudonym, Seq, SessionId, Tenant, TurnId};
+use crate::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
 
 /// What one read returns at most, in bytes of bodies; a single larger record is still returned.
 const READ_BYTES: usize = 16 << 20;
@@ -38,20 +38,16 @@ impl Journal for SqliteStore {
     async fn read(&self, session: SessionId, after: Seq, rows: usize) -> Result<Vec<Record>, StoreError> {
         self.read(move |reader| {
             let Some((nr, tenant)) = reader.session(session)? else { return Ok(Vec::new()) };
-            let mut statement = reader.connection.prepare_cached(
-                "SELECT seq, epoch, version, time, kind, actor, append, hash, body_digest, body FROM records \
-                 WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-            )?;
-            let mut found = statement.query((nr, kept(after.number()), limit(rows.max(1))))?;
             let mut records = Vec::new();
             let mut bytes = 0;
-            while bytes < READ_BYTES
-                && let Some(row) = found.next()?
-            {
-                let record = record(row, session, &tenant)?;
+            // Both parts of the index are read at one point of time.
+            let snapshot = reader.connection.unchecked_transaction()?;
+            records::each_after(&snapshot, nr, after, rows.max(1), |row| {
+                let record = records::record(row, session, &tenant)?;
                 bytes += record.body.len();
                 records.push(record);
-            }
+                Ok(bytes < READ_BYTES)
+            })?;
             Ok(records)
         })
         .await
@@ -151,32 +147,5 @@ impl Journal for SqliteStore {
                 .optional()
         })
         .await
-    }
-}
-
-fn record(row: &Row<'_>, session: SessionId, tenant: &Tenant) -> rusqlite::Result<Record> {
-    Ok(Record {
-        header: Header {
-            tenant: tenant.clone(),
-            session,
-            seq: Seq::new(columns::number(row, 0)?),
-            epoch: Epoch::new(columns::number(row, 1)?),
-            version: row.get(2)?,
-            time: columns::timestamp(row, 3)?,
-            kind: kind(row.get_ref(4)?.as_str()?),
-            actor: Pseudonym::from_bytes(row.get(5)?),
-            body_digest: columns::digest(row, 8)?,
-        },
-        append: AppendId::from_bytes(row.get(6)?),
-        hash: columns::digest(row, 7)?,
-        body: row.get(9)?,
-    })
-}
-
-/// Known kinds need no text of their own.
-fn kind(text: &str) -> Kind {
-    match crate::data::Body::KINDS.iter().find(|known| **known == text) {
-        Some(known) => Kind((*known).into()),
-        None => Kind(text.to_owned().into()),
     }
 }
