@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
 mod default_tree;
+mod golden;
 mod layers;
 mod licences;
 mod machine;
