@@ -6,6 +6,7 @@ mod bounds;
 mod default_tree;
 mod endings;
 mod export;
+mod golden;
 mod layers;
 mod licences;
 mod machine;
