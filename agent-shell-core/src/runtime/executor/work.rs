@@ -27,8 +27,6 @@ impl PlanExecutor {
                     Some(tool) => tool.check(&input).err().map(|error| error.reason),
                     None => Some(format!("the shell has no tool `{tool}`")),
                 };
-                // What follows is an intent, or a wait that somebody shall be shown.
-                self.urgent = true;
                 self.happened(Event::Checked { step, input, problem })?;
                 return Ok(true);
             }
