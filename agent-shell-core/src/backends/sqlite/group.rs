@@ -149,6 +149,7 @@ impl<C: Workplace> Groups<C> {
     }
 
     fn attempt(&mut self, group: &mut [Item<C>]) -> Result<(), Failure> {
+        let _guard = PoisonByPanic(self.health.clone());
         self.execute("BEGIN IMMEDIATE").map_err(Failure::AtBegin)?;
         self.run_and_commit(group).map_err(|error| {
             self.workplace.rolled_back();
@@ -178,10 +179,13 @@ impl<C: Workplace> Groups<C> {
     }
 }
 
-impl<C> Drop for Groups<C> {
+/// Poisons when it is dropped by a panic: before the jobs are, whose callers then learn that the thread ended.
+struct PoisonByPanic(Arc<Health>);
+
+impl Drop for PoisonByPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.health.poison("the thread that writes panicked");
+            self.0.poison("the thread that writes panicked");
         }
     }
 }

@@ -20,10 +20,11 @@ impl Journal for SqliteStore {
     async fn open_session(&self, new: NewSession) -> Result<SessionEntry, StoreError> {
         // Most calls are for a session that is there, and need not wait for a commit.
         let (tenant, name) = (new.tenant.clone(), new.name);
-        let there = self.read(move |reader| sessions::by_name(&reader.connection, &tenant, name)).await?;
+        let there =
+            self.on_reader(move |reader| sessions::by_name(&reader.connection, &tenant, name)).await?;
         match there {
             Some(entry) => Ok(entry),
-            None => self.write(new.sealed.len(), move |tx| sessions::open(tx, &new)).await,
+            None => self.on_writer(new.sealed.len(), move |tx| sessions::open(tx, &new)).await,
         }
     }
 
@@ -32,11 +33,11 @@ impl Journal for SqliteStore {
         if bytes > append::MAX_APPEND_BYTES {
             return Err(AppendError::TooLarge { bytes, allowed: append::MAX_APPEND_BYTES });
         }
-        self.write(bytes, move |tx| append::append(tx, &append)).await
+        self.on_writer(bytes, move |tx| append::append(tx, &append)).await
     }
 
     async fn read(&self, session: SessionId, after: Seq, rows: usize) -> Result<Vec<Record>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let Some((nr, tenant)) = reader.session(session)? else { return Ok(Vec::new()) };
             let mut records = Vec::new();
             let mut bytes = 0;
@@ -55,7 +56,7 @@ impl Journal for SqliteStore {
 
     async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {
         let blob: Option<Vec<u8>> = self
-            .read(move |reader| {
+            .on_reader(move |reader| {
                 reader
                     .connection
                     .prepare_cached(
@@ -70,7 +71,7 @@ impl Journal for SqliteStore {
     }
 
     async fn snapshot(&self, session: SessionId) -> Result<Option<Snapshot>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached(
@@ -90,7 +91,7 @@ impl Journal for SqliteStore {
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionEntry>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached(&format!("{} WHERE s.id = ?1", columns::ENTRY))?
@@ -106,7 +107,7 @@ impl Journal for SqliteStore {
         after: Option<SessionId>,
         rows: usize,
     ) -> Result<Vec<SessionEntry>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let after = after.map_or(Vec::new(), |id| id.to_bytes().to_vec());
             let rows = limit(rows);
             let status = filter.status.map(|status| status.number());
@@ -132,12 +133,12 @@ impl Journal for SqliteStore {
     }
 
     async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
-        self.read(move |reader| turns::entry(&reader.connection, turn)).await
+        self.on_reader(move |reader| turns::entry(&reader.connection, turn)).await
     }
 
     async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<NamedActor>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached("SELECT key, sealed FROM actors WHERE tenant = ?1 AND actor = ?2")?

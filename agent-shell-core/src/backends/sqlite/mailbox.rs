@@ -12,7 +12,7 @@ use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId};
 #[async_trait]
 impl Mailbox for SqliteStore {
     async fn post(&self, post: Post) -> Result<Posted, PostError> {
-        self.write(post.sealed.len(), move |tx| mail::post(tx, &post)).await
+        self.on_writer(post.sealed.len(), move |tx| mail::post(tx, &post)).await
     }
 
     async fn waiting(
@@ -22,7 +22,7 @@ impl Mailbox for SqliteStore {
         after: Option<MailId>,
         rows: usize,
     ) -> Result<Vec<MailItem>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let Some((nr, _)) = reader.session(session)? else { return Ok(Vec::new()) };
             // Mail that was consumed meanwhile is nowhere; what waits is then read from the beginning.
             let after = after.map(MailId::to_bytes);
@@ -77,7 +77,7 @@ impl Mailbox for SqliteStore {
         kind: MailKind,
         key: Digest,
     ) -> Result<Option<Dedupe>, StoreError> {
-        self.read(move |reader| match reader.session(session)? {
+        self.on_reader(move |reader| match reader.session(session)? {
             Some((nr, _)) => mail::dedupe(&reader.connection, nr, kind, key),
             None => Ok(None),
         })

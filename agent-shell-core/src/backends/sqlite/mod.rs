@@ -149,7 +149,7 @@ impl SqliteStore {
     }
 
     /// Runs a read on the thread that reads.
-    async fn read<T: Send + 'static>(
+    async fn on_reader<T: Send + 'static>(
         &self,
         mut work: impl FnMut(&mut Reader) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -157,7 +157,7 @@ impl SqliteStore {
     }
 
     /// Runs a write on the thread that writes, in a transaction that it may share with others.
-    async fn write<T, E>(
+    async fn on_writer<T, E>(
         &self,
         bytes: usize,
         work: impl FnMut(&mut Tx) -> Work<T, E> + Send + 'static,

@@ -1,7 +1,5 @@
 //! The conformance suites on the SQLite stores.
 
-#![cfg(feature = "conformance")]
-
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
