@@ -169,26 +169,28 @@ pub async fn consumed_mail_is_gone(fixture: &dyn StoreFixture) {
     assert_eq!(theirs, ["elsewhere"], "an append must consume mail of its own session only");
 }
 
-/// Mail beyond the quota is refused, and what is consumed makes room.
+/// Mail beyond its lane's quota is refused, what is consumed makes room, and inputs that queue leave room for the
+/// signal or the approval that the running turn waits for.
 pub async fn mail_is_bounded_by_its_quota(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let mut writer = scene.owned().await;
     let session = writer.session;
-    let mail = |kind| Post { quota: 3, ..post(session, kind, "mail") };
+    let mail = |kind| Post { quota: 2, ..post(session, kind, "mail") };
+    let full = Err(PostError::Overloaded { waiting: 2 });
     let first = scene.accept(mail(MailKind::Submit)).await;
-    scene.accept(mail(MailKind::Signal)).await;
     scene.accept(mail(MailKind::Submit)).await;
-    for kind in [MailKind::Submit, MailKind::Decide] {
-        let answer = scene.store.mailbox.post(mail(kind)).await;
-        let full = Err(PostError::Overloaded { waiting: 3 });
-        assert_eq!(answer, full, "mail beyond the quota must be refused, whatever its lane");
-    }
-    assert_eq!(scene.entry(session).await.waiting_mail, 3, "refused mail must not be kept");
+    let answer = scene.store.mailbox.post(mail(MailKind::Submit)).await;
+    assert_eq!(answer, full, "mail beyond the quota must be refused");
+    scene.accept(mail(MailKind::Signal)).await;
+    scene.accept(mail(MailKind::Decide)).await;
+    let answer = scene.store.mailbox.post(mail(MailKind::Resolve)).await;
+    assert_eq!(answer, full, "all control mail must share one quota, apart from that of inputs");
+    assert_eq!(scene.entry(session).await.waiting_mail, 4, "refused mail must not be kept");
     let append = Append { consume_mail: vec![first], ..writer.append(["read"]) };
     writer.write(&scene.store, append).await;
     scene.accept(mail(MailKind::Submit)).await;
     let answer = scene.store.mailbox.post(mail(MailKind::Submit)).await;
-    assert_eq!(answer, Err(PostError::Overloaded { waiting: 3 }), "the quota must hold again");
+    assert_eq!(answer, full, "the quota must hold again");
 }
 
 /// The runtime's mail has a quota of its own, which users can't fill, and which does not take theirs.

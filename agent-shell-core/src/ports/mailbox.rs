@@ -17,7 +17,8 @@ use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, Timestamp, Tur
 ///   session, also after it was consumed. A later one with the same digest is answered with the first one's turn;
 ///   with another digest it is refused.
 /// - **Idempotent by id**: a post whose id waits already is answered as the first time.
-/// - **Bounded**: user mail beyond the quota is refused, and can't fill the runtime's own quota.
+/// - **Bounded**: user mail beyond the quota of its lane is refused. Inputs can't fill the lane of control mail, and
+///   users can't fill the runtime's own quota.
 #[async_trait]
 pub trait Mailbox: Send + Sync + 'static {
     /// Posts mail to a session.
@@ -96,7 +97,8 @@ pub struct Post {
     pub posted: Timestamp,
     /// The content, sealed under the session's key.
     pub sealed: Vec<u8>,
-    /// How much mail of its quota may wait in the session, this one included.
+    /// How much mail of its lane may wait in the session, this one included; users' and the runtime's are counted
+    /// apart.
     pub quota: usize,
 }
 

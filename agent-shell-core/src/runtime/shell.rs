@@ -186,8 +186,8 @@ impl Shell {
         Ok(Session::new(self.core.clone(), self.manager.clone(), tenant, name, subject))
     }
 
-    /// A turn by its id. One that still waits in its session's mailbox is not found; hold on to what `submit`
-    /// returned, or submit again with the same dedupe key.
+    /// A turn by its id. Nothing is looked up: of a turn that still waits in its session's mailbox, and of one that
+    /// never was, there is nothing to be seen, and whoever waits for it waits.
     pub fn turn(&self, id: TurnId) -> Turn {
         Turn::new(self.core.clone(), self.manager.clone(), None, id)
     }

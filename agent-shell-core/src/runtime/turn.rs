@@ -176,12 +176,12 @@ impl Turn {
         let mut changes = self.core.watchers.watch(self.id);
         let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
         loop {
-            let session = self.session().await?;
             let view = self.look().await?;
             if let Some(found) = found(&view) {
                 return Ok(found);
             }
-            let handle = self.core.registry.find(session);
+            // A turn that still waits in another handle's mailbox has no session here yet.
+            let handle = self.session().await.ok().and_then(|session| self.core.registry.find(session));
             if let Some(trouble) = handle.as_ref().and_then(|handle| handle.trouble()) {
                 return Err(trouble);
             }

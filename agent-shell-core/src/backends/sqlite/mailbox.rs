@@ -56,7 +56,7 @@ impl Mailbox for SqliteStore {
     ) -> Result<Vec<SessionId>, StoreError> {
         // No id is all zeros, so nothing is passed over when the first page is asked for.
         let after = after.map_or([0; 16], SessionId::to_bytes);
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached(

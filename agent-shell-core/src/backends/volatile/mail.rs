@@ -20,7 +20,8 @@ pub(super) struct Mailbag {
     arrivals: u64,
     places: HashMap<MailId, (Lane, u64)>,
     used: HashMap<(MailKind, Digest), Dedupe>,
-    system: usize,
+    /// How many of the letters of each lane the runtime itself posted.
+    system: [usize; 2],
 }
 
 struct Letter {
@@ -54,7 +55,9 @@ impl Mailbag {
             let same = first.digest == asked.digest;
             return if same { Ok(Verdict::Duplicate(first.turn)) } else { Err(PostError::Mismatch) };
         }
-        let waiting = if post.system { self.system } else { self.waiting() - self.system };
+        let lane = index(post.kind.lane());
+        let of_system = self.system[lane];
+        let waiting = if post.system { of_system } else { self.letters[lane].len() - of_system };
         if waiting >= post.quota {
             return Err(PostError::Overloaded { waiting });
         }
@@ -66,7 +69,7 @@ impl Mailbag {
         let Post { id, kind, system, dedupe, actor, posted, sealed, .. } = post;
         self.arrivals += 1;
         self.places.insert(id, (kind.lane(), self.arrivals));
-        self.system += usize::from(system);
+        self.system[index(kind.lane())] += usize::from(system);
         self.used.extend(dedupe.map(|used| ((kind, used.key), used)));
         let item = MailItem { id, kind, actor, posted, sealed };
         let letter = Letter { item, system, dedupe: dedupe.map(|used| used.key) };
@@ -88,7 +91,7 @@ impl Mailbag {
     fn remove(&mut self, id: MailId) -> Option<Letter> {
         let (lane, arrival) = self.places.remove(&id)?;
         let letter = self.letters[index(lane)].remove(&arrival)?;
-        self.system -= usize::from(letter.system);
+        self.system[index(lane)] -= usize::from(letter.system);
         Some(letter)
     }
 
