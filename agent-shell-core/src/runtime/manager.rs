@@ -80,8 +80,17 @@ impl TurnManager {
         }
     }
 
-    /// Serves wishes and polls until the shell stops.
+    /// Serves wishes and polls until the shell stops. Wishes that come too late are dropped; the mail behind them is
+    /// found by whoever runs next.
     pub(crate) async fn keep(self, mut wishes: mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
+        self.serve(&mut wishes).await;
+        wishes.close();
+        while let Some((session, _)) = wishes.recv().await {
+            self.core.registry.remove(session, true);
+        }
+    }
+
+    async fn serve(&self, wishes: &mut mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
         let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
         let mut after = None;
         let mut next_poll = self.core.clock.monotonic().plus(poll);

@@ -56,10 +56,11 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
         return Err(UsageError::new("--sessions: at least 1, and at most 256").into());
     }
     let folder = Folder::make(folder)?;
-    let (journal, recorder) = (folder.path().join("shell.db"), folder.path().join("recorder"));
-    let run = Run { kills, seed, sessions, finish_within, journal, recorder };
+    let [journal, recorder, log] =
+        ["shell.db", "recorder", "recorder.log"].map(|name| folder.path().join(name));
+    let run = Run { kills, seed, sessions, finish_within, journal, recorder, log };
     eprintln!("crash: seed {seed}");
-    let (lives, verdict) = lives_and_verdict(&run, folder.path())?;
+    let (lives, verdict) = lives_and_verdict(&run)?;
     print!("{}", report::table(&run, &lives, &verdict));
     if let Some(file) = json {
         let text = format!("{}\n", report::json(&run, &lives, &verdict));
@@ -76,9 +77,9 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     Ok(is_well)
 }
 
-fn lives_and_verdict(run: &Run, folder: &Path) -> Result<(Lives, Verdict), CrashError> {
+fn lives_and_verdict(run: &Run) -> Result<(Lives, Verdict), CrashError> {
     let program = env::current_exe().map_err(CrashError::system("this program's own file"))?;
-    let mut settings = Settings::new(&run.recorder, folder.join("recorder.log"));
+    let mut settings = Settings::new(&run.recorder, &run.log);
     settings.chaos =
         Chaos { seed: run.seed, delay_per_thousand: 60, delay_ms: 1..=380, drop_per_thousand: 25 };
     let mut of_recorder = Command::new(&program);
@@ -86,10 +87,10 @@ fn lives_and_verdict(run: &Run, folder: &Path) -> Result<(Lives, Verdict), Crash
     let recorder = RecorderProcess::start(of_recorder, settings)?;
     let lives = Harness::new(run.clone(), &program).drive(progress)?;
     clear_progress();
-    let log = recorder.kill().log;
+    drop(recorder);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(CrashError::system("the judge's runtime"))?;
-    let verdict = runtime.block_on(judge(run, &lives.book, &log))?;
+    let verdict = runtime.block_on(judge(run, &lives.book))?;
     Ok((lives, verdict))
 }
 

@@ -17,6 +17,8 @@ use crate::random::Random;
 const DEPTH: usize = 3;
 /// Workers that may end by themselves before the harness gives up.
 const UNEXPECTED_ENDS: usize = 5;
+/// How long a worker is waited for that does not do what it is to be killed at.
+const LONGEST: Duration = Duration::from_secs(2);
 /// How late an attempt may still take effect.
 const LATENESS: Duration = Duration::from_millis(200);
 
@@ -30,6 +32,8 @@ pub(super) struct Run {
     pub(super) finish_within: Duration,
     pub(super) journal: PathBuf,
     pub(super) recorder: PathBuf,
+    /// The recorder's log.
+    pub(super) log: PathBuf,
 }
 
 /// How far the workers were when they were killed, as far as is known.
@@ -63,10 +67,14 @@ pub(super) struct Lives {
 /// When a worker is killed.
 enum Fate {
     At(Duration),
-    /// So long after it has said this many events of one kind.
-    On {
-        submits: u64,
+    /// So long after it has begun this many submits.
+    Submit {
+        nth: u64,
         then: Duration,
+    },
+    /// At once when the recorder has written, so long after the worker was started.
+    Effect {
+        after: Duration,
     },
 }
 
@@ -97,7 +105,7 @@ impl Harness {
     pub(super) fn drive(mut self, mut progress: impl FnMut(&Lives)) -> Result<Lives, CrashError> {
         let mut unexpected = 0;
         while self.lives.kills.all() < self.run.kills && unexpected < UNEXPECTED_ENDS {
-            let beside = if self.life % 12 == 6 { Some(self.attend()?) } else { None };
+            let beside = if self.life % 6 == 3 { Some(self.attend()?) } else { None };
             unexpected += usize::from(!self.live_and_die()?);
             if let Some((life, worker)) = beside {
                 self.let_end(life, worker, Duration::from_secs(20))?;
@@ -138,8 +146,11 @@ impl Harness {
         let fate = self.draw_fate();
         let (life, worker) = self.start(Mode::UntilKilled)?;
         let mut seen = Seen::default();
-        let longest = Duration::from_secs(2);
-        let mut end = worker.started + if let Fate::At(after) = fate { after } else { longest };
+        let mut end = worker.started
+            + match fate {
+                Fate::At(after) | Fate::Effect { after } => after,
+                Fate::Submit { .. } => LONGEST,
+            };
         let ended = loop {
             match worker.hear(end) {
                 Heard::Nothing => break false,
@@ -149,9 +160,9 @@ impl Harness {
                         seen.opened = Some(worker.age());
                     }
                     seen.see(&event);
-                    if let Fate::On { submits, then } = fate
+                    if let Fate::Submit { nth, then } = fate
                         && matches!(event, Event::Submitting { .. })
-                        && seen.submits == submits
+                        && seen.submits == nth
                     {
                         end = Instant::now() + then;
                     }
@@ -159,6 +170,9 @@ impl Harness {
                 }
             }
         };
+        if let Fate::Effect { .. } = fate {
+            self.await_effect()?;
+        }
         let started_ms = worker.started_ms;
         let (status, rest) = worker.kill()?;
         for event in rest {
@@ -175,6 +189,18 @@ impl Harness {
         Ok(true)
     }
 
+    /// Returns as soon as the recorder's log has grown, or after a while.
+    fn await_effect(&self) -> Result<(), CrashError> {
+        let length = || std::fs::metadata(&self.run.log).map(|log| log.len());
+        let failed = || CrashError::system("the recorder's log");
+        let before = length().map_err(failed())?;
+        let end = Instant::now() + LONGEST;
+        while length().map_err(failed())? == before && Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
     fn note_opening(&mut self, took: Option<Duration>) {
         if let Some(took) = took {
             self.opened += 1;
@@ -182,19 +208,23 @@ impl Harness {
         }
     }
 
-    /// Some die while they open, some at a submit, the others at any time.
+    /// Some die while they open, some at a submit or at an effect, the others at any time.
     fn draw_fate(&mut self) -> Fate {
         let opening_us =
             u64::try_from(self.lives.opening.as_micros()).unwrap_or(u64::MAX).clamp(10_000, 1_000_000);
         let random = &mut self.random;
         let (least_us, span_us) = match random.below(100) {
             0..20 => (1_000.min(opening_us), opening_us * 5 / 4),
-            20..32 => {
+            20..30 => {
                 let then = Duration::from_micros(random.below(1500));
-                return Fate::On { submits: 1 + random.below(20), then };
+                return Fate::Submit { nth: 1 + random.below(20), then };
             }
-            32..55 => (opening_us, 80_000),
-            55..88 => (opening_us + 30_000, 320_000),
+            30..50 => {
+                let after = Duration::from_micros(opening_us + random.below(200_000));
+                return Fate::Effect { after };
+            }
+            50..65 => (opening_us, 80_000),
+            65..88 => (opening_us + 30_000, 320_000),
             _ => (opening_us + 300_000, 600_000),
         };
         Fate::At(Duration::from_micros(least_us + random.below(span_us)))

@@ -115,12 +115,17 @@ async fn ask(
     })
 }
 
-/// How long an attempt dawdles before and after the act; it follows from the key and the attempt.
+/// How long an attempt dawdles before and after the act; it follows from the key and the attempt. Every other act is
+/// done at once, so that it races with whatever is written at the same time.
 fn pauses(call: &Call) -> [Duration; 2] {
     let key = u64::from_str_radix(call.key().get(..16).unwrap_or_default(), 16).unwrap_or_default();
     let mut random = Random::of(&[key, call.attempt.into()]);
     [(); 2].map(|()| {
-        let longest_ms = if random.percent(10) { 60 } else { 10 };
+        let longest_ms = match random.below(10) {
+            0..5 => 0,
+            5..9 => 10,
+            _ => 60,
+        };
         Duration::from_micros(random.below(longest_ms * 1000))
     })
 }

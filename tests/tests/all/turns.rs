@@ -213,3 +213,14 @@ async fn a_step_that_a_shutdown_held_back_begins_after_the_next_start() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     shell.shutdown().await.unwrap();
 }
+
+/// On one thread, nobody takes the session up between the submit and the shutdown.
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_session_that_nobody_took_up() {
+    let shell = Shell::volatile().limits(limits()).tool(double()).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    session.id().await.unwrap();
+    session.submit(Plan::new([Step::tool("a", "double", json!({ "n": 1 }))]).unwrap()).await.unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(10), shell.shutdown()).await;
+    stopped.expect("nothing runs, so there is nothing to wait for").unwrap();
+}

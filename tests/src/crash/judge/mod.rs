@@ -72,10 +72,10 @@ pub(super) struct OfClass {
     pub(super) repeats: u64,
 }
 
-/// Judges what a run left. The recorder's log may still be open, but nobody acts any more.
-pub(super) async fn judge(run: &Run, book: &Book, log: &Path) -> Result<Verdict, CrashError> {
+/// Judges what a run left, once nobody acts any more.
+pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError> {
     let mut verdict = Verdict { violations: book.troubles.clone(), ..Verdict::default() };
-    let audit = audit_log(log)?;
+    let audit = audit_log(&run.log)?;
     verdict.calls = audit.totals();
     verdict
         .violations
