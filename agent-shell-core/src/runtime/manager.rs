@@ -85,8 +85,8 @@ impl TurnManager {
     pub(crate) async fn keep(self, mut wishes: mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
         self.serve(&mut wishes).await;
         wishes.close();
-        while let Some((session, _)) = wishes.recv().await {
-            self.core.registry.remove(session, true);
+        while let Some((session, handle)) = wishes.recv().await {
+            self.core.registry.remove(session, &handle, true);
         }
     }
 
