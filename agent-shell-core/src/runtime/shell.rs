@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::admission::Admission;
-use super::core::{Core, Stop, Stopping, planner_requirement};
+use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
 use super::export;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
@@ -121,6 +121,7 @@ impl ShellBuilder {
         let offers: BTreeSet<_> = contracts
             .iter()
             .map(crate::data::ToolContract::requirement)
+            .chain(tools.keys().map(tool_requirement))
             .chain(planners.keys().map(planner_requirement))
             .collect();
         let lease = Duration::from_millis(self.limits.lease_ms);

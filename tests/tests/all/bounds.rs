@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use agent_shell_core::words::Head;
 use agent_shell_core::{
-    Actor, Call, ErrorKind, FailureCode, Outcome, Plan, Shell, Step, Subject, Template, Tenant, Tool,
-    ToolError, from,
+    Actor, Call, ErrorKind, FailureCode, Outcome, Plan, PlanView, Planned, Planner, PlannerError, Request,
+    Shell, Step, Subject, Template, Tenant, Tool, ToolError, from,
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::support::{counted, limits, on_each};
@@ -188,5 +190,57 @@ async fn a_session_that_requires_a_tool_waits_for_an_owner_that_has_it() {
     }
     let shell = Shell::at(&path).limits(limits()).tool(ok()).open().await.unwrap();
     assert_eq!(shell.turn(turn.id()).outcome().await.unwrap(), Outcome::Answered(json!("done")));
+    shell.shutdown().await.unwrap();
+}
+
+/// Plans the one step that the test's tool can do.
+struct Acts;
+
+#[async_trait]
+impl Planner for Acts {
+    async fn plan(&self, _: PlanView) -> Result<Planned, PlannerError> {
+        Ok(Planned::Whole(Plan::new([Step::tool("act", "act", json!({}))])?))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shell_that_lacks_the_planner_or_the_tool_does_not_fail_the_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shell.db");
+    let act = || Tool::idempotent("act", "", |_: Value, _: Call| async { Ok::<_, ToolError>("done") });
+    let requests = || {
+        let plan = Plan::new([Step::tool("act", "act", json!({}))]).unwrap();
+        [("planned", Request::new(json!("go"))), ("fixed", Request::plan(plan))]
+    };
+    // One place for running turns, and a turn that never leaves it: the others wait in their mailboxes.
+    let mut one = limits();
+    one.running_turns = 1;
+    one.drain_ms = 20;
+    let endless =
+        Tool::pure("endless", "", |_: Value, _: Call| std::future::pending::<Result<Value, ToolError>>());
+    let shell = Shell::at(&path).limits(one).tool(act()).tool(endless).planner(Acts).open().await.unwrap();
+    let forever = Plan::new([Step::tool("endless", "endless", json!({}))]).unwrap();
+    shell.session("busy").unwrap().submit(forever).await.unwrap();
+    while shell.session("busy").unwrap().head().await.unwrap() == Head::EMPTY {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for (name, request) in requests() {
+        shell.session(name).unwrap().submit(request).dedupe("once").await.unwrap();
+    }
+    shell.shutdown().await.unwrap();
+    drop(shell);
+
+    let shell = Shell::at(&path).limits(limits()).open().await.unwrap();
+    assert_eq!(shell.recovered(), 2, "what waits unread shows no requirement yet");
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    shell.shutdown().await.unwrap();
+    drop(shell);
+
+    let shell = Shell::at(&path).limits(limits()).tool(act()).planner(Acts).open().await.unwrap();
+    for (name, request) in requests() {
+        let turn = shell.session(name).unwrap().submit(request).dedupe("once").await.unwrap();
+        let outcome = tokio::time::timeout(Duration::from_secs(20), turn.outcome()).await.unwrap().unwrap();
+        assert_eq!(outcome, Outcome::Answered(json!("done")), "{name}");
+    }
     shell.shutdown().await.unwrap();
 }

@@ -39,17 +39,30 @@ async fn a_wrong_argument_fails_before_the_tool_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plan_with_an_unknown_tool_fails_and_names_it() {
+async fn a_plan_with_an_unknown_tool_is_refused_by_name() {
     on_each(|shell, _| async {
-        let shell = shell.tool(double()).open().await.unwrap();
+        let shell = shell.tool(double()).planner(Wishful).open().await.unwrap();
+        let session = shell.session("s").unwrap();
         let plan = Plan::new([Step::tool("act", "nothing", json!({}))]).unwrap();
-        let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
-        let (code, message) = failure(turn.outcome().await.unwrap());
+        let refused = session.submit(plan).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(refused.to_string().contains("`nothing`"), "{refused}");
+        let (code, message) = failure(session.submit(json!("go")).await.unwrap().outcome().await.unwrap());
         assert_eq!(code, FailureCode::Planner);
         assert!(message.contains("`nothing`"), "{message}");
         shell.shutdown().await.unwrap();
     })
     .await;
+}
+
+/// Plans with a tool that there is not.
+struct Wishful;
+
+#[async_trait]
+impl Planner for Wishful {
+    async fn plan(&self, _: PlanView) -> Result<Planned, PlannerError> {
+        Ok(Planned::Whole(Plan::new([Step::tool("act", "nothing", json!({}))])?))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,6 +51,8 @@ pub(crate) struct PlanExecutor {
     handles: BTreeMap<Work, AbortHandle>,
     done: (mpsc::Sender<Completion>, mpsc::Receiver<Completion>),
     place: Option<Place>,
+    /// What this shell does not have and the turn needs: the session is let go for another to take.
+    lacks: Option<String>,
 }
 
 impl PlanExecutor {
@@ -83,6 +85,7 @@ impl PlanExecutor {
             handles: BTreeMap::new(),
             done,
             place: None,
+            lacks: None,
         }
     }
 
@@ -208,7 +211,10 @@ impl PlanExecutor {
         if self.mark.status != SessionStatus::Running {
             self.place = None;
         }
-        Ok(())
+        match self.lacks.take() {
+            Some(lacking) => Err(Error::new(ErrorKind::Unsupported, lacking)),
+            None => Ok(()),
+        }
     }
 
     /// Takes records into the state. From here on they are on their way to the journal.

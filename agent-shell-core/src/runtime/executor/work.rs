@@ -57,6 +57,12 @@ impl PlanExecutor {
 
     fn plan(&mut self) -> Result<bool> {
         let Some(turn) = self.state.turn.as_ref() else { return Ok(false) };
+        if turn.round == 0
+            && let Some(lacking) = self.core.lacks(&turn.planner)
+        {
+            self.lacks = Some(lacking);
+            return Ok(false);
+        }
         let named = match &turn.planner {
             PlannerRef::Fixed(plan) => {
                 let answer = self.core.plan_answer(plan.clone(), false);
@@ -65,11 +71,7 @@ impl PlanExecutor {
             }
             PlannerRef::Named(name) => name,
         };
-        let Some(planner) = self.core.planners.get(named).cloned() else {
-            let failure = self.core.no_such_planner(named);
-            self.happened(Event::Planned(Err(failure)))?;
-            return Ok(true);
-        };
+        let Some(planner) = self.core.planners.get(named).cloned() else { return Ok(false) };
         let view = self.core.plan_view(self.state.session, turn);
         let processor = self.processor(turn.id);
         self.live.planning = true;
