@@ -2,7 +2,7 @@
 //! kills it with SIGKILL at a random instant, starts it again, and so on; at last it lets a worker finish, and judges
 //! from the recorder's log and the journal whether every promise was kept.
 //!
-//! What a turn does, and what it must answer, follows from the seed alone ([`scenario`]); the judge works the answer
+//! What a turn does, and what it must answer, follows from the seed alone (`scenario`); the judge works the answer
 //! out without the runtime. The instants of the kills follow from the seed as well, but what a kill hits depends on
 //! the machine, so a seed replays the load and not the schedule.
 #![allow(

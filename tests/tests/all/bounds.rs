@@ -78,7 +78,7 @@ async fn large_values_are_kept_apart_and_too_large_ones_refused() {
             agent_shell_core::data::Body::StepSucceeded { output, .. } if output.value().as_str().is_some_and(|text| text.len() == 60_000))));
         let outcome = session.submit(plan(200_000)).await.unwrap().outcome().await.unwrap();
         assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == FailureCode::TooLarge));
-        let request = agent_shell_core::Request::plan(plan(1)).input("y".repeat(60_000));
+        let request = Request::plan(plan(1)).input("y".repeat(60_000));
         assert_eq!(session.submit(request).await.unwrap_err().kind(), ErrorKind::InvalidInput);
         shell.shutdown().await.unwrap();
     })

@@ -14,6 +14,9 @@ use serde_json::json;
 
 use crate::support::{double, limits};
 
+/// What a forger does to one member of a line.
+type Change = fn(&mut serde_json::Value);
+
 /// A store with a few finished turns, closed again, and the heads that were exported.
 async fn store(path: &Path) -> (Vec<u8>, BTreeMap<SessionId, Head>) {
     let shell = Shell::at(path).limits(limits()).tool(double()).open().await.unwrap();
@@ -51,7 +54,7 @@ async fn an_export_verifies_and_each_change_is_found() {
     let none = BTreeMap::new();
     for (nth, line) in lines.iter().enumerate() {
         let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
-        let changes: [(&str, fn(&mut serde_json::Value)); 9] = [
+        let changes: [(&str, Change); 9] = [
             ("seq", |v| *v = json!(v.as_u64().unwrap() + 1)),
             ("epoch", |v| *v = json!(v.as_u64().unwrap() + 1)),
             ("kind", |v| *v = json!("step.failed")),
