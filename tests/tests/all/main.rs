@@ -4,6 +4,7 @@
 
 mod bounds;
 mod default_tree;
+mod documents;
 mod endings;
 mod export;
 mod golden;
