@@ -4,7 +4,16 @@ pub mod backends;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod data;
+mod embed;
+pub mod machine;
 pub mod ports;
+pub mod runtime;
 pub mod words;
 
-pub use ports::{Call, Tool, ToolError};
+pub use data::{
+    EffectClass, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template, context,
+    from, input, output,
+};
+pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
+pub use runtime::{Approval, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};
+pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

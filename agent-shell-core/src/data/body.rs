@@ -144,13 +144,13 @@ impl WaitFor {
     }
 }
 
-/// How a wait ended.
+/// How a wait ended well. One that is denied or takes too long ends by its step's failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WaitEnd {
-    /// Somebody decided.
-    Decided(Decision),
+    /// Somebody approved.
+    Approved,
     /// The signal came.
     Signalled(Payload),
     /// The timer fired.
@@ -158,8 +158,6 @@ pub enum WaitEnd {
         /// How long after the instant.
         late_ms: u64,
     },
-    /// It took too long.
-    Expired,
 }
 
 /// An approver's answer.
@@ -280,6 +278,8 @@ bodies! {
         step: StepId,
         /// How.
         end: WaitEnd,
+        /// The merged values of the context keys, when a waiting step succeeded with it.
+        context: BTreeMap<ContextKey, Value>,
     }
     /// An attempt at a step other than `Pure` may begin: the intent.
     StepStarted = "step.started" {
@@ -417,6 +417,46 @@ impl Body {
             Self::SignalReceived { payload, .. } => vec![payload],
             Self::TurnEnded { answer: Some(answer), .. } => vec![answer],
             _ => Vec::new(),
+        }
+    }
+}
+
+impl Body {
+    /// The turn that the record belongs to.
+    pub fn turn(&self) -> Option<TurnId> {
+        match self {
+            Self::SessionOpened { .. } | Self::SignalReceived { .. } | Self::MailRefused { .. } => None,
+            Self::TurnStarted { turn, .. }
+            | Self::PlanAdopted { turn, .. }
+            | Self::PlanAnswered { turn, .. }
+            | Self::PlanFailed { turn, .. }
+            | Self::WaitOpened { turn, .. }
+            | Self::WaitEnded { turn, .. }
+            | Self::StepStarted { turn, .. }
+            | Self::AttemptFailed { turn, .. }
+            | Self::ProbeFailed { turn, .. }
+            | Self::StepSucceeded { turn, .. }
+            | Self::StepFailed { turn, .. }
+            | Self::StepInDoubt { turn, .. }
+            | Self::StepResolved { turn, .. }
+            | Self::TurnExpired { turn }
+            | Self::TurnEnded { turn, .. } => Some(*turn),
+        }
+    }
+
+    /// The step that the record belongs to.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::WaitOpened { step, .. }
+            | Self::WaitEnded { step, .. }
+            | Self::StepStarted { step, .. }
+            | Self::AttemptFailed { step, .. }
+            | Self::ProbeFailed { step, .. }
+            | Self::StepSucceeded { step, .. }
+            | Self::StepFailed { step, .. }
+            | Self::StepInDoubt { step, .. }
+            | Self::StepResolved { step, .. } => Some(step),
+            _ => None,
         }
     }
 }

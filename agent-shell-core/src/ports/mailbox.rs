@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::journal::NamedActor;
 use super::store::StoreError;
 use crate::data::{Lane, MailKind};
-use crate::words::{Digest, MailId, Pseudonym, SessionId, Timestamp, TurnId};
+use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, Timestamp, TurnId};
 
 /// Durable, deduplicated mail to sessions. Posting needs no ownership; mail is consumed inside an append of the
 /// owner ([`Append::consume_mail`](super::Append::consume_mail)).
@@ -17,7 +17,8 @@ use crate::words::{Digest, MailId, Pseudonym, SessionId, Timestamp, TurnId};
 ///   session, also after it was consumed. A later one with the same digest is answered with the first one's turn;
 ///   with another digest it is refused.
 /// - **Idempotent by id**: a post whose id waits already is answered as the first time.
-/// - **Bounded**: user mail beyond the quota is refused, and can't fill the runtime's own quota.
+/// - **Bounded**: user mail beyond the quota of its lane is refused. Inputs can't fill the lane of control mail, and
+///   users can't fill the runtime's own quota.
 #[async_trait]
 pub trait Mailbox: Send + Sync + 'static {
     /// Posts mail to a session.
@@ -44,6 +45,21 @@ pub trait Mailbox: Send + Sync + 'static {
         after: Option<MailId>,
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError>;
+
+    /// The sessions after `after`, in the order of their ids, that `owner` holds and in which mail waits, at most
+    /// `limit`: how an owner finds mail that another process posted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError>;
 
     /// The answer that a dedupe key got, when it was used.
     ///
@@ -81,7 +97,8 @@ pub struct Post {
     pub posted: Timestamp,
     /// The content, sealed under the session's key.
     pub sealed: Vec<u8>,
-    /// How much mail of its quota may wait in the session, this one included.
+    /// How much mail of its lane may wait in the session, this one included; users' and the runtime's are counted
+    /// apart.
     pub quota: usize,
 }
 

@@ -7,7 +7,7 @@ use super::fault::damaged;
 use super::{SqliteStore, mail};
 use crate::data::{Lane, MailKind};
 use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
-use crate::words::{Digest, MailId, Pseudonym, SessionId};
+use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId};
 
 #[async_trait]
 impl Mailbox for SqliteStore {
@@ -42,6 +42,29 @@ impl Mailbox for SqliteStore {
                         posted: columns::timestamp(row, 3)?,
                         sealed: row.get(4)?,
                     })
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        rows: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        // No id is all zeros, so nothing is passed over when the first page is asked for.
+        let after = after.map_or([0; 16], SessionId::to_bytes);
+        self.on_reader(move |reader| {
+            reader
+                .connection
+                .prepare_cached(
+                    "SELECT id FROM sessions WHERE owner = ?1 AND id > ?2 \
+                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) ORDER BY id LIMIT ?3",
+                )?
+                .query_map((owner.to_bytes(), after, limit(rows)), |row| {
+                    Ok(SessionId::from_bytes(row.get(0)?))
                 })?
                 .collect()
         })

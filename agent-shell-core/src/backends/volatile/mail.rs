@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{VolatileStore, lock, room};
+use super::session::Session;
+use super::{LOCKED, VolatileStore, lock, room};
 use crate::data::{Lane, MailKind};
 use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
-use crate::words::{Digest, MailId, SessionId, TurnId};
+use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 
 /// What waits in a session, and what its dedupe keys were used for.
 #[derive(Default)]
@@ -18,7 +20,8 @@ pub(super) struct Mailbag {
     arrivals: u64,
     places: HashMap<MailId, (Lane, u64)>,
     used: HashMap<(MailKind, Digest), Dedupe>,
-    system: usize,
+    /// How many of the letters of each lane the runtime itself posted.
+    system: [usize; 2],
 }
 
 struct Letter {
@@ -52,7 +55,9 @@ impl Mailbag {
             let same = first.digest == asked.digest;
             return if same { Ok(Verdict::Duplicate(first.turn)) } else { Err(PostError::Mismatch) };
         }
-        let waiting = if post.system { self.system } else { self.waiting() - self.system };
+        let lane = index(post.kind.lane());
+        let of_system = self.system[lane];
+        let waiting = if post.system { of_system } else { self.letters[lane].len() - of_system };
         if waiting >= post.quota {
             return Err(PostError::Overloaded { waiting });
         }
@@ -64,7 +69,7 @@ impl Mailbag {
         let Post { id, kind, system, dedupe, actor, posted, sealed, .. } = post;
         self.arrivals += 1;
         self.places.insert(id, (kind.lane(), self.arrivals));
-        self.system += usize::from(system);
+        self.system[index(kind.lane())] += usize::from(system);
         self.used.extend(dedupe.map(|used| ((kind, used.key), used)));
         let item = MailItem { id, kind, actor, posted, sealed };
         let letter = Letter { item, system, dedupe: dedupe.map(|used| used.key) };
@@ -86,7 +91,7 @@ impl Mailbag {
     fn remove(&mut self, id: MailId) -> Option<Letter> {
         let (lane, arrival) = self.places.remove(&id)?;
         let letter = self.letters[index(lane)].remove(&arrival)?;
-        self.system -= usize::from(letter.system);
+        self.system[index(lane)] -= usize::from(letter.system);
         Some(letter)
     }
 
@@ -147,6 +152,22 @@ impl Mailbox for VolatileStore {
     ) -> Result<Vec<MailItem>, StoreError> {
         let session = self.find(session);
         Ok(session.map_or_else(Vec::new, |session| lock(&session.state).mail.read(lane, after, limit)))
+    }
+
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let sessions = self.sessions.read().expect(LOCKED);
+        let waits = |session: &&Arc<Session>| {
+            let state = lock(&session.state);
+            state.owner == Some(owner) && state.mail.waiting() > 0
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = sessions.range((from, Bound::Unbounded)).map(|(_, session)| session);
+        Ok(later.filter(waits).take(limit).map(|session| session.new.id).collect())
     }
 
     async fn dedupe(

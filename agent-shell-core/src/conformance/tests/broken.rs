@@ -57,6 +57,7 @@ pub(in super::super) enum Fault {
     MailIsText,
     MailIsInTheOrderOfIds,
     LanesAreMixed,
+    MailIsFoundByAnybody,
     PagesAfterReadMailAreEmpty,
     PostsGetNewIds,
     UnknownSessionsTakeMail,

@@ -87,6 +87,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (MailIsText, &["mail_is_kept_as_it_was_posted"]),
     (MailIsInTheOrderOfIds, &["mail_is_read_in_the_order_of_its_posts", "everything_outlives_a_reopening"]),
     (LanesAreMixed, &["mail_is_read_in_lanes"]),
+    (MailIsFoundByAnybody, &["an_owner_finds_the_mail_of_what_it_holds"]),
     (PagesAfterReadMailAreEmpty, &["mail_is_read_in_pages"]),
     (PostsGetNewIds, &["a_post_is_idempotent_by_id"]),
     (UnknownSessionsTakeMail, &["an_unknown_session_takes_no_mail"]),

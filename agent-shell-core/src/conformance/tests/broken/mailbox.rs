@@ -6,8 +6,8 @@ use super::journal::text;
 use super::{Broken, Fault};
 use crate::conformance::unique;
 use crate::data::{Lane, MailKind};
-use crate::ports::{Dedupe, Journal, MailItem, Mailbox, Post, PostError, Posted, StoreError};
-use crate::words::{Digest, MailId, SessionId};
+use crate::ports::{Dedupe, Journal, MailItem, Mailbox, Post, PostError, Posted, SessionFilter, StoreError};
+use crate::words::{Digest, MailId, OwnerId, SessionId};
 
 #[async_trait]
 impl Mailbox for Broken {
@@ -70,6 +70,19 @@ impl Mailbox for Broken {
             _ => {}
         }
         Ok(mail)
+    }
+
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        if self.is(Fault::MailIsFoundByAnybody) {
+            let all = self.inner.sessions(SessionFilter::default(), None, usize::MAX).await?;
+            return Ok(all.iter().filter(|entry| entry.waiting_mail > 0).map(|entry| entry.id).collect());
+        }
+        self.inner.awaiting(owner, after, limit).await
     }
 
     async fn dedupe(

@@ -1,0 +1,219 @@
+//! What follows from the end of an attempt, and from the answer to a probe.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::event::{AttemptEnd, Env};
+use super::resolve::json_bytes;
+use super::state::{Phase, TurnState};
+use crate::data::{Body, EffectClass, Failure, FailureCode};
+use crate::ports::ProbeAnswer;
+use crate::words::{ContextKey, Timestamp};
+
+/// The record of an attempt's end. An attempt that is not the step's latest, or whose step has ended, is ignored:
+/// a durable outcome is final.
+pub(super) fn finished(
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    end: AttemptEnd,
+    env: &Env<'_>,
+) -> Vec<Body> {
+    let Some(step) = turn.steps.get(place) else { return Vec::new() };
+    let class = turn.class_of(place);
+    let current = match step.phase {
+        Phase::Started { .. } => step.attempt == attempt,
+        Phase::Pending | Phase::Approved | Phase::Paused { .. } => class == EffectClass::Pure,
+        _ => false,
+    };
+    if !current {
+        return Vec::new();
+    }
+    let (code, reason) = match end {
+        AttemptEnd::Succeeded(output) => return vec![succeeded(turn, place, attempt, output, env)],
+        AttemptEnd::NotBegun { reason } => return vec![not_applied(turn, place, attempt, true, reason, env)],
+        AttemptEnd::NotApplied { retry, reason } => {
+            return vec![not_applied(turn, place, attempt, retry, reason, env)];
+        }
+        AttemptEnd::Ambiguous { reason } => (FailureCode::NotApplied, reason),
+        AttemptEnd::DeadlineExceeded => {
+            (FailureCode::DeadlineExceeded, "it took longer than its deadline allows".to_owned())
+        }
+        AttemptEnd::Panicked { message } => (FailureCode::Panicked, format!("the tool panicked: {message}")),
+    };
+    vec![match class {
+        EffectClass::Pure if retries_left(turn, place) => again(turn, place, attempt, false, reason, env),
+        EffectClass::Pure => failed(turn, place, code, reason),
+        EffectClass::Idempotent if retries_left(turn, place) => {
+            again(turn, place, attempt, false, reason, env)
+        }
+        EffectClass::Probed => Body::AttemptFailed {
+            turn: turn.id,
+            step: step.step.id.clone(),
+            attempt,
+            not_applied: false,
+            counts: true,
+            reason,
+            retry_at: settled_from(turn, place, env),
+        },
+        EffectClass::Idempotent | EffectClass::Irreversible => in_doubt(turn, place, reason, env),
+    }]
+}
+
+/// The record of a probe's answer.
+pub(super) fn probed(
+    turn: &TurnState,
+    place: usize,
+    answer: Result<ProbeAnswer, String>,
+    env: &Env<'_>,
+) -> Vec<Body> {
+    let Some(step) = turn.steps.get(place) else { return Vec::new() };
+    let Phase::Probing { tries, .. } = step.phase else { return Vec::new() };
+    vec![match answer {
+        Ok(ProbeAnswer::Applied(output)) => succeeded(turn, place, step.attempt, output, env),
+        Ok(ProbeAnswer::NotApplied) => {
+            let reason = "the target says that it was not applied".to_owned();
+            // The attempt was counted when it failed; an interrupted one does not count.
+            if step.failures < retry_of(turn, place).attempts {
+                Body::AttemptFailed {
+                    turn: turn.id,
+                    step: step.step.id.clone(),
+                    attempt: step.attempt,
+                    not_applied: true,
+                    counts: false,
+                    reason,
+                    retry_at: env.now,
+                }
+            } else {
+                failed(turn, place, FailureCode::NotApplied, reason)
+            }
+        }
+        Err(reason) if tries + 1 >= env.limits.probe_attempts => {
+            in_doubt(turn, place, format!("the target could not be asked: {reason}"), env)
+        }
+        Err(reason) => Body::ProbeFailed {
+            turn: turn.id,
+            step: step.step.id.clone(),
+            reason,
+            retry_at: env.now.plus(pause(retry_of(turn, place).pause_ms(tries + 1), env.random)),
+        },
+    }]
+}
+
+/// The success of a step, or its failure when its output can't be kept. The effect has happened either way.
+pub(super) fn succeeded(turn: &TurnState, place: usize, attempt: u32, output: Value, env: &Env<'_>) -> Body {
+    match accept(turn, place, &output, env) {
+        Ok(context) => Body::StepSucceeded {
+            turn: turn.id,
+            step: turn.steps[place].step.id.clone(),
+            attempt,
+            output: Arc::new(output).into(),
+            context,
+        },
+        Err((code, problem)) => failed(turn, place, code, problem),
+    }
+}
+
+/// What an output changes in the context, if it is within the bounds.
+pub(super) fn accept(
+    turn: &TurnState,
+    place: usize,
+    output: &Value,
+    env: &Env<'_>,
+) -> Result<BTreeMap<ContextKey, Value>, (FailureCode, String)> {
+    let bytes = json_bytes(output);
+    if bytes > env.limits.payload_bytes || turn.bytes + bytes > env.limits.turn_bytes {
+        let problem = format!(
+            "the output has about {bytes} bytes: one may have {}, and all of a turn {}",
+            env.limits.payload_bytes, env.limits.turn_bytes
+        );
+        return Err((FailureCode::TooLarge, problem));
+    }
+    turn.context
+        .merged(&turn.steps[place].step.writes, output)
+        .map_err(|problem| (FailureCode::Context, problem))
+}
+
+pub(super) fn failed(turn: &TurnState, place: usize, code: FailureCode, message: impl Into<String>) -> Body {
+    let step = &turn.steps[place].step.id;
+    Body::StepFailed { turn: turn.id, step: step.clone(), failure: Failure::of_step(step, code, message) }
+}
+
+/// An operator must say. An attempt may still take effect until its deadline and the allowed lateness have passed.
+pub(super) fn in_doubt(turn: &TurnState, place: usize, reason: String, env: &Env<'_>) -> Body {
+    let step = &turn.steps[place];
+    Body::StepInDoubt {
+        turn: turn.id,
+        step: step.step.id.clone(),
+        attempt: step.attempt,
+        reason,
+        not_applied_from: settled_from(turn, place, env),
+    }
+}
+
+/// From when on the latest attempt can't take effect any more.
+pub(super) fn settled_from(turn: &TurnState, place: usize, env: &Env<'_>) -> Timestamp {
+    turn.steps[place].deadline.plus(env.limits.lateness()).max(env.now)
+}
+
+/// A tool speaks of its own attempt. When an earlier one is unanswered, its word does not settle the step.
+fn not_applied(
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    retry: bool,
+    reason: String,
+    env: &Env<'_>,
+) -> Body {
+    if retry && retries_left(turn, place) {
+        again(turn, place, attempt, true, reason, env)
+    } else if turn.steps[place].unknown {
+        in_doubt(
+            turn,
+            place,
+            format!("an earlier attempt is unanswered, and the last one says: {reason}"),
+            env,
+        )
+    } else {
+        failed(turn, place, FailureCode::NotApplied, reason)
+    }
+}
+
+fn again(
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    not_applied: bool,
+    reason: String,
+    env: &Env<'_>,
+) -> Body {
+    let step = &turn.steps[place];
+    let pause_ms = retry_of(turn, place).pause_ms(step.failures + 1);
+    Body::AttemptFailed {
+        turn: turn.id,
+        step: step.step.id.clone(),
+        attempt,
+        not_applied,
+        counts: true,
+        reason,
+        retry_at: env.now.plus(pause(pause_ms, env.random)),
+    }
+}
+
+fn retries_left(turn: &TurnState, place: usize) -> bool {
+    turn.steps[place].failures + 1 < retry_of(turn, place).attempts
+}
+
+fn retry_of(turn: &TurnState, place: usize) -> crate::data::Retry {
+    let of_tool = turn.terms_of(place).map(|terms| terms.retry).unwrap_or_default();
+    turn.steps[place].step.retry.unwrap_or(of_tool)
+}
+
+/// Half of the pause is fixed and half random, so that those who failed together do not return together.
+fn pause(longest_ms: u64, random: u64) -> Duration {
+    let half = longest_ms / 2;
+    Duration::from_millis(half + if half == 0 { longest_ms } else { random % (half + 1) })
+}

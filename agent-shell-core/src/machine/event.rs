@@ -1,0 +1,193 @@
+//! What happens to a session, and what the machine asks the runtime to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::state::Folded;
+use super::{attempt, mail, planned, start};
+use crate::data::{Body, Failure, Mail, Plan, ToolTerms};
+use crate::ports::ProbeAnswer;
+use crate::words::{Epoch, Limits, MailId, Seq, Timestamp, ToolName};
+
+/// What the machine is told beside the event: constants of this moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Env<'a> {
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// The wall time.
+    pub now: Timestamp,
+    /// The bounds.
+    pub limits: &'a Limits,
+    /// A random number, for the jitter of pauses.
+    pub random: u64,
+}
+
+/// What runs in this process, which no record says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Live {
+    /// The last record that is durable.
+    pub durable: Seq,
+    /// The steps whose act runs, with the attempt.
+    pub running: BTreeMap<usize, u32>,
+    /// The steps that are being asked about.
+    pub probing: BTreeSet<usize>,
+    /// Whether the planner is at work.
+    pub planning: bool,
+}
+
+/// What happened. Everything but mail is about the turn that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Mail was read.
+    Mail {
+        /// Its id.
+        id: MailId,
+        /// Its content.
+        mail: Mail,
+        /// When it was posted.
+        posted: Timestamp,
+    },
+    /// The planner answered, or failed.
+    Planned(Result<PlanAnswer, Failure>),
+    /// A tool said whether it takes an input.
+    Checked {
+        /// The step.
+        step: usize,
+        /// The input.
+        input: Arc<Value>,
+        /// What is wrong with it, if anything.
+        problem: Option<String>,
+    },
+    /// An attempt ended.
+    Finished {
+        /// The step.
+        step: usize,
+        /// The attempt.
+        attempt: u32,
+        /// How.
+        end: AttemptEnd,
+    },
+    /// A target said what became of an attempt, or could not be asked.
+    Probed {
+        /// The step.
+        step: usize,
+        /// The answer.
+        answer: Result<ProbeAnswer, String>,
+    },
+}
+
+/// A planner's answer with what the tools' contracts say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PlanAnswer {
+    /// A plan.
+    Plan {
+        /// The steps.
+        plan: Plan,
+        /// Whether to ask again.
+        more: bool,
+        /// The terms of the plan's tools, as far as the shell has them.
+        terms: BTreeMap<ToolName, ToolTerms>,
+    },
+    /// The answer.
+    Answer(Value),
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttemptEnd {
+    /// With an output.
+    Succeeded(Value),
+    /// The tool says that it did not take effect.
+    NotApplied {
+        /// Whether trying again may help.
+        retry: bool,
+        /// What it said.
+        reason: String,
+    },
+    /// The tool can't say.
+    Ambiguous {
+        /// What it said.
+        reason: String,
+    },
+    /// The deadline passed before an answer.
+    DeadlineExceeded,
+    /// The tool panicked.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
+    /// The act was not begun: its deadline, or the margin of the lease, had passed.
+    NotBegun {
+        /// Which.
+        reason: String,
+    },
+}
+
+/// What the runtime is asked to do. Each is asked for again until its event arrives, so the runtime marks in
+/// [`Live`] what it has begun.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Ask the planner for the next round.
+    Plan,
+    /// Ask a tool whether it takes an input; at once, without waiting.
+    Check {
+        /// The step.
+        step: usize,
+        /// The tool.
+        tool: ToolName,
+        /// The input.
+        input: Arc<Value>,
+    },
+    /// Begin an attempt.
+    Act {
+        /// The step.
+        step: usize,
+        /// The tool.
+        tool: ToolName,
+        /// The input.
+        input: Arc<Value>,
+        /// The idempotency key.
+        key: Arc<str>,
+        /// The attempt.
+        attempt: u32,
+        /// When it must have ended.
+        deadline: Timestamp,
+    },
+    /// Ask the target what became of the latest attempt.
+    Probe {
+        /// The step.
+        step: usize,
+        /// The tool.
+        tool: ToolName,
+        /// The input.
+        input: Arc<Value>,
+        /// The idempotency key.
+        key: Arc<str>,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// Drop an attempt at a `Pure` step: nobody needs it any more.
+    Drop {
+        /// The step.
+        step: usize,
+    },
+}
+
+/// The records that follow from an event. They are to be folded before the next event is given.
+pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
+    if let Event::Mail { id, mail, posted } = event {
+        return mail::received(state, id, mail, posted, env);
+    }
+    let Some(turn) = &state.turn else { return Vec::new() };
+    match event {
+        Event::Planned(answer) => planned::planned(turn, answer, env),
+        Event::Checked { step, input, problem } => {
+            start::checked(state.session, turn, step, &input, problem, env)
+        }
+        Event::Finished { step, attempt, end } => attempt::finished(turn, step, attempt, end, env),
+        Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),
+        Event::Mail { .. } => Vec::new(),
+    }
+}

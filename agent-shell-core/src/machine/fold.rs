@@ -1,0 +1,361 @@
+//! Folding: from records to state. This is the only place where a state changes.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::state::{Ending, Folded, Phase, StepState, TurnState};
+use crate::data::{Action, Body, EffectClass, Plan, Resolution, Template, WaitEnd};
+use crate::words::{Epoch, Pseudonym, Seq, StepId, Timestamp, TurnId};
+
+/// The version of this fold. A snapshot of another version is not used; the records are folded again.
+pub const FOLD_VERSION: u32 = 1;
+
+/// A record as the fold sees it: opened, with its blobs in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its place.
+    pub seq: Seq,
+    /// The epoch of its owner.
+    pub epoch: Epoch,
+    /// When it was made.
+    pub time: Timestamp,
+    /// Who acted.
+    pub actor: Pseudonym,
+    /// What it says.
+    pub body: Body,
+}
+
+/// A record that does not follow from those before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq} (`{kind}`) does not follow from the records before it: {problem}")]
+pub struct FoldError {
+    /// Its place.
+    pub seq: Seq,
+    /// Its kind.
+    pub kind: &'static str,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+/// Takes one more record into the state.
+///
+/// # Errors
+/// [`FoldError`] when the record can't follow; the state is then of no use.
+pub fn fold(state: &mut Folded, entry: &Entry) -> Result<(), FoldError> {
+    let wrong = |problem| FoldError { seq: entry.seq, kind: entry.body.kind(), problem };
+    if entry.seq != state.seq.next() {
+        return Err(wrong("its place is not the next"));
+    }
+    state.seq = entry.seq;
+    apply(state, entry).map_err(wrong)
+}
+
+type Applied = Result<(), &'static str>;
+
+fn apply(state: &mut Folded, entry: &Entry) -> Applied {
+    match &entry.body {
+        Body::SessionOpened { name, subject } => {
+            state.opened = Some((name.clone(), subject.clone()));
+        }
+        Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
+        Body::MailRefused { .. } => {}
+        Body::TurnStarted { turn, input, planner, deadline, .. } => {
+            if state.turn.is_some() {
+                return Err("a turn runs already");
+            }
+            state.turns += 1;
+            state.turn = Some(started(*turn, input.value(), planner.clone(), *deadline, entry.actor));
+        }
+        Body::TurnEnded { turn, .. } => {
+            running(state, *turn)?;
+            state.turn = None;
+        }
+        Body::WaitEnded { turn, step, end: WaitEnd::Signalled(payload), context } => {
+            let turn = running(state, *turn)?;
+            let place = turn.place(step)?;
+            // A signal that came early is taken from the front of its own queue.
+            if let Action::Signal { name, .. } = &turn.steps[place].step.action {
+                let name = name.clone();
+                turn.succeed(place, payload.value(), context)?;
+                if let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name) {
+                    state.signals.remove(buffered);
+                }
+            }
+        }
+        body => apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, entry)?,
+    }
+    Ok(())
+}
+
+fn started(
+    id: TurnId,
+    input: Arc<Value>,
+    planner: crate::data::PlannerRef,
+    deadline: Option<Timestamp>,
+    actor: Pseudonym,
+) -> TurnState {
+    TurnState {
+        id,
+        input,
+        planner,
+        actor,
+        deadline,
+        round: 0,
+        more: false,
+        answer: None,
+        answer_template: None,
+        latest: 0,
+        steps: Vec::new(),
+        index: Default::default(),
+        dependents: Vec::new(),
+        missing: Vec::new(),
+        ready: Default::default(),
+        held: Default::default(),
+        active: Default::default(),
+        ended: 0,
+        terms: Default::default(),
+        context: Context::default(),
+        bytes: 0,
+        ending: None,
+    }
+}
+
+fn running(state: &mut Folded, id: TurnId) -> Result<&mut TurnState, &'static str> {
+    state.turn.as_mut().filter(|turn| turn.id == id).ok_or("that turn does not run")
+}
+
+fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
+    match &entry.body {
+        Body::PlanAdopted { round, plan, more, terms, .. } => {
+            turn.terms.extend(terms.iter().map(|(name, terms)| (name.clone(), terms.clone())));
+            turn.adopt(*round, plan, *more)
+        }
+        Body::PlanAnswered { answer, .. } => {
+            turn.round += 1;
+            turn.more = false;
+            turn.answer = Some(answer.value());
+            Ok(())
+        }
+        Body::PlanFailed { failure, .. } => {
+            turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
+            Ok(())
+        }
+        Body::TurnExpired { .. } => {
+            turn.ending.get_or_insert(Ending::Expired);
+            Ok(())
+        }
+        body => {
+            let place = turn.place(body.step().ok_or("it names no step")?)?;
+            if turn.steps[place].phase.is_final() {
+                return Err("the step has ended");
+            }
+            apply_to_step(turn, place, entry)
+        }
+    }
+}
+
+/// The table of a step's transitions: each arm is one record, and says from which phases it may come.
+fn apply_to_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
+    let class = turn.class_of(place);
+    let step = &mut turn.steps[place];
+    match (&entry.body, &step.phase) {
+        (Body::WaitOpened { wait, .. }, Phase::Pending) => {
+            if let crate::data::WaitFor::Approval { shown, .. } = wait {
+                step.input = Some(shown.value());
+            }
+            turn.enter(place, Phase::Waiting(wait.clone()));
+        }
+        (Body::WaitEnded { end, context, .. }, Phase::Waiting(_)) => {
+            let asks_for_tool = matches!(step.step.action, Action::Tool { .. });
+            match end {
+                WaitEnd::Approved if asks_for_tool => turn.enter(place, Phase::Approved),
+                WaitEnd::Approved => turn.succeed(place, Arc::new(Value::Null), context)?,
+                WaitEnd::Fired { late_ms } => {
+                    turn.succeed(place, Arc::new(json!({ "late_ms": late_ms })), context)?;
+                }
+                _ => return Err("the step waits for something else"),
+            }
+        }
+        (
+            Body::StepStarted { attempt, input, key, deadline, .. },
+            Phase::Pending | Phase::Approved | Phase::Paused { .. } | Phase::Started { .. },
+        ) => {
+            if matches!(step.phase, Phase::Started { .. }) {
+                step.unknown = true;
+                step.interruptions += 1;
+            }
+            if let Some(input) = input {
+                step.input = Some(input.value());
+            }
+            step.attempt = *attempt;
+            step.key = Some(key.as_str().into());
+            step.deadline = *deadline;
+            step.first.get_or_insert(entry.time);
+            turn.enter(place, Phase::Started { epoch: entry.epoch, seq: entry.seq });
+        }
+        (
+            Body::AttemptFailed { attempt, not_applied, counts, retry_at, .. },
+            Phase::Pending
+            | Phase::Approved
+            | Phase::Paused { .. }
+            | Phase::Started { .. }
+            | Phase::Probing { .. },
+        ) => {
+            step.attempt = *attempt;
+            step.failures += u32::from(*counts);
+            let asked = matches!(step.phase, Phase::Probing { .. });
+            let phase = match class {
+                EffectClass::Probed if !not_applied => Phase::Probing { from: *retry_at, tries: 0 },
+                _ => Phase::Paused { until: *retry_at },
+            };
+            // Only a probe's answer says anything of earlier attempts; a tool speaks of its own attempt.
+            step.unknown = class.has_intent() && (!not_applied || (step.unknown && !asked));
+            turn.enter(place, phase);
+        }
+        (Body::ProbeFailed { retry_at, .. }, Phase::Probing { tries, .. }) => {
+            let tries = tries + 1;
+            turn.enter(place, Phase::Probing { from: *retry_at, tries });
+        }
+        (Body::StepInDoubt { attempt, reason, not_applied_from, .. }, phase) if *phase != Phase::Pending => {
+            step.attempt = *attempt;
+            step.unknown = true;
+            let (reason, not_applied_from) = (reason.clone(), *not_applied_from);
+            turn.enter(place, Phase::InDoubt { reason, not_applied_from });
+        }
+        (Body::StepResolved { resolution, context, .. }, Phase::InDoubt { .. }) => match resolution {
+            Resolution::Applied(output) => turn.succeed(place, Arc::new(output.clone()), context)?,
+            Resolution::Retry => {
+                step.unknown = false;
+                step.failures = 0;
+                step.interruptions = 0;
+                step.first = None;
+                turn.enter(place, Phase::Paused { until: entry.time });
+            }
+            Resolution::GiveUp => return Err("a step that is given up fails by a record of its own"),
+        },
+        (Body::StepSucceeded { attempt, output, context, .. }, _) => {
+            step.attempt = *attempt;
+            turn.succeed(place, output.value(), context)?;
+        }
+        (Body::StepFailed { failure, .. }, _) => {
+            turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
+            turn.end(place, Phase::Failed(failure.clone()));
+        }
+        _ => return Err("the step is not in a phase that it can follow"),
+    }
+    Ok(())
+}
+
+impl TurnState {
+    fn place(&self, step: &StepId) -> Result<usize, &'static str> {
+        self.index.get(step).copied().ok_or("the turn has no such step")
+    }
+
+    fn adopt(&mut self, round: u32, plan: &Plan, more: bool) -> Applied {
+        if round != self.round + 1 {
+            return Err("it is not the next round");
+        }
+        self.round = round;
+        self.more = more;
+        self.answer_template = plan.answer().cloned();
+        self.latest = self.steps.len();
+        for step in plan.steps() {
+            self.index.insert(step.id.clone(), self.steps.len());
+            self.steps.push(StepState::new(step.clone()));
+        }
+        self.dependents.resize(self.steps.len(), Vec::new());
+        self.missing.resize(self.steps.len(), 0);
+        for place in self.latest..self.steps.len() {
+            let needed: Vec<usize> = self.steps[place]
+                .step
+                .dependencies()
+                .into_iter()
+                .map(|needed| self.place(needed))
+                .collect::<Result<_, _>>()?;
+            for needed in needed {
+                if !self.steps[needed].phase.is_final() {
+                    self.missing[place] += 1;
+                    self.dependents[needed].push(place);
+                }
+            }
+            if self.is_held(place) {
+                self.held.insert(place);
+            } else if self.missing[place] == 0 {
+                self.ready.insert(place);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, place: usize, phase: Phase) {
+        self.steps[place].phase = phase;
+        self.ready.remove(&place);
+        self.active.insert(place);
+    }
+
+    fn end(&mut self, place: usize, phase: Phase) {
+        self.steps[place].phase = phase;
+        self.steps[place].unknown = false;
+        self.ready.remove(&place);
+        self.active.remove(&place);
+        self.held.remove(&place);
+        self.ended += 1;
+    }
+
+    fn succeed(
+        &mut self,
+        place: usize,
+        output: Arc<Value>,
+        context: &std::collections::BTreeMap<crate::words::ContextKey, Value>,
+    ) -> Applied {
+        if self.steps[place].phase.is_final() {
+            return Err("the step has ended");
+        }
+        self.bytes += super::resolve::json_bytes(&output);
+        self.context.take(context);
+        self.end(place, Phase::Succeeded(output));
+        for dependent in std::mem::take(&mut self.dependents[place]) {
+            self.missing[dependent] -= 1;
+            if self.missing[dependent] == 0 && !self.held.contains(&dependent) {
+                self.ready.insert(dependent);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the turn answers once all its steps have succeeded.
+    ///
+    /// # Errors
+    /// What the answer's template misses.
+    pub(super) fn final_answer(&self) -> Result<Arc<Value>, String> {
+        if let Some(answer) = &self.answer {
+            return Ok(answer.clone());
+        }
+        if let Some(template) = &self.answer_template {
+            return super::resolve::resolve(template, self).map(Arc::new);
+        }
+        let mut taken = std::collections::BTreeSet::new();
+        for step in &self.steps[self.latest..] {
+            taken.extend(step.step.dependencies());
+        }
+        let sinks: Vec<&StepState> =
+            self.steps[self.latest..].iter().filter(|step| !taken.contains(&step.step.id)).collect();
+        let outputs = sinks.iter().filter_map(|sink| Some((sink, self.output(&sink.step.id)?)));
+        if let [only] = sinks[..] {
+            return Ok(self.output(&only.step.id).cloned().unwrap_or_default());
+        }
+        Ok(Arc::new(outputs.map(|(sink, output)| (sink.step.id.to_string(), (**output).clone())).collect()))
+    }
+
+    /// Whether a template of a later round may name this step.
+    pub(super) fn knows(&self, step: &StepId) -> bool {
+        self.index.contains_key(step)
+    }
+
+    /// The part of a step's input that is a template, with the default for a step without one.
+    pub(super) fn template_of(&self, place: usize) -> Option<&Template> {
+        self.steps[place].step.template()
+    }
+}

@@ -1,0 +1,146 @@
+//! What follows from mail.
+
+use super::attempt::{accept, failed};
+use super::event::Env;
+use super::state::{Folded, Phase, TurnState};
+use crate::data::{
+    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, Resolution, WaitEnd, WaitFor,
+};
+use crate::words::{Digest, MailId, SignalName, StepId, Timestamp, TurnId};
+
+/// The records that mail leads to. Mail that no longer applies is consumed by a record that says why.
+pub(super) fn received(
+    state: &Folded,
+    id: MailId,
+    mail: Mail,
+    posted: Timestamp,
+    env: &Env<'_>,
+) -> Vec<Body> {
+    let mail_kind = mail.kind();
+    let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, reason }];
+    let result = match mail {
+        Mail::Submit { turn, input, planner, deadline } => match &state.turn {
+            Some(_) => Err("a turn runs already".into()),
+            None => Ok(vec![Body::TurnStarted { turn, input, planner, posted, deadline }]),
+        },
+        Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
+        Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
+            .and_then(|(turn, place)| decide(turn, place, digest, decision, posted)),
+        Mail::Resolve { turn, step, resolution } => {
+            in_turn(state, turn, &step).and_then(|(turn, place)| resolve(turn, place, resolution, env))
+        }
+        Mail::Abandon { turn, reason } => abandon(state, turn, reason),
+    };
+    result.unwrap_or_else(refused)
+}
+
+type Records = Result<Vec<Body>, String>;
+
+fn in_turn<'a>(state: &'a Folded, id: TurnId, step: &StepId) -> Result<(&'a TurnState, usize), String> {
+    let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
+    let place = turn.index.get(step).ok_or_else(|| format!("the turn has no step `{step}`"))?;
+    Ok((turn, *place))
+}
+
+/// An approval counts by the time when it was posted.
+fn decide(turn: &TurnState, place: usize, digest: Digest, decision: Decision, posted: Timestamp) -> Records {
+    let step = &turn.steps[place];
+    let Phase::Waiting(WaitFor::Approval { digest: asked, expires, .. }) = &step.phase else {
+        return Err("the step does not wait for an approval any more".into());
+    };
+    if *asked != digest {
+        return Err("the decision is about another call than the one that waits".into());
+    }
+    if expires.is_some_and(|expires| posted > expires) {
+        return Err("the decision came after the approval had expired".into());
+    }
+    match decision {
+        Decision::Denied { reason } => Ok(vec![failed(turn, place, FailureCode::Denied, reason)]),
+        Decision::Approved => {
+            let is_tool = matches!(step.step.action, Action::Tool { .. });
+            let context = if is_tool {
+                Ok(Default::default())
+            } else {
+                turn.context.merged(&step.step.writes, &serde_json::Value::Null)
+            };
+            Ok(vec![match context {
+                Ok(context) => Body::WaitEnded {
+                    turn: turn.id,
+                    step: step.step.id.clone(),
+                    end: WaitEnd::Approved,
+                    context,
+                },
+                Err(problem) => failed(turn, place, FailureCode::Context, problem),
+            }])
+        }
+    }
+}
+
+fn resolve(turn: &TurnState, place: usize, resolution: Resolution, env: &Env<'_>) -> Records {
+    let step = &turn.steps[place];
+    let Phase::InDoubt { not_applied_from, .. } = &step.phase else {
+        return Err("the step is not in doubt any more".into());
+    };
+    let id = step.step.id.clone();
+    match resolution {
+        Resolution::Retry | Resolution::GiveUp if env.now < *not_applied_from => Err(format!(
+            "the attempt may still take effect until {not_applied_from}: it can't be resolved as not applied before"
+        )),
+        Resolution::GiveUp => Ok(vec![failed(
+            turn,
+            place,
+            FailureCode::ResolvedNotApplied,
+            "an operator found that it was not applied, and gave it up",
+        )]),
+        Resolution::Retry => {
+            Ok(vec![Body::StepResolved { turn: turn.id, step: id, resolution, context: Default::default() }])
+        }
+        Resolution::Applied(output) => Ok(vec![match accept(turn, place, &output, env) {
+            Ok(context) => {
+                let resolution = Resolution::Applied(output);
+                Body::StepResolved { turn: turn.id, step: id, resolution, context }
+            }
+            Err((code, problem)) => failed(turn, place, code, problem),
+        }]),
+    }
+}
+
+fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
+    let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
+    let rests = |place: &usize| match &turn.steps[*place].phase {
+        Phase::InDoubt { .. } | Phase::Waiting(_) => true,
+        Phase::Started { .. } | Phase::Probing { .. } => false,
+        _ => !turn.steps[*place].unknown,
+    };
+    if turn.active.is_empty() || !turn.active.iter().all(rests) {
+        return Err("the turn does not rest: only a turn that waits for a person can be abandoned".into());
+    }
+    Ok(vec![Body::TurnEnded { turn: id, outcome: Outcome::Abandoned { reason }, answer: None }])
+}
+
+/// A signal goes to the first step that waits for it, else it is kept for one that will.
+fn signal(state: &Folded, name: SignalName, payload: Payload, env: &Env<'_>) -> Vec<Body> {
+    if let Some((turn, place)) = waiting_for(state, &name) {
+        return vec![signalled(turn, place, payload, env)];
+    }
+    vec![Body::SignalReceived { name, payload }]
+}
+
+fn waiting_for<'a>(state: &'a Folded, name: &SignalName) -> Option<(&'a TurnState, usize)> {
+    let turn = state.turn.as_ref().filter(|turn| turn.ending.is_none())?;
+    let waits = |place: &&usize| matches!(&turn.steps[**place].phase, Phase::Waiting(WaitFor::Signal { name: waited, .. }) if waited == name);
+    turn.active.iter().find(waits).map(|place| (turn, *place))
+}
+
+/// The end of a wait for a signal.
+pub(super) fn signalled(turn: &TurnState, place: usize, payload: Payload, env: &Env<'_>) -> Body {
+    match accept(turn, place, &payload.value(), env) {
+        Ok(context) => Body::WaitEnded {
+            turn: turn.id,
+            step: turn.steps[place].step.id.clone(),
+            end: WaitEnd::Signalled(payload),
+            context,
+        },
+        Err((code, problem)) => failed(turn, place, code, problem),
+    }
+}

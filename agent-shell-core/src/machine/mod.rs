@@ -1,0 +1,26 @@
+//! The pure machine: what a session's records add up to, what follows from an event, and what is owed next.
+//!
+//! `(state, event) -> records` and `(state, live) -> records and commands`. It has no clock, does no I/O, starts
+//! nothing and calls no code of a host: the answers of tools, planners and approvers come to it as events. What is
+//! owed follows from the folded records alone, so a process that takes a session over goes on where the last one
+//! was, without replaying anybody's code.
+
+mod attempt;
+mod context;
+mod event;
+mod fold;
+mod identity;
+mod mail;
+mod owed;
+mod planned;
+mod resolve;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use event::{AttemptEnd, Command, Env, Event, Live, PlanAnswer, react};
+pub use fold::{Entry, FOLD_VERSION, FoldError, fold};
+pub use owed::{Owed, next_wake, owed, status};
+pub(crate) use resolve::json_bytes;
+pub use state::{Ending, Folded, Phase, StepState, TurnState};

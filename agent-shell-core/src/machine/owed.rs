@@ -1,0 +1,309 @@
+//! What is owed: from the folded state, and from what runs already, the next records and commands.
+//!
+//! Nothing is remembered between calls: a process that takes a session over asks the same question and gets the
+//! same answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt::{failed, in_doubt, settled_from};
+use super::event::{Command, Env, Live};
+use super::state::{Ending, Folded, Phase, TurnState};
+use super::{mail, start};
+use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
+use crate::ports::{Mark, SessionStatus};
+use crate::words::{LockName, SessionId, Timestamp};
+
+/// How often an `Idempotent` attempt may end with its process before the step is in doubt: a tool that kills its
+/// host is not called for ever.
+const MAX_INTERRUPTIONS: u32 = 64;
+
+/// What is owed. As long as there are records, they are to be folded and the question asked again; the commands
+/// count only when there are no more records.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Owed {
+    /// To be folded and appended.
+    pub records: Vec<Body>,
+    /// To be carried out.
+    pub commands: Vec<Command>,
+}
+
+pub(super) enum Due {
+    Record(Body),
+    Command(Command),
+}
+
+impl Owed {
+    fn add(&mut self, due: Due) {
+        match due {
+            Due::Record(record) => self.records.push(record),
+            Due::Command(command) => self.commands.push(command),
+        }
+    }
+}
+
+/// What a session owes now.
+pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
+    let mut owed = Owed::default();
+    let Some(turn) = &state.turn else { return owed };
+    if turn.ending.is_none() && turn.deadline.is_some_and(|deadline| deadline <= env.now) {
+        owed.records.push(Body::TurnExpired { turn: turn.id });
+        return owed;
+    }
+    for &place in &turn.active {
+        if let Some(due) = continued(state, turn, place, live, env) {
+            owed.add(due);
+        }
+    }
+    if turn.ending.is_some() {
+        end_early(turn, live, &mut owed);
+        return owed;
+    }
+    if owed.records.is_empty() {
+        begin_ready(state.session, turn, live, env, &mut owed);
+        begin_held(state.session, turn, live, env, &mut owed);
+    }
+    if turn.plan_is_due() && !live.planning {
+        owed.commands.push(Command::Plan);
+    }
+    if owed.records.is_empty() && turn.held.is_empty() && turn.all_else_done() {
+        owed.records.push(answered(turn));
+    }
+    owed
+}
+
+/// What an active step needs next.
+fn continued(state: &Folded, turn: &TurnState, place: usize, live: &Live, env: &Env<'_>) -> Option<Due> {
+    let step = &turn.steps[place];
+    if live.running.contains_key(&place) {
+        return None;
+    }
+    match &step.phase {
+        Phase::Waiting(_) if turn.ending.is_some() => None,
+        Phase::Waiting(wait) => waited(state, turn, place, wait, env).map(Due::Record),
+        Phase::Started { epoch, seq } if *epoch == env.epoch => {
+            (*seq <= live.durable).then(|| act_as_recorded(turn, place))
+        }
+        Phase::Started { .. } => Some(interrupted(state.session, turn, place, env)),
+        Phase::Approved if turn.ending.is_some() => None,
+        Phase::Paused { .. } if turn.ending.is_some() && !step.unknown => None,
+        Phase::Paused { until } if *until > env.now => None,
+        Phase::Approved | Phase::Paused { .. } => Some(next_attempt(state.session, turn, place, env)),
+        Phase::Probing { from, .. } if *from > env.now || live.probing.contains(&place) => None,
+        Phase::Probing { .. } => Some(probe(turn, place)),
+        _ => None,
+    }
+}
+
+fn waited(state: &Folded, turn: &TurnState, place: usize, wait: &WaitFor, env: &Env<'_>) -> Option<Body> {
+    if let WaitFor::Signal { name, .. } = wait
+        && let Some((_, payload)) = state.signals.iter().find(|(signal, _)| signal == name)
+    {
+        return Some(mail::signalled(turn, place, payload.clone().into(), env));
+    }
+    let ended = wait.ends_at().filter(|ends| *ends <= env.now)?;
+    if !matches!(wait, WaitFor::Timer { .. }) {
+        return Some(failed(turn, place, FailureCode::Expired, "nothing came before the wait expired"));
+    }
+    let late_ms = u64::try_from(env.now.since(ended).as_millis()).unwrap_or(u64::MAX);
+    Some(match turn.context.merged(&turn.steps[place].step.writes, &start::fired(late_ms)) {
+        Ok(context) => Body::WaitEnded {
+            turn: turn.id,
+            step: turn.steps[place].step.id.clone(),
+            end: WaitEnd::Fired { late_ms },
+            context,
+        },
+        Err(problem) => failed(turn, place, FailureCode::Context, problem),
+    })
+}
+
+/// The act whose intent this owner recorded.
+fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
+    let step = &turn.steps[place];
+    match (&step.step.action, &step.key) {
+        (Action::Tool { name, .. }, Some(key)) => Due::Command(Command::Act {
+            step: place,
+            tool: name.clone(),
+            input: step.input.clone().unwrap_or_default(),
+            key: key.clone(),
+            attempt: step.attempt,
+            deadline: step.deadline,
+        }),
+        _ => Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "a waiting step has no act")),
+    }
+}
+
+/// An attempt whose owner is gone: by class it is repeated, asked about, or in doubt.
+fn interrupted(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    let step = &turn.steps[place];
+    match turn.class_of(place) {
+        EffectClass::Pure | EffectClass::Idempotent if step.interruptions >= MAX_INTERRUPTIONS => {
+            let reason = format!("{MAX_INTERRUPTIONS} attempts ended with their process");
+            Due::Record(in_doubt(turn, place, reason, env))
+        }
+        EffectClass::Pure | EffectClass::Idempotent => repeat(session, turn, place, env),
+        EffectClass::Probed => Due::Record(Body::AttemptFailed {
+            turn: turn.id,
+            step: step.step.id.clone(),
+            attempt: step.attempt,
+            not_applied: false,
+            counts: false,
+            reason: "the process that made the attempt is gone".into(),
+            retry_at: settled_from(turn, place, env),
+        }),
+        EffectClass::Irreversible => {
+            let reason = "the process that made the attempt is gone, and nobody can be asked".into();
+            Due::Record(in_doubt(turn, place, reason, env))
+        }
+    }
+}
+
+/// A further attempt, or the first after an approval.
+fn next_attempt(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    match turn.class_of(place) {
+        EffectClass::Pure => match start::made_input(turn, place, env) {
+            Ok(input) => start::act(session, turn, place, input, env),
+            Err(record) => Due::Record(*record),
+        },
+        EffectClass::Idempotent => repeat(session, turn, place, env),
+        _ => start::intent(session, turn, place, None, env),
+    }
+}
+
+/// The same key again, as long as the target remembers it.
+fn repeat(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    let step = &turn.steps[place];
+    let remembers = Duration::from_millis(turn.terms_of(place).map_or(0, |terms| terms.remembers_keys_ms));
+    match step.first {
+        Some(first) if env.now.since(first) > remembers => {
+            let reason = "the target no longer remembers the key, so it can't be repeated".into();
+            Due::Record(in_doubt(turn, place, reason, env))
+        }
+        _ => start::intent(session, turn, place, None, env),
+    }
+}
+
+fn probe(turn: &TurnState, place: usize) -> Due {
+    let step = &turn.steps[place];
+    match (&step.step.action, &step.key) {
+        (Action::Tool { name, .. }, Some(key)) => Due::Command(Command::Probe {
+            step: place,
+            tool: name.clone(),
+            input: step.input.clone().unwrap_or_default(),
+            key: key.clone(),
+            attempt: step.attempt,
+        }),
+        _ => Due::Record(failed(
+            turn,
+            place,
+            FailureCode::UnresolvedInput,
+            "a waiting step can't be asked about",
+        )),
+    }
+}
+
+/// Steps that are ready begin in plan order, as far as locks and the bound on parallel steps allow. A wait takes no
+/// place.
+fn begin_ready(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
+    let mut locks: BTreeSet<&LockName> = BTreeSet::new();
+    let mut busy = 0;
+    let running_pure = live.running.keys().filter(|place| !turn.active.contains(place));
+    for &place in turn.active.iter().chain(running_pure) {
+        locks.extend(&turn.steps[place].step.locks);
+        busy += usize::from(!matches!(turn.steps[place].phase, Phase::Waiting(_) | Phase::InDoubt { .. }));
+    }
+    for &place in &turn.ready {
+        if live.running.contains_key(&place) {
+            continue;
+        }
+        let step = &turn.steps[place].step;
+        let acts = matches!(step.action, Action::Tool { .. });
+        if acts && busy >= env.limits.parallel_steps {
+            break;
+        }
+        if step.locks.iter().any(|lock| locks.contains(lock)) {
+            continue;
+        }
+        locks.extend(&step.locks);
+        busy += usize::from(acts);
+        owed.add(start::begin(session, turn, place, env));
+    }
+}
+
+/// Held steps begin one after another, in plan order, once all else has succeeded.
+fn begin_held(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
+    if !turn.all_else_done() {
+        return;
+    }
+    if let Some(&place) = turn.held.first()
+        && turn.steps[place].phase == Phase::Pending
+        && !live.running.contains_key(&place)
+    {
+        owed.add(start::begin(session, turn, place, env));
+    }
+}
+
+/// A turn that can only end drops what is `Pure` and waits for what is unknown.
+fn end_early(turn: &TurnState, live: &Live, owed: &mut Owed) {
+    let pure = |place: &&usize| turn.class_of(**place) == EffectClass::Pure;
+    owed.commands.extend(live.running.keys().filter(pure).map(|&step| Command::Drop { step }));
+    let open = |place: &usize| match &turn.steps[*place].phase {
+        Phase::Started { .. } | Phase::Probing { .. } | Phase::InDoubt { .. } => true,
+        Phase::Paused { .. } => turn.steps[*place].unknown,
+        _ => false,
+    };
+    if owed.records.is_empty() && !turn.active.iter().any(open) {
+        let outcome = match &turn.ending {
+            Some(Ending::Failed(failure)) => Outcome::Failed(failure.clone()),
+            _ => Outcome::Expired,
+        };
+        owed.records.push(Body::TurnEnded { turn: turn.id, outcome, answer: None });
+    }
+}
+
+fn answered(turn: &TurnState) -> Body {
+    match turn.final_answer() {
+        Ok(answer) => Body::TurnEnded {
+            turn: turn.id,
+            outcome: Outcome::Answered(serde_json::Value::Null),
+            answer: Some(Arc::clone(&answer).into()),
+        },
+        Err(problem) => Body::TurnEnded {
+            turn: turn.id,
+            outcome: Outcome::Failed(Failure::of_turn(FailureCode::UnresolvedInput, problem)),
+            answer: None,
+        },
+    }
+}
+
+/// When the session wants to be asked again although nothing happens.
+pub fn next_wake(state: &Folded) -> Option<Timestamp> {
+    let turn = state.turn.as_ref()?;
+    let of_step = |place: &usize| match &turn.steps[*place].phase {
+        Phase::Waiting(wait) if turn.ending.is_none() => wait.ends_at(),
+        Phase::Paused { until } if turn.ending.is_none() || turn.steps[*place].unknown => Some(*until),
+        Phase::Probing { from, .. } => Some(*from),
+        _ => None,
+    };
+    let deadline = turn.deadline.filter(|_| turn.ending.is_none());
+    turn.active.iter().filter_map(of_step).chain(deadline).min()
+}
+
+/// What the session does, once nothing more is owed: whether a dead owner's successor must take it at once.
+pub fn status(state: &Folded, live: &Live) -> Mark {
+    let wake_at = next_wake(state);
+    let Some(turn) = &state.turn else { return Mark { status: SessionStatus::Idle, wake_at } };
+    let mut status = SessionStatus::Waiting;
+    for &place in &turn.active {
+        match &turn.steps[place].phase {
+            Phase::InDoubt { .. } | Phase::Waiting(WaitFor::Approval { .. }) => {
+                status = SessionStatus::Resting
+            }
+            Phase::Waiting(_) => {}
+            _ => return Mark { status: SessionStatus::Running, wake_at },
+        }
+    }
+    let at_work = !live.running.is_empty() || turn.active.is_empty() || turn.plan_is_due();
+    Mark { status: if at_work { SessionStatus::Running } else { status }, wake_at }
+}

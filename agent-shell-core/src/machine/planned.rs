@@ -1,0 +1,92 @@
+//! What follows from a planner's answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::event::{Env, PlanAnswer};
+use super::resolve::json_bytes;
+use super::state::TurnState;
+use crate::data::{Action, Body, Failure, FailureCode, Plan, ToolTerms};
+use crate::words::ToolName;
+
+/// The record of a round of planning.
+pub(super) fn planned(turn: &TurnState, answer: Result<PlanAnswer, Failure>, env: &Env<'_>) -> Vec<Body> {
+    if !turn.plan_is_due() {
+        return Vec::new();
+    }
+    let failed = |failure| vec![Body::PlanFailed { turn: turn.id, failure }];
+    match answer {
+        Err(failure) => failed(failure),
+        Ok(PlanAnswer::Answer(answer)) => {
+            let bytes = json_bytes(&answer);
+            if bytes > env.limits.payload_bytes {
+                let allowed = env.limits.payload_bytes;
+                let problem = format!("the answer has about {bytes} bytes: at most {allowed} are allowed");
+                return failed(Failure::of_turn(FailureCode::TooLarge, problem));
+            }
+            vec![Body::PlanAnswered { turn: turn.id, answer: Arc::new(answer).into() }]
+        }
+        Ok(PlanAnswer::Plan { plan, more, terms }) => match check(turn, &plan, &terms, env) {
+            Ok(()) => vec![Body::PlanAdopted { turn: turn.id, round: turn.round + 1, plan, more, terms }],
+            Err(problem) => failed(Failure::of_turn(FailureCode::Planner, problem)),
+        },
+    }
+}
+
+/// What a plan can only be checked for in its turn.
+fn check(
+    turn: &TurnState,
+    plan: &Plan,
+    terms: &BTreeMap<ToolName, ToolTerms>,
+    env: &Env<'_>,
+) -> Result<(), String> {
+    if turn.round >= env.limits.rounds_per_turn {
+        return Err(format!("the turn has had {} rounds of planning, and no more are allowed", turn.round));
+    }
+    let steps = turn.steps.len() + plan.steps().len();
+    if steps > env.limits.steps_per_turn {
+        let allowed = env.limits.steps_per_turn;
+        return Err(format!("with this plan the turn has {steps} steps: at most {allowed} are allowed"));
+    }
+    if let Some(unknown) = plan.earlier().iter().find(|step| !turn.knows(step)) {
+        return Err(format!("the plan refers to the earlier step `{unknown}`, which the turn does not have"));
+    }
+    for step in plan.steps() {
+        if turn.knows(&step.id) {
+            return Err(format!("step `{}` is in an earlier round already: give it another id", step.id));
+        }
+        if let Action::Tool { name, .. } = &step.action
+            && !terms.contains_key(name)
+            && !turn.terms.contains_key(name)
+        {
+            return Err(format!("step `{}` calls `{name}`, and the shell has no such tool", step.id));
+        }
+    }
+    for step in plan.steps() {
+        if let Some(held) = step.dependencies().into_iter().find(|needed| is_held(turn, plan, terms, needed))
+        {
+            return Err(format!(
+                "step `{}` depends on `{held}`, which is held back until all else has succeeded",
+                step.id
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_held(
+    turn: &TurnState,
+    plan: &Plan,
+    terms: &BTreeMap<ToolName, ToolTerms>,
+    step: &crate::words::StepId,
+) -> bool {
+    match plan.steps().iter().find(|candidate| candidate.id == *step) {
+        Some(found) => match &found.action {
+            Action::Tool { name, .. } => {
+                found.held || terms.get(name).or_else(|| turn.terms.get(name)).is_some_and(|terms| terms.held)
+            }
+            _ => found.held,
+        },
+        None => turn.index.get(step).is_some_and(|place| turn.held.contains(place)),
+    }
+}

@@ -1,0 +1,181 @@
+//! How a step begins: its input is made, checked, and fixed by a record before the act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::attempt::failed;
+use super::event::{Command, Env};
+use super::identity::{call_digest, idempotency_key};
+use super::owed::Due;
+use super::resolve::{json_bytes, resolve};
+use super::state::{Phase, StepState, TurnState};
+use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
+use crate::words::{SessionId, Timestamp};
+
+/// What a step that is ready needs next: a wait to open, its input checked, or its act begun.
+pub(super) fn begin(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    let step = &turn.steps[place].step;
+    let expires = |after: Option<u64>| after.map(|after| env.now.plus(Duration::from_millis(after)));
+    match &step.action {
+        Action::Timer { delay_ms } => {
+            opened(turn, place, WaitFor::Timer { due: env.now.plus(Duration::from_millis(*delay_ms)) })
+        }
+        Action::TimerAt { at } => opened(turn, place, WaitFor::Timer { due: *at }),
+        Action::Signal { name, expires_ms } => {
+            opened(turn, place, WaitFor::Signal { name: name.clone(), expires: expires(*expires_ms) })
+        }
+        Action::Approval { expires_ms, .. } => match made_input(turn, place, env) {
+            Ok(shown) => ask(turn, place, None, shown, expires(*expires_ms)),
+            Err(record) => Due::Record(*record),
+        },
+        Action::Tool { name, .. } => match made_input(turn, place, env) {
+            Err(record) => Due::Record(*record),
+            // A `Pure` tool checks its input itself when it runs; nothing is recorded before.
+            Ok(input) if turn.class_of(place) == EffectClass::Pure && !asks(turn, place) => {
+                act(session, turn, place, input, env)
+            }
+            Ok(input) => Due::Command(Command::Check { step: place, tool: name.clone(), input }),
+        },
+    }
+}
+
+/// What follows when the tool has looked at the input: an approval is asked for, or the intent is recorded.
+pub(super) fn checked(
+    session: SessionId,
+    turn: &TurnState,
+    place: usize,
+    input: &Arc<Value>,
+    problem: Option<String>,
+    env: &Env<'_>,
+) -> Vec<Body> {
+    let Some(step) = turn.steps.get(place).filter(|step| step.phase == Phase::Pending) else {
+        return Vec::new();
+    };
+    if let Some(problem) = problem {
+        return vec![failed(turn, place, FailureCode::InvalidArguments, problem)];
+    }
+    let Due::Record(record) = (if asks(turn, place) {
+        let expires = turn.terms_of(place).and_then(|terms| terms.approval_ms);
+        let expires = expires.map(|after| env.now.plus(Duration::from_millis(after)));
+        let tool = match &step.step.action {
+            Action::Tool { name, .. } => turn.terms_of(place).map(|terms| (name, terms.version)),
+            _ => None,
+        };
+        ask(turn, place, tool, input.clone(), expires)
+    } else {
+        intent(session, turn, place, Some(input.clone()), env)
+    }) else {
+        return Vec::new();
+    };
+    vec![record]
+}
+
+/// The intent of the next attempt. `input` is given when it is fixed only now.
+pub(super) fn intent(
+    session: SessionId,
+    turn: &TurnState,
+    place: usize,
+    input: Option<Arc<Value>>,
+    env: &Env<'_>,
+) -> Due {
+    let state = &turn.steps[place];
+    let fixed = input.as_ref().or(state.input.as_ref());
+    let key = match (&state.key, fixed) {
+        (Some(key), _) => Ok(key.clone()),
+        (None, Some(input)) => idempotency_key(session, turn.id, &state.step.id, input),
+        (None, None) => idempotency_key(session, turn.id, &state.step.id, &Value::Null),
+    };
+    Due::Record(match key {
+        Ok(key) => Body::StepStarted {
+            turn: turn.id,
+            step: state.step.id.clone(),
+            attempt: state.attempt + 1,
+            input: input.map(Into::into),
+            context_version: turn.context.version,
+            key: key.to_string(),
+            deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, state, place, env))),
+        },
+        Err(error) => failed(turn, place, FailureCode::InvalidArguments, error.to_string()),
+    })
+}
+
+/// The act of a `Pure` step: nothing is recorded before it.
+pub(super) fn act(
+    session: SessionId,
+    turn: &TurnState,
+    place: usize,
+    input: Arc<Value>,
+    env: &Env<'_>,
+) -> Due {
+    let state = &turn.steps[place];
+    let Action::Tool { name, .. } = &state.step.action else {
+        return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "a waiting step has no act"));
+    };
+    match idempotency_key(session, turn.id, &state.step.id, &input) {
+        Ok(key) => Due::Command(Command::Act {
+            step: place,
+            tool: name.clone(),
+            input,
+            key,
+            attempt: state.attempt + 1,
+            deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, state, place, env))),
+        }),
+        Err(error) => Due::Record(failed(turn, place, FailureCode::InvalidArguments, error.to_string())),
+    }
+}
+
+/// A step's input as it is now: the fixed one, or made from the template.
+pub(super) fn made_input(turn: &TurnState, place: usize, env: &Env<'_>) -> Result<Arc<Value>, Box<Body>> {
+    if let Some(input) = &turn.steps[place].input {
+        return Ok(input.clone());
+    }
+    let value = match turn.template_of(place) {
+        Some(template) => resolve(template, turn),
+        None => Ok(Value::Null),
+    };
+    let value =
+        value.map_err(|problem| Box::new(failed(turn, place, FailureCode::UnresolvedInput, problem)))?;
+    let bytes = json_bytes(&value);
+    if bytes > env.limits.payload_bytes {
+        let allowed = env.limits.payload_bytes;
+        let problem = format!("the input has about {bytes} bytes: at most {allowed} are allowed");
+        return Err(Box::new(failed(turn, place, FailureCode::TooLarge, problem)));
+    }
+    Ok(Arc::new(value))
+}
+
+fn asks(turn: &TurnState, place: usize) -> bool {
+    turn.terms_of(place).is_some_and(|terms| terms.ask_first)
+}
+
+fn ask(
+    turn: &TurnState,
+    place: usize,
+    tool: Option<(&crate::words::ToolName, u32)>,
+    shown: Arc<Value>,
+    expires: Option<Timestamp>,
+) -> Due {
+    match call_digest(tool.map(|(name, version)| (name.as_str(), version)), &shown) {
+        Ok(digest) => {
+            let tool = tool.map(|(name, _)| name.clone());
+            opened(turn, place, WaitFor::Approval { digest, tool, shown: shown.into(), expires })
+        }
+        Err(error) => Due::Record(failed(turn, place, FailureCode::InvalidArguments, error.to_string())),
+    }
+}
+
+fn opened(turn: &TurnState, place: usize, wait: WaitFor) -> Due {
+    Due::Record(Body::WaitOpened { turn: turn.id, step: turn.steps[place].step.id.clone(), wait })
+}
+
+fn attempt_ms(turn: &TurnState, state: &StepState, place: usize, env: &Env<'_>) -> u64 {
+    let of_tool = turn.terms_of(place).map_or(env.limits.attempt_ms, |terms| terms.attempt_ms);
+    state.step.attempt_ms.unwrap_or(of_tool)
+}
+
+/// The output of a timer.
+pub(super) fn fired(late_ms: u64) -> Value {
+    json!({ "late_ms": late_ms })
+}

@@ -1,0 +1,227 @@
+//! The folded state of a session: what its records say, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::context::Context;
+use crate::data::{Action, EffectClass, Failure, PlannerRef, Step, Template, ToolTerms, WaitFor};
+use crate::words::{
+    Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName, TurnId,
+};
+
+/// What the records of a session add up to. Equal records give equal states, whoever folds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Folded {
+    /// The session.
+    pub session: SessionId,
+    /// The place of the last record folded.
+    pub seq: Seq,
+    /// Its name and subject, once its first record is folded.
+    pub opened: Option<(SessionName, Subject)>,
+    /// How many turns have started.
+    pub turns: u64,
+    /// Signals that no step has taken yet, in the order in which they came.
+    pub signals: VecDeque<(SignalName, Arc<Value>)>,
+    /// The turn that runs or rests. A snapshot is taken only between turns.
+    #[serde(skip)]
+    pub turn: Option<TurnState>,
+}
+
+impl Folded {
+    /// The state of a session without records.
+    pub fn new(session: SessionId) -> Self {
+        Self { session, seq: Seq::ZERO, opened: None, turns: 0, signals: VecDeque::new(), turn: None }
+    }
+}
+
+/// A turn that runs or rests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnState {
+    /// Its id.
+    pub id: TurnId,
+    /// Its input.
+    pub input: Arc<Value>,
+    /// Who plans it.
+    pub planner: PlannerRef,
+    /// Who submitted it.
+    pub actor: Pseudonym,
+    /// When it must have ended.
+    pub deadline: Option<Timestamp>,
+    /// Rounds of planning that are done.
+    pub round: u32,
+    /// Whether the planner is asked again when all steps are done.
+    pub more: bool,
+    /// What the planner answered instead of a further plan.
+    pub answer: Option<Arc<Value>>,
+    /// The answer of the latest plan, when it gives one.
+    pub answer_template: Option<Template>,
+    /// Where the steps of the latest plan begin.
+    pub latest: usize,
+    /// The steps of all rounds, in plan order. A step is known by its place here.
+    pub steps: Vec<StepState>,
+    /// The place of each step.
+    pub index: BTreeMap<StepId, usize>,
+    /// For each step, the steps that depend on it.
+    pub dependents: Vec<Vec<usize>>,
+    /// For each step, how many of its dependencies have not succeeded yet.
+    pub missing: Vec<usize>,
+    /// Steps that are `Pending`, not held, and have all that they depend on.
+    pub ready: BTreeSet<usize>,
+    /// Held steps that have not ended, in plan order.
+    pub held: BTreeSet<usize>,
+    /// Steps that are neither `Pending` nor ended.
+    pub active: BTreeSet<usize>,
+    /// How many steps have ended.
+    pub ended: usize,
+    /// The terms of the tools that the plans use.
+    pub terms: BTreeMap<ToolName, ToolTerms>,
+    /// The context.
+    pub context: Context,
+    /// Bytes of all outputs.
+    pub bytes: usize,
+    /// Set once the turn can only end: nothing new starts.
+    pub ending: Option<Ending>,
+}
+
+/// Why a turn can only end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// A step or the planner failed.
+    Failed(Failure),
+    /// Its deadline passed.
+    Expired,
+}
+
+/// A step and how far it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// What the plan says.
+    pub step: Step,
+    /// How far it is.
+    pub phase: Phase,
+    /// Its input, once fixed.
+    pub input: Option<Arc<Value>>,
+    /// Its idempotency key, once fixed.
+    pub key: Option<Arc<str>>,
+    /// The latest attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Attempts that failed and count against the retries.
+    pub failures: u32,
+    /// Attempts that ended with their process.
+    pub interruptions: u32,
+    /// When the first attempt was recorded: from then on the target may know the key.
+    pub first: Option<Timestamp>,
+    /// The deadline of the latest attempt.
+    pub deadline: Timestamp,
+    /// Whether an attempt may have taken effect although no answer says so.
+    pub unknown: bool,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// Not begun, as far as the records say. A `Pure` step stays here while it runs.
+    Pending,
+    /// Waits for an approval, a signal or an instant.
+    Waiting(WaitFor),
+    /// Its call was approved.
+    Approved,
+    /// The intent of an attempt is recorded.
+    Started {
+        /// By the owner of this epoch.
+        epoch: Epoch,
+        /// At this place: the act begins once it is durable.
+        seq: Seq,
+    },
+    /// Between two attempts.
+    Paused {
+        /// When the next may begin.
+        until: Timestamp,
+    },
+    /// It is being asked what became of an attempt.
+    Probing {
+        /// Not before.
+        from: Timestamp,
+        /// How often it was asked in vain.
+        tries: u32,
+    },
+    /// An operator must say what became of it.
+    InDoubt {
+        /// What is known.
+        reason: String,
+        /// From when on it may be resolved as not applied.
+        not_applied_from: Timestamp,
+    },
+    /// It succeeded, with this output.
+    Succeeded(Arc<Value>),
+    /// It failed.
+    Failed(Failure),
+}
+
+impl Phase {
+    /// Whether the step has ended.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Succeeded(_) | Self::Failed(_))
+    }
+}
+
+impl StepState {
+    /// A step that has not begun.
+    pub fn new(step: Step) -> Self {
+        Self {
+            step,
+            phase: Phase::Pending,
+            input: None,
+            key: None,
+            attempt: 0,
+            failures: 0,
+            interruptions: 0,
+            first: None,
+            deadline: Timestamp::default(),
+            unknown: false,
+        }
+    }
+}
+
+impl TurnState {
+    /// The terms of the tool that a step calls; none for a step that waits.
+    pub fn terms_of(&self, place: usize) -> Option<&ToolTerms> {
+        match &self.steps[place].step.action {
+            Action::Tool { name, .. } => self.terms.get(name),
+            _ => None,
+        }
+    }
+
+    /// The class of a step. A wait changes nothing.
+    pub fn class_of(&self, place: usize) -> EffectClass {
+        self.terms_of(place).map_or(EffectClass::Pure, |terms| terms.class)
+    }
+
+    /// Whether a step is held until all else has succeeded.
+    pub fn is_held(&self, place: usize) -> bool {
+        self.steps[place].step.held || self.terms_of(place).is_some_and(|terms| terms.held)
+    }
+
+    /// Whether every step that is not held has ended, and no further round is due.
+    pub fn all_else_done(&self) -> bool {
+        !self.more && self.round > 0 && self.ended + self.held.len() == self.steps.len()
+    }
+
+    /// Whether the planner owes the next round.
+    pub fn plan_is_due(&self) -> bool {
+        self.ending.is_none()
+            && self.answer.is_none()
+            && (self.round == 0 || (self.more && self.ended + self.held.len() == self.steps.len()))
+    }
+
+    /// The output of a step that succeeded.
+    pub fn output(&self, step: &StepId) -> Option<&Arc<Value>> {
+        match &self.steps[*self.index.get(step)?].phase {
+            Phase::Succeeded(output) => Some(output),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What all parts of a running shell share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::admission::Admission;
+use super::keyring::Keyring;
+use super::lease::LeaseGuard;
+use super::registry::Registry;
+use super::watchers::Watchers;
+use crate::data::{Action, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms};
+use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
+use crate::ports::{DynTool, PlanView, Planner, Spawn, StepReport, Store};
+use crate::words::{
+    Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, OwnerId, PlannerName, Result, SessionId, ToolName,
+};
+
+/// The shared parts of a shell. One task owns each session; this holds only what they all read, and the handles by
+/// which they are reached.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) keyring: Keyring,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) ids: Ids,
+    pub(crate) limits: Limits,
+    pub(crate) tools: BTreeMap<ToolName, Arc<dyn DynTool>>,
+    pub(crate) contracts: Arc<Vec<ToolContract>>,
+    pub(crate) planners: BTreeMap<PlannerName, Arc<dyn Planner>>,
+    pub(crate) offers: BTreeSet<RequirementId>,
+    pub(crate) owner: OwnerId,
+    pub(crate) lease: LeaseGuard,
+    pub(crate) registry: Registry,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) watchers: Watchers,
+    pub(crate) stop: Stop,
+}
+
+/// What a session requires while a turn of it is planned by a planner of this name.
+pub(crate) fn planner_requirement(planner: &PlannerName) -> RequirementId {
+    named_requirement(&serde_json::json!({ "planner": planner }))
+}
+
+/// What a session requires before a plan that calls a tool of this name is adopted.
+pub(crate) fn tool_requirement(tool: &ToolName) -> RequirementId {
+    named_requirement(&serde_json::json!({ "tool": tool }))
+}
+
+fn named_requirement(named: &serde_json::Value) -> RequirementId {
+    RequirementId(crate::data::canonical::canonical_digest(named).unwrap_or(Digest::ZERO))
+}
+
+fn tools_of(plan: &Plan) -> impl Iterator<Item = &ToolName> {
+    plan.steps().iter().filter_map(|step| match &step.action {
+        Action::Tool { name, .. } => Some(name),
+        _ => None,
+    })
+}
+
+impl Core {
+    /// A plan with the terms of its tools, as far as the shell has them.
+    ///
+    /// # Errors
+    /// The failure of a turn whose plan is larger than a record may be.
+    pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
+        let bytes = serde_json::to_vec(&plan).map_or(usize::MAX, |text| text.len());
+        if bytes > self.limits.payload_bytes {
+            let allowed = self.limits.payload_bytes;
+            let message = format!("the plan has {bytes} bytes of JSON: at most {allowed} are allowed");
+            return Err(Failure::of_turn(FailureCode::TooLarge, message));
+        }
+        let mut terms = BTreeMap::new();
+        for step in plan.steps() {
+            if let Action::Tool { name, .. } = &step.action
+                && let Some(tool) = self.tools.get(name)
+            {
+                let of = || ToolTerms::of(tool.contract(), self.limits.attempt_ms);
+                terms.entry(name.clone()).or_insert_with(of);
+            }
+        }
+        Ok(PlanAnswer::Plan { plan, more, terms })
+    }
+
+    /// What a planner is shown of a turn.
+    pub(crate) fn plan_view(&self, session: SessionId, turn: &TurnState) -> PlanView {
+        let report = |place: usize| match &turn.steps[place].phase {
+            Phase::Succeeded(output) => Some(StepReport::Succeeded(output.clone())),
+            Phase::Failed(failure) => Some(StepReport::Failed(failure.clone())),
+            _ if turn.held.contains(&place) => Some(StepReport::Held),
+            _ => None,
+        };
+        PlanView {
+            session,
+            turn: turn.id,
+            input: turn.input.clone(),
+            round: turn.round + 1,
+            steps: turn.index.iter().filter_map(|(id, &place)| Some((id.clone(), report(place)?))).collect(),
+            context: turn.context.values.clone(),
+            tools: self.contracts.clone(),
+            deadline: turn.deadline,
+        }
+    }
+
+    /// What a turn needs before it can be planned and this shell does not have, if anything. The turn is then not
+    /// failed: another process may have it.
+    pub(crate) fn lacks(&self, planner: &PlannerRef) -> Option<String> {
+        match planner {
+            PlannerRef::Named(name) if !self.planners.contains_key(name) => {
+                Some(format!("the shell has no planner `{name}`: give it one with `ShellBuilder::planner`"))
+            }
+            PlannerRef::Named(_) => None,
+            PlannerRef::Fixed(plan) => {
+                let missing = tools_of(plan).find(|tool| !self.tools.contains_key(*tool))?;
+                Some(format!("the shell has no tool `{missing}`: give it one with `ShellBuilder::tool`"))
+            }
+        }
+    }
+
+    /// What a session requires of its owner as it stands.
+    pub(crate) fn required_by(&self, state: &Folded) -> Vec<RequirementId> {
+        let Some(turn) = &state.turn else { return Vec::new() };
+        let mut required: BTreeSet<_> = turn.terms.values().map(|terms| terms.requirement).collect();
+        match &turn.planner {
+            PlannerRef::Named(planner) => drop(required.insert(planner_requirement(planner))),
+            // Until the plan is adopted, only the names of its tools are known.
+            PlannerRef::Fixed(plan) if turn.round == 0 => {
+                required.extend(tools_of(plan).map(tool_requirement))
+            }
+            PlannerRef::Fixed(_) => {}
+        }
+        required.into_iter().collect()
+    }
+}
+
+/// Whether the shell is stopping, and how.
+pub(crate) struct Stop {
+    state: watch::Sender<Stopping>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stopping {
+    /// It runs.
+    No,
+    /// Nothing new starts; what runs may end.
+    Draining,
+    /// Everything ends now.
+    Abrupt,
+    /// The store failed for good: everything ends now, and callers are told.
+    Poisoned,
+}
+
+impl Stop {
+    pub(crate) fn new() -> Self {
+        Self { state: watch::Sender::new(Stopping::No) }
+    }
+
+    pub(crate) fn now(&self) -> Stopping {
+        *self.state.borrow()
+    }
+
+    pub(crate) fn is_abrupt(&self) -> bool {
+        self.now() >= Stopping::Abrupt
+    }
+
+    /// Goes on to a later state; an earlier one is never returned to.
+    pub(crate) fn advance(&self, to: Stopping) {
+        self.state.send_if_modified(|state| {
+            let later = to > *state;
+            if later {
+                *state = to;
+            }
+            later
+        });
+    }
+
+    /// A view that can be awaited.
+    pub(crate) fn watch(&self) -> watch::Receiver<Stopping> {
+        self.state.subscribe()
+    }
+
+    /// Returns when `state`, or a later one, is reached.
+    pub(crate) async fn reached(&self, state: Stopping) {
+        let mut watch = self.state.subscribe();
+        // The sender lives in `self`, so the wait can't fail.
+        let _ = watch.wait_for(|now| *now >= state).await;
+    }
+
+    /// An error for callers when the shell does not run any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.now() {
+            Stopping::No => Ok(()),
+            Stopping::Poisoned => Err(Error::new(
+                ErrorKind::Poisoned,
+                "the disk failed under the journal, and the shell has stopped: restart the process",
+            )),
+            _ => Err(Error::new(
+                ErrorKind::ShuttingDown,
+                "the shell is shutting down: nothing new is accepted",
+            )),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `PlanExecutor`: the one loop that drives a session, and the only writing caller of the fold.
+//!
+//! Mail, completions and instants become events; the machine turns them into records; the records are folded,
+//! appended, and only then acted on. While an append is under way, further completions wait in a bounded channel and
+//! go into the next one together. Nothing is done here that the folded state does not ask for, so a session that was
+//! taken over goes on as if nothing had been.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::AbortHandle;
+use tokio::sync::mpsc;
+
+use self::pace::weight;
+use self::work::Work;
+use super::admission::Place;
+use super::core::{Core, Stopping};
+use super::inbox::Inbox;
+use super::processor::Completion;
+use super::registry::SessionHandle;
+use super::rest::Rest;
+use super::watchers::TurnView;
+use super::writer::{Beside, SessionWriter};
+use crate::data::{Body, Outcome, RequirementId};
+use crate::machine::{Entry, Env, Folded, Live, fold, owed, react, status};
+use crate::ports::{Mark, SessionEntry, SessionStatus};
+use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
+
+mod pace;
+mod work;
+
+/// Drives one session.
+pub(crate) struct PlanExecutor {
+    pub(super) core: Arc<Core>,
+    pub(super) handle: Arc<SessionHandle>,
+    pub(super) entry: SessionEntry,
+    pub(super) state: Folded,
+    live: Live,
+    writer: SessionWriter,
+    inbox: Inbox,
+    /// Folded, and not yet durable.
+    pending: Vec<Entry>,
+    /// About how many bytes `pending` holds.
+    pending_bytes: usize,
+    consumed: Vec<MailId>,
+    /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
+    urgent: bool,
+    riding_since: Option<Monotonic>,
+    mark: Mark,
+    requires: Vec<RequirementId>,
+    handles: BTreeMap<Work, AbortHandle>,
+    done: (mpsc::Sender<Completion>, mpsc::Receiver<Completion>),
+    place: Option<Place>,
+    /// What this shell does not have and the turn needs: the session is let go for another to take.
+    lacks: Option<String>,
+}
+
+impl PlanExecutor {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        handle: Arc<SessionHandle>,
+        entry: SessionEntry,
+        state: Folded,
+        writer: SessionWriter,
+        inbox: Inbox,
+    ) -> Self {
+        let live = Live { durable: state.seq, ..Live::default() };
+        // Room for every act and probe that runs; one more waits with its completion, and holds up nobody.
+        let done = mpsc::channel(2 * core.limits.parallel_steps + 2);
+        Self {
+            mark: entry.mark,
+            requires: entry.requires.clone(),
+            core,
+            handle,
+            entry,
+            state,
+            live,
+            writer,
+            inbox,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            consumed: Vec::new(),
+            urgent: false,
+            riding_since: None,
+            handles: BTreeMap::new(),
+            done,
+            place: None,
+            lacks: None,
+        }
+    }
+
+    /// Drives the session until it is let go.
+    ///
+    /// # Errors
+    /// What ended it otherwise: `Fenced`, `Poisoned`, `Corrupt`, or the shell's own stop.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        self.handle.set_driven(true);
+        let driven = self.drive().await;
+        self.handles.values().for_each(AbortHandle::abort);
+        driven
+    }
+
+    async fn drive(&mut self) -> Result<()> {
+        let mut stop = self.core.stop.watch();
+        loop {
+            let stopping = *stop.borrow_and_update();
+            match stopping {
+                Stopping::No => {
+                    self.take_mail().await?;
+                    self.settle().await?;
+                }
+                Stopping::Draining if self.handles.is_empty() => return self.flush().await,
+                Stopping::Draining => {}
+                _ => return Err(Error::new(ErrorKind::ShuttingDown, "the shell has stopped")),
+            }
+            if self.state.turn.is_none() && self.inbox.may_have_input() && stopping == Stopping::No {
+                continue;
+            }
+            let sleep = self.sleep_for();
+            tokio::select! {
+                biased;
+                completion = self.done.1.recv() => self.complete(completion)?,
+                () = self.handle.woken() => {}
+                _ = stop.changed() => {}
+                () = self.core.clock.sleep(sleep) => {
+                    if self.rides_too_long() {
+                        self.urgent = true;
+                    } else if self.is_idle() && sleep >= self.idle_after() && self.core.registry.remove(self.entry.id, &self.handle, false) {
+                        return self.flush().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what waits in the mailbox, if anything may.
+    async fn take_mail(&mut self) -> Result<()> {
+        if self.state.opened.is_none() {
+            let opened = self.inbox.opening(&self.entry)?;
+            self.take(vec![opened], Pseudonym::RUNTIME)?;
+        }
+        if self.handle.take_mail() {
+            self.inbox.mail_arrived();
+        }
+        if self.state.turn.is_some() && self.place.is_none() {
+            self.enter().await?;
+        }
+        for letter in self.inbox.control(&self.state).await? {
+            self.consumed.push(letter.id);
+            self.urgent = true;
+            let records = match letter.event {
+                Ok(event) => react(&self.state, event, &self.env()),
+                Err(refusal) => vec![refusal],
+            };
+            self.take(records, letter.actor)?;
+        }
+        if self.state.turn.is_none()
+            && let Some(letter) = self.inbox.input().await?
+        {
+            self.enter().await?;
+            self.consumed.push(letter.id);
+            self.urgent = true;
+            let records = match letter.event {
+                Ok(event) => react(&self.state, event, &self.env()),
+                Err(refusal) => vec![refusal],
+            };
+            self.take(records, letter.actor)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a place among the running turns.
+    async fn enter(&mut self) -> Result<()> {
+        if self.place.is_none() {
+            self.place = tokio::select! {
+                place = self.core.admission.enter(&self.entry.tenant) => Some(place),
+                () = self.core.stop.reached(Stopping::Draining) => {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Folds, records and commands until nothing more is owed, and all that is urgent is durable.
+    async fn settle(&mut self) -> Result<()> {
+        loop {
+            let owed = owed(&self.state, &self.live, &self.env());
+            if !owed.records.is_empty() {
+                self.urgent = true;
+                self.take(owed.records, Pseudonym::RUNTIME)?;
+                continue;
+            }
+            let mut again = false;
+            for command in owed.commands {
+                again |= self.obey(command)?;
+                if self.is_heavy() {
+                    self.flush().await?;
+                }
+            }
+            if again {
+                // A step whose intent is among the new records begins only once they are durable.
+                self.urgent = true;
+                continue;
+            }
+            if !self.urgent {
+                break;
+            }
+            self.flush().await?;
+        }
+        if self.mark.status != SessionStatus::Running {
+            self.place = None;
+        }
+        match self.lacks.take() {
+            Some(lacking) => Err(Error::new(ErrorKind::Unsupported, lacking)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes records into the state. From here on they are on their way to the journal.
+    fn take(&mut self, records: Vec<Body>, actor: Pseudonym) -> Result<()> {
+        for body in records {
+            let (seq, time) = (self.state.seq.next(), self.core.clock.now());
+            let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
+            fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
+            if matches!(entry.body, Body::TurnEnded { .. }) {
+                self.handles.values().for_each(AbortHandle::abort);
+                self.handles.clear();
+                self.live = Live { durable: self.live.durable, ..Live::default() };
+            }
+            self.pending_bytes += weight(&entry);
+            self.pending.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Appends what is pending. What is shown to others is shown after.
+    async fn flush(&mut self) -> Result<()> {
+        self.urgent = false;
+        self.riding_since = None;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let entries = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let ended: Vec<(TurnId, Outcome)> = entries.iter().filter_map(ended).collect();
+        let mark = status(&self.state, &self.live);
+        let requires = self.core.required_by(&self.state);
+        let beside = Beside {
+            consume_mail: std::mem::take(&mut self.consumed),
+            requires: (requires != self.requires).then(|| requires.clone()),
+            mark: (mark != self.mark).then_some(mark),
+        };
+        self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
+        self.live.durable = self.writer.head().seq;
+        self.mark = mark;
+        self.requires = requires;
+        for (turn, outcome) in ended {
+            self.core.watchers.show(turn, TurnView { outcome: Some(outcome), ..TurnView::default() });
+        }
+        if let Some(turn) = &self.state.turn
+            && self.core.watchers.is_watched(turn.id)
+        {
+            let rests = mark.status == SessionStatus::Resting;
+            self.core.watchers.show(turn.id, TurnView { open: Rest::all(&self.state), rests, outcome: None });
+        }
+        Ok(())
+    }
+
+    fn env(&self) -> Env<'_> {
+        Env {
+            epoch: self.entry.epoch,
+            now: self.core.clock.now(),
+            limits: &self.core.limits,
+            random: self.core.entropy.below(u64::MAX),
+        }
+    }
+}
+
+fn ended(entry: &Entry) -> Option<(TurnId, Outcome)> {
+    match &entry.body {
+        Body::TurnEnded { turn, outcome, answer } => {
+            let answer = answer.as_ref().map(|answer| Outcome::Answered((*answer.value()).clone()));
+            Some((*turn, answer.unwrap_or_else(|| outcome.clone())))
+        }
+        _ => None,
+    }
+}

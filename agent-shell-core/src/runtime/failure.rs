@@ -1,0 +1,53 @@
+//! From the errors of ports to the errors of hosts.
+
+use crate::ports::{AppendError, OwnershipError, PostError, StoreError};
+use crate::words::{Error, ErrorKind};
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match error {
+            StoreError::NotFound { .. } => ErrorKind::NotFound,
+            StoreError::Indeterminate { .. } => ErrorKind::Indeterminate,
+            StoreError::Unavailable { .. } => ErrorKind::Unavailable,
+            StoreError::Corrupt { .. } => ErrorKind::Corrupt,
+            StoreError::Poisoned { .. } => ErrorKind::Poisoned,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<AppendError> for Error {
+    fn from(error: AppendError) -> Self {
+        let kind = match error {
+            AppendError::Fenced { .. } => ErrorKind::Fenced,
+            AppendError::Conflict { .. } | AppendError::Corrupt { .. } => ErrorKind::Corrupt,
+            AppendError::Indeterminate { .. } => ErrorKind::Indeterminate,
+            AppendError::Unavailable { .. } => ErrorKind::Unavailable,
+            AppendError::Poisoned { .. } => ErrorKind::Poisoned,
+            AppendError::TooLarge { .. } => ErrorKind::InvalidInput,
+            AppendError::Purged => ErrorKind::Purged,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<PostError> for Error {
+    fn from(error: PostError) -> Self {
+        let kind = match error {
+            PostError::Mismatch => ErrorKind::Mismatch,
+            PostError::Overloaded { .. } => ErrorKind::Overloaded,
+            PostError::NoSession => ErrorKind::NotFound,
+            PostError::Store(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<OwnershipError> for Error {
+    fn from(error: OwnershipError) -> Self {
+        match error {
+            OwnershipError::NotEnlisted => Self::new(ErrorKind::Fenced, error.to_string()),
+            OwnershipError::Store(error) => error.into(),
+        }
+    }
+}

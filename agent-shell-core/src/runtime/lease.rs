@@ -1,0 +1,60 @@
+//! The process's lease: kept up by one task, and looked at in the poll that calls an act.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::core::{Core, Stopping};
+use crate::ports::OwnershipError;
+use crate::words::{Clock, Monotonic};
+
+/// The share of the lease that must be left when an act begins: a fifth.
+const MARGIN: u32 = 5;
+
+/// Until when the lease is known to last, on this process's monotonic clock.
+pub(crate) struct LeaseGuard {
+    valid_until_us: AtomicU64,
+    margin: Duration,
+}
+
+impl LeaseGuard {
+    pub(crate) fn new(lease: Duration) -> Self {
+        Self { valid_until_us: AtomicU64::new(0), margin: lease / MARGIN }
+    }
+
+    /// The lease was given for `lasts`, asked for at `asked`.
+    pub(crate) fn extend(&self, asked: Monotonic, lasts: Duration) {
+        let until = asked.plus(lasts).since(Monotonic::default());
+        self.valid_until_us.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Whether an act may begin: the lease lasts, and its margin is not used up.
+    pub(crate) fn allows_acts(&self, clock: &dyn Clock) -> bool {
+        let until = Duration::from_micros(self.valid_until_us.load(Ordering::Acquire));
+        clock.monotonic().plus(self.margin) < Monotonic::from_duration(until)
+    }
+}
+
+/// Renews the lease at a third of its length until the shell has stopped. When it is lost, the process enlists
+/// again; the sessions it held are fenced and let go one by one.
+pub(crate) async fn keep(core: Arc<Core>) {
+    let lease = Duration::from_millis(core.limits.lease_ms);
+    loop {
+        tokio::select! {
+            () = core.stop.reached(Stopping::Abrupt) => return,
+            () = core.clock.sleep(lease / 3) => {}
+        }
+        let asked = core.clock.monotonic();
+        let renewed = match core.store.ownership.renew(core.owner).await {
+            Err(OwnershipError::NotEnlisted) => {
+                tracing::warn!("the lease had run out; this process enlists again");
+                core.store.ownership.enlist(core.owner, lease).await
+            }
+            renewed => renewed,
+        };
+        match renewed {
+            Ok(lease) => core.lease.extend(asked, lease.lasts),
+            Err(error) => tracing::warn!(%error, "the lease was not renewed"),
+        }
+    }
+}

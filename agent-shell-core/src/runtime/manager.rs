@@ -1,0 +1,218 @@
+//! `TurnManager`: takes sessions over, starts an executor for each, and lets them go.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::mpsc;
+
+use super::core::{Core, Stopping};
+use super::executor::PlanExecutor;
+use super::inbox::Inbox;
+use super::reader::{corrupt, load};
+use super::registry::SessionHandle;
+use super::writer::SessionWriter;
+use crate::ports::{Claim, ClaimFilter, Fence, SessionEntry};
+use crate::words::{Error, ErrorKind, Result, SessionId};
+
+/// Sessions claimed at once.
+const BATCH: usize = 256;
+/// How long a session that failed is left alone before it is tried again.
+const TROUBLE: Duration = Duration::from_secs(5);
+
+/// Finds work and starts it.
+#[derive(Clone)]
+pub(crate) struct TurnManager {
+    core: Arc<Core>,
+    wanted: mpsc::Sender<(SessionId, Arc<SessionHandle>)>,
+}
+
+impl TurnManager {
+    /// A manager, and the receiving end that [`TurnManager::keep`] serves.
+    pub(crate) fn new(core: Arc<Core>) -> (Self, mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
+        let (wanted, receiver) = mpsc::channel(4 * BATCH);
+        (Self { core, wanted }, receiver)
+    }
+
+    /// Sees to it that mail just posted to a session is read soon, by this process if no other holds the session.
+    /// When the queue is full, the next poll finds it.
+    pub(crate) fn attend(&self, session: SessionId) {
+        if let Some(handle) = self.core.registry.find(session) {
+            return handle.mail_arrived();
+        }
+        let Some(handle) = self.core.registry.reserve(session) else { return };
+        if let Err(full) = self.wanted.try_send((session, handle)) {
+            self.core.registry.remove(session, &full.into_inner().1, true);
+        }
+    }
+
+    /// Claims what has work and belongs to nobody alive: at start, what a crash left. Returns how many sessions.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn recover(&self) -> Result<usize> {
+        let mut recovered = 0;
+        loop {
+            let room = self.core.limits.held_sessions.saturating_sub(self.core.registry.len());
+            let limit = room.min(BATCH);
+            if limit == 0 {
+                return Ok(recovered);
+            }
+            let filter = ClaimFilter {
+                due_by: self.core.clock.now(),
+                offers: Some(self.core.offers.clone()),
+                ..ClaimFilter::default()
+            };
+            let claims = self.core.store.ownership.claim(self.core.owner, filter, limit).await?;
+            let found = claims.len();
+            recovered += found;
+            for Claim { entry } in claims {
+                match self.core.registry.reserve(entry.id) {
+                    Some(handle) => self.start(entry, handle),
+                    // It is just being let go; what it was claimed for is found again by a later poll.
+                    None => self.let_go(&entry).await,
+                }
+            }
+            if found < limit {
+                return Ok(recovered);
+            }
+        }
+    }
+
+    /// Serves wishes and polls until the shell stops. Wishes that come too late are dropped; the mail behind them is
+    /// found by whoever runs next.
+    pub(crate) async fn keep(self, mut wishes: mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
+        self.serve(&mut wishes).await;
+        wishes.close();
+        while let Some((session, handle)) = wishes.recv().await {
+            self.core.registry.remove(session, &handle, true);
+        }
+    }
+
+    async fn serve(&self, wishes: &mut mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
+        let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
+        let mut after = None;
+        let mut next_poll = self.core.clock.monotonic().plus(poll);
+        loop {
+            let until_poll = next_poll.since(self.core.clock.monotonic());
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                () = self.core.stop.reached(Stopping::Draining) => return,
+                count = wishes.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.claim_wanted(batch).await;
+                }
+                () = self.core.clock.sleep(until_poll) => {
+                    next_poll = self.core.clock.monotonic().plus(poll);
+                    after = self.poll(after).await;
+                }
+            }
+        }
+    }
+
+    /// Looks for work, and for mail that other processes posted to sessions that this one holds: a page of them, and
+    /// the next page at the next poll. Returns where that begins.
+    async fn poll(&self, after: Option<SessionId>) -> Option<SessionId> {
+        let found = match self.recover().await {
+            Ok(_) => {
+                Ok(self.core.store.mailbox.awaiting(self.core.owner, after, BATCH).await.map_err(Error::from))
+            }
+            Err(error) => Err(error),
+        };
+        match found.and_then(|found| found) {
+            Ok(sessions) => {
+                sessions.iter().for_each(|session| self.attend(*session));
+                sessions.last().copied().filter(|_| sessions.len() == BATCH)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store was not asked for work");
+                if error.kind() == ErrorKind::Poisoned {
+                    self.core.stop.advance(Stopping::Poisoned);
+                }
+                None
+            }
+        }
+    }
+
+    async fn claim_wanted(&self, wanted: Vec<(SessionId, Arc<SessionHandle>)>) {
+        let filter = ClaimFilter {
+            sessions: Some(wanted.iter().map(|(session, _)| *session).collect()),
+            due_by: self.core.clock.now(),
+            offers: Some(self.core.offers.clone()),
+            ..ClaimFilter::default()
+        };
+        let claimed = self.core.store.ownership.claim(self.core.owner, filter, wanted.len()).await;
+        let mut claims = claimed.unwrap_or_else(|error| {
+            tracing::warn!(%error, "sessions were not claimed; the next poll tries again");
+            Vec::new()
+        });
+        for (session, handle) in wanted {
+            match claims.iter().position(|claim| claim.entry.id == session) {
+                Some(found) => self.start(claims.swap_remove(found).entry, handle),
+                // Another process holds it, and finds the mail by its own poll.
+                None => drop(self.core.registry.remove(session, &handle, true)),
+            }
+        }
+    }
+
+    fn start(&self, entry: SessionEntry, handle: Arc<SessionHandle>) {
+        let this = self.clone();
+        self.core.spawn.spawn(Box::pin(async move {
+            // A panic here is a bug of this crate; it must not leave the session held by nobody.
+            let driven = AssertUnwindSafe(this.drive(&entry, handle.clone())).catch_unwind().await;
+            handle.set_driven(false);
+            if let Err(error) = driven.unwrap_or_else(|_| Err(corrupt("the session's task panicked".into())))
+            {
+                this.ended_badly(&entry, &handle, error).await;
+            }
+            this.core.registry.remove(entry.id, &handle, true);
+            this.let_go(&entry).await;
+        }));
+    }
+
+    async fn drive(&self, entry: &SessionEntry, handle: Arc<SessionHandle>) -> Result<()> {
+        let core = &self.core;
+        let keys = core.keyring.session(entry.key, false).await?;
+        let loaded = load(&*core.store.journal, &keys, entry).await?;
+        let fence = Fence { owner: core.owner, epoch: entry.epoch };
+        let from = (loaded.head, loaded.snapshot);
+        let writer =
+            SessionWriter::new(core.clone(), (entry.id, entry.tenant.clone()), fence, keys.clone(), from);
+        let inbox = Inbox::new(core.clone(), entry.id, keys);
+        PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox).run().await
+    }
+
+    /// A session that failed is kept out for a while, and whoever waits for it is told why.
+    async fn ended_badly(&self, entry: &SessionEntry, handle: &SessionHandle, error: Error) {
+        match error.kind() {
+            ErrorKind::ShuttingDown => {}
+            ErrorKind::Fenced => {
+                tracing::warn!(session = %entry.id, "another process has taken the session over")
+            }
+            ErrorKind::Poisoned => {
+                tracing::error!(%error, "the disk failed under the journal: the shell stops");
+                self.core.stop.advance(Stopping::Poisoned);
+            }
+            _ => {
+                tracing::error!(session = %entry.id, %error, "a session can't go on");
+                handle.set_trouble(error);
+                tokio::select! {
+                    () = self.core.clock.sleep(TROUBLE) => {}
+                    () = self.core.stop.reached(Stopping::Draining) => {}
+                }
+            }
+        }
+    }
+
+    async fn let_go(&self, entry: &SessionEntry) {
+        let released =
+            self.core.store.ownership.release(self.core.owner, vec![(entry.id, entry.epoch)]).await;
+        if let Err(error) = released {
+            tracing::warn!(session = %entry.id, %error, "a session was not released; it ends with the lease");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The runtime: everything that runs. Sessions are driven by one task each, acts run in tasks of their own, and this
+//! is the only place that starts any.
+
+mod admission;
+mod core;
+mod executor;
+mod export;
+mod failure;
+mod history;
+mod inbox;
+mod keyring;
+mod lease;
+mod manager;
+mod processor;
+mod reader;
+mod registry;
+mod rest;
+mod session;
+mod shell;
+mod submit;
+mod turn;
+mod watchers;
+mod writer;
+
+pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
+pub use history::{History, HistoryEntry};
+pub use rest::{Needs, Rest};
+pub use session::Session;
+pub use shell::{Ports, Shell, ShellBuilder};
+pub use submit::{Request, Submit};
+pub use turn::{Approval, Turn};

@@ -1,0 +1,178 @@
+//! `StepProcessor`: makes one attempt, or one probe, and says how it ended. It writes nothing.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{AbortHandle, Abortable, Either, select};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::core::Core;
+use crate::data::{EffectClass, Failure, FailureCode};
+use crate::machine::{AttemptEnd, Event, PlanAnswer};
+use crate::ports::{Call, DynTool, PlanView, Planned, Planner, ProbeAnswer, ToolError};
+use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, TurnId};
+
+/// What ended, of which turn.
+pub(crate) struct Completion {
+    pub(crate) turn: TurnId,
+    pub(crate) event: Event,
+}
+
+/// Whose steps are processed: one turn, under one epoch.
+#[derive(Clone)]
+pub(crate) struct StepProcessor {
+    pub(crate) core: Arc<Core>,
+    pub(crate) session: SessionId,
+    pub(crate) turn: TurnId,
+    pub(crate) epoch: Epoch,
+    pub(crate) done: mpsc::Sender<Completion>,
+}
+
+/// One attempt, as the machine ordered it.
+pub(crate) struct Attempt {
+    pub(crate) place: usize,
+    pub(crate) step: StepId,
+    pub(crate) tool: ToolName,
+    pub(crate) input: Arc<Value>,
+    pub(crate) key: Arc<str>,
+    pub(crate) attempt: u32,
+    pub(crate) deadline: Timestamp,
+    pub(crate) class: EffectClass,
+}
+
+impl StepProcessor {
+    /// Starts an attempt. The handle drops it.
+    pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
+        let place = attempt.place;
+        let number = attempt.attempt;
+        let this = self.clone();
+        self.start(async move {
+            let end = this.attempt(attempt).await;
+            Event::Finished { step: place, attempt: number, end }
+        })
+    }
+
+    /// Starts a probe of the latest attempt.
+    pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
+        let place = attempt.place;
+        let this = self.clone();
+        self.start(async move { Event::Probed { step: place, answer: this.ask(attempt).await } })
+    }
+
+    /// Asks a planner. A planner that takes too long, or panics, has failed.
+    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, view: PlanView) -> AbortHandle {
+        let this = self.clone();
+        self.start(async move {
+            let allowed = Duration::from_millis(this.core.limits.plan_ms);
+            let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
+            let answer = match this.within(allowed, AssertUnwindSafe(planner.plan(view)).catch_unwind()).await
+            {
+                None => failed("the planner took longer than it may".into()),
+                Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
+                Some(Ok(Err(error))) => failed(error.to_string()),
+                Some(Ok(Ok(Planned::Answer(answer)))) => Ok(PlanAnswer::Answer(answer)),
+                Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
+                Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
+            };
+            Event::Planned(answer)
+        })
+    }
+
+    /// The receiver has room for every completion that can be under way, so a send waits only when it is gone.
+    fn start(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
+        let (handle, registration) = AbortHandle::new_pair();
+        let (turn, done) = (self.turn, self.done.clone());
+        let reported = async move {
+            let event = work.await;
+            let _ = done.send(Completion { turn, event }).await;
+        };
+        self.core.spawn.spawn(Box::pin(async move {
+            let _ = Abortable::new(reported, registration).await;
+        }));
+        handle
+    }
+
+    async fn attempt(&self, attempt: Attempt) -> AttemptEnd {
+        let clock = &*self.core.clock;
+        let Some(tool) = self.core.tools.get(&attempt.tool).cloned() else {
+            return not_begun(format!("the shell has no tool `{}`", attempt.tool));
+        };
+        let call = self.call(&attempt);
+        let deadline = call.deadline;
+        // From here to the first poll of the tool there is no await: the check and the act are one poll.
+        if attempt.class.has_intent() {
+            if deadline.has_passed(clock) {
+                return not_begun("its deadline had passed before it could begin".into());
+            }
+            if !self.core.lease.allows_acts(clock) {
+                return not_begun("the lease of this process was about to end".into());
+            }
+        }
+        let remaining = deadline.monotonic.since(clock.monotonic());
+        let run = AssertUnwindSafe(tool.run(attempt.input, call)).catch_unwind();
+        match self.within(remaining, run).await {
+            None => AttemptEnd::DeadlineExceeded,
+            Some(Err(panic)) => AttemptEnd::Panicked { message: message_of(&*panic) },
+            Some(Ok(Ok(output))) => AttemptEnd::Succeeded(output),
+            Some(Ok(Err(error))) => end_of(error),
+        }
+    }
+
+    async fn ask(&self, attempt: Attempt) -> Result<ProbeAnswer, String> {
+        let tool = self.core.tools.get(&attempt.tool).cloned();
+        let tool: Arc<dyn DynTool> =
+            tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
+        let call = self.call(&attempt);
+        let allowed = self.core.limits.attempt();
+        let asked = AssertUnwindSafe(tool.probe(attempt.input, call)).catch_unwind();
+        match self.within(allowed, asked).await {
+            None => Err("the probe took longer than it may".into()),
+            Some(Err(panic)) => Err(format!("the probe panicked: {}", message_of(&*panic))),
+            Some(Ok(answer)) => answer.map_err(|error| error.to_string()),
+        }
+    }
+
+    fn call(&self, attempt: &Attempt) -> Call {
+        let clock = &*self.core.clock;
+        let remaining = attempt.deadline.since(clock.now());
+        let mut deadline = Deadline::after(clock, remaining);
+        deadline.wall = attempt.deadline;
+        let at = (self.session, self.turn, attempt.step.clone());
+        Call::new(attempt.key.clone(), at, self.epoch, attempt.attempt, deadline)
+    }
+
+    /// The output of `work`, or none when it takes longer. The first poll of `work` is the first poll of this.
+    async fn within<W: Future + Send>(&self, allowed: Duration, work: W) -> Option<W::Output>
+    where
+        W::Output: Send,
+    {
+        let work = std::pin::pin!(work);
+        match select(work, self.core.clock.sleep(allowed)).await {
+            Either::Left((output, _)) => Some(output),
+            Either::Right(_) => None,
+        }
+    }
+}
+
+fn not_begun(reason: String) -> AttemptEnd {
+    AttemptEnd::NotBegun { reason }
+}
+
+fn end_of(error: ToolError) -> AttemptEnd {
+    match error {
+        ToolError::Applied { output } => AttemptEnd::Succeeded(output),
+        ToolError::NotApplied { retry, reason } => {
+            AttemptEnd::NotApplied { retry, reason: reason.into_owned() }
+        }
+        ToolError::Ambiguous { reason } => AttemptEnd::Ambiguous { reason: reason.into_owned() },
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}

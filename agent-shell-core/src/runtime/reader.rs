@@ -1,0 +1,122 @@
+//! Reading a session back: its records are checked, opened and folded, from the latest snapshot on.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::keyring::{Place, SessionKeys};
+use crate::data::{Body, Payload, Record, decode, record_hash};
+use crate::machine::{Entry, FOLD_VERSION, Folded, fold};
+use crate::ports::{Journal, SessionEntry};
+use crate::words::{Digest, Error, ErrorKind, Head, Result, Seq, SessionId};
+
+/// Records read at once.
+const PAGE: usize = 512;
+
+/// A session as its records say.
+pub(crate) struct Loaded {
+    pub(crate) state: Folded,
+    pub(crate) head: Head,
+    /// The place up to which a snapshot exists.
+    pub(crate) snapshot: Seq,
+}
+
+/// Folds a session, from its latest usable snapshot on. A snapshot that does not open, or is of another version, is
+/// passed over with a warning.
+pub(crate) async fn load(journal: &dyn Journal, keys: &SessionKeys, entry: &SessionEntry) -> Result<Loaded> {
+    let mut loaded = match from_snapshot(journal, keys, entry.id).await? {
+        Some(loaded) => loaded,
+        None => Loaded { state: Folded::new(entry.id), head: Head::EMPTY, snapshot: Seq::ZERO },
+    };
+    loop {
+        let records = journal.read(entry.id, loaded.head.seq, PAGE).await?;
+        if records.is_empty() {
+            return Ok(loaded);
+        }
+        for record in &records {
+            check(&loaded.head, record, entry.id)?;
+            let entry = open(journal, keys, record).await?;
+            fold(&mut loaded.state, &entry).map_err(|error| corrupt(error.to_string()))?;
+            loaded.head = record.head();
+        }
+    }
+}
+
+async fn from_snapshot(
+    journal: &dyn Journal,
+    keys: &SessionKeys,
+    session: SessionId,
+) -> Result<Option<Loaded>> {
+    let Some(snapshot) = journal.snapshot(session).await? else { return Ok(None) };
+    if snapshot.fold_version != FOLD_VERSION {
+        return Ok(None);
+    }
+    let opened = keys.open(Place::Snapshot(session, snapshot.head), &snapshot.sealed).ok();
+    let state: Option<Folded> = opened.and_then(|text| serde_json::from_slice(&text).ok());
+    let at_head = journal.read(session, Seq::new(snapshot.head.seq.number() - 1), 1).await?;
+    match (state, at_head.first()) {
+        (Some(state), Some(record)) if record.head() == snapshot.head && state.seq == snapshot.head.seq => {
+            Ok(Some(Loaded { state, head: snapshot.head, snapshot: snapshot.head.seq }))
+        }
+        _ => {
+            tracing::warn!(%session, "a snapshot does not fit its records; all records are read instead");
+            Ok(None)
+        }
+    }
+}
+
+/// Checks that a record follows from the head before it.
+pub(crate) fn check(head: &Head, record: &Record, session: SessionId) -> Result<()> {
+    let at = record.header.seq;
+    if record.header.session != session || at != head.seq.next() {
+        return Err(corrupt(format!("record {at} is not the next of session {session}")));
+    }
+    if Digest::from_bytes(Sha256::digest(&record.body).into()) != record.header.body_digest
+        || record_hash(&head.hash, &record.header) != record.hash
+    {
+        return Err(corrupt(format!("record {at} of session {session} was changed")));
+    }
+    Ok(())
+}
+
+/// Opens a record and brings its blobs back.
+pub(crate) async fn open(journal: &dyn Journal, keys: &SessionKeys, record: &Record) -> Result<Entry> {
+    let header = &record.header;
+    let place = Place::Record(header.session, &header.kind);
+    let text =
+        keys.open(place, &record.body).map_err(|error| corrupt(format!("record {}: {error}", header.seq)))?;
+    let mut body = decode(header.kind.as_str(), header.version, &text).map_err(|error| {
+        let kind = match error {
+            crate::data::CodecError::Newer { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::Corrupt,
+        };
+        Error::new(kind, format!("record {} of session {}: {error}", header.seq, header.session))
+    })?;
+    bring_back(journal, keys, header.session, &mut body).await?;
+    Ok(Entry { seq: header.seq, epoch: header.epoch, time: header.time, actor: header.actor, body })
+}
+
+async fn bring_back(
+    journal: &dyn Journal,
+    keys: &SessionKeys,
+    session: SessionId,
+    body: &mut Body,
+) -> Result<()> {
+    for payload in body.payloads_mut() {
+        if let Payload::Blob { address, .. } = *payload {
+            let sealed = journal.blob(session, address).await?;
+            let text = keys
+                .open(Place::Blob(session, address), &sealed)
+                .map_err(|error| corrupt(format!("blob {address} of session {session}: {error}")))?;
+            let value: Value = serde_json::from_slice(&text)
+                .map_err(|error| corrupt(format!("blob {address} of session {session}: {error}")))?;
+            *payload = Payload::Inline(Arc::new(value));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn corrupt(message: String) -> Error {
+    Error::new(ErrorKind::Corrupt, message)
+}

@@ -1,0 +1,105 @@
+//! The sessions that this process holds, or is about to.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::words::{Error, ErrorKind, SessionId};
+
+/// By which a held session is told that something waits for it.
+#[derive(Default)]
+pub(crate) struct SessionHandle {
+    mail: AtomicBool,
+    wake: Notify,
+    driven: AtomicBool,
+    trouble: Mutex<Option<(ErrorKind, String)>>,
+}
+
+impl SessionHandle {
+    /// Tells the session that mail waits.
+    pub(crate) fn mail_arrived(&self) {
+        self.mail.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether mail may have come since the last call.
+    pub(crate) fn take_mail(&self) -> bool {
+        self.mail.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether a task drives the session and shows what becomes durable.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driven.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_driven(&self, driven: bool) {
+        self.driven.store(driven, Ordering::Release);
+    }
+
+    /// Why the session can't go on at the moment.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.as_ref().map(|(kind, message)| Error::new(*kind, message.clone()))
+    }
+
+    pub(crate) fn set_trouble(&self, error: Error) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((error.kind(), error.to_string()));
+    }
+
+    /// Returns when the session was told of something.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// Which sessions are held. A session is in here from before it is claimed until after its task has ended.
+#[derive(Default)]
+pub(crate) struct Registry {
+    sessions: Mutex<HashMap<SessionId, Arc<SessionHandle>>>,
+}
+
+impl Registry {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<SessionHandle>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handle of a session that is held.
+    pub(crate) fn find(&self, session: SessionId) -> Option<Arc<SessionHandle>> {
+        self.lock().get(&session).cloned()
+    }
+
+    /// Reserves a place for a session. None when it is held already.
+    pub(crate) fn reserve(&self, session: SessionId) -> Option<Arc<SessionHandle>> {
+        use std::collections::hash_map::Entry;
+        match self.lock().entry(session) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => Some(place.insert(Arc::default()).clone()),
+        }
+    }
+
+    /// Lets a session go, if it is still held by this handle. False, and it stays, when mail came in the meantime and
+    /// `even_with_mail` is not set.
+    pub(crate) fn remove(
+        &self,
+        session: SessionId,
+        handle: &Arc<SessionHandle>,
+        even_with_mail: bool,
+    ) -> bool {
+        let mut sessions = self.lock();
+        let is_held = sessions.get(&session).is_some_and(|held| Arc::ptr_eq(held, handle));
+        if is_held && !even_with_mail && handle.mail.load(Ordering::Acquire) {
+            return false;
+        }
+        if is_held {
+            sessions.remove(&session);
+        }
+        true
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+}

@@ -1,0 +1,90 @@
+//! Rests: what waits for a person.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::data::WaitFor;
+use crate::machine::{Folded, Phase};
+use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
+
+/// A step that waits for a person. It holds its session's queue until it is decided or resolved, or its turn is
+/// abandoned.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Rest {
+    /// The session.
+    pub session: SessionId,
+    /// The turn.
+    pub turn: TurnId,
+    /// The step.
+    pub step: StepId,
+    /// For what it waits.
+    pub needs: Needs,
+}
+
+/// What a person must say.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Needs {
+    /// Yes or no.
+    Approval {
+        /// The digest of the exact call, to which the decision binds.
+        digest: Digest,
+        /// The tool that is to be called; none when the step only asks.
+        tool: Option<ToolName>,
+        /// Its exact arguments, or what the step shows.
+        shown: Arc<Value>,
+        /// When it is too late.
+        expires: Option<Timestamp>,
+    },
+    /// What became of an attempt.
+    Resolution {
+        /// The tool that was called.
+        tool: Option<ToolName>,
+        /// The arguments of the call.
+        input: Arc<Value>,
+        /// The idempotency key of the call.
+        key: String,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// What is known.
+        reason: String,
+        /// From when on it may be resolved as not applied: before, it may still take effect.
+        not_applied_from: Timestamp,
+    },
+}
+
+impl Rest {
+    /// Everything in a session that waits for a person, in plan order.
+    pub(crate) fn all(state: &Folded) -> Vec<Self> {
+        let Some(turn) = &state.turn else { return Vec::new() };
+        let mut rests = Vec::new();
+        for &place in &turn.active {
+            let step = &turn.steps[place];
+            let tool = match &step.step.action {
+                crate::data::Action::Tool { name, .. } => Some(name.clone()),
+                _ => None,
+            };
+            let needs = match &step.phase {
+                Phase::Waiting(WaitFor::Approval { digest, tool, shown, expires }) => Needs::Approval {
+                    digest: *digest,
+                    tool: tool.clone(),
+                    shown: shown.value(),
+                    expires: *expires,
+                },
+                Phase::InDoubt { reason, not_applied_from } => Needs::Resolution {
+                    tool,
+                    input: step.input.clone().unwrap_or_default(),
+                    key: step.key.as_deref().unwrap_or_default().to_owned(),
+                    attempt: step.attempt,
+                    reason: reason.clone(),
+                    not_applied_from: *not_applied_from,
+                },
+                _ => continue,
+            };
+            rests.push(Self { session: state.session, turn: turn.id, step: step.step.id.clone(), needs });
+        }
+        rests
+    }
+}

@@ -1,0 +1,306 @@
+//! The shell: what a host opens, and everything is reached from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::admission::Admission;
+use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
+use super::export;
+use super::keyring::Keyring;
+use super::lease::{self, LeaseGuard};
+use super::manager::TurnManager;
+use super::registry::Registry;
+use super::rest::Rest;
+use super::session::Session;
+use super::turn::Turn;
+use super::watchers::Watchers;
+use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
+use crate::words::{
+    Actor, Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Pseudonym, Result,
+    SessionId, SessionName, Subject, Tenant, TurnId, UserId,
+};
+
+/// Sessions listed at once.
+const PAGE: usize = 256;
+
+/// A running shell. Cheap to clone. Dropping the last handle does not stop it; [`Shell::shutdown`] does, and a process
+/// that just ends loses nothing either.
+#[derive(Clone)]
+pub struct Shell {
+    core: Arc<Core>,
+    manager: TurnManager,
+    recovered: usize,
+}
+
+/// The ports that a shell runs on.
+#[derive(Clone)]
+pub struct Ports {
+    /// The store.
+    pub store: Store,
+    /// The keys, which must not lie in the same backup as the store.
+    pub keys: Arc<dyn KeyStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Tasks.
+    pub spawn: Arc<dyn Spawn>,
+}
+
+/// Collects what a shell is made of.
+#[must_use = "a shell runs only once it is opened"]
+pub struct ShellBuilder {
+    ports: BoxFuture<'static, Result<Ports>>,
+    limits: Limits,
+    tools: Vec<Tool>,
+    planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
+}
+
+/// The name of the planner that [`ShellBuilder::planner`] sets.
+const DEFAULT_PLANNER: &str = "default";
+
+impl ShellBuilder {
+    /// A shell on ports that `ports` opens, when the shell is opened. Hosts usually start from `Shell::at`,
+    /// `Shell::volatile` or `Shell::on`.
+    pub fn new(ports: impl Future<Output = Result<Ports>> + Send + 'static) -> Self {
+        Self { ports: Box::pin(ports), limits: Limits::default(), tools: Vec::new(), planners: Vec::new() }
+    }
+
+    /// Adds a tool.
+    pub fn tool(mut self, tool: Tool) -> Self {
+        self.tools.push(tool);
+        self
+    }
+
+    /// The planner of turns that name none.
+    pub fn planner(self, planner: impl Planner) -> Self {
+        self.named_planner(DEFAULT_PLANNER, planner)
+    }
+
+    /// Adds a planner that turns may name.
+    pub fn named_planner(mut self, name: impl AsRef<str>, planner: impl Planner) -> Self {
+        self.planners.push((PlannerName::new(name), Arc::new(planner)));
+        self
+    }
+
+    /// Sets the bounds.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Opens the shell: what a crash left is taken over and goes on before this returns, as far as no other living
+    /// process holds it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner; else what the store says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave sessions claimed; they are let go when the lease ends.
+    pub async fn open(self) -> Result<Shell> {
+        let mut tools = BTreeMap::new();
+        for tool in self.tools {
+            let tool = tool.build()?;
+            let name = tool.contract().name.clone();
+            if tools.insert(name.clone(), tool).is_some() {
+                return Err(twice("tool", name.as_str()));
+            }
+        }
+        let mut planners = BTreeMap::new();
+        for (name, planner) in self.planners {
+            let name = name?;
+            if planners.insert(name.clone(), planner).is_some() {
+                return Err(twice("planner", name.as_str()));
+            }
+        }
+        let contracts: Vec<_> = tools.values().map(|tool| tool.contract().clone()).collect();
+        let offers: BTreeSet<_> = contracts
+            .iter()
+            .map(crate::data::ToolContract::requirement)
+            .chain(tools.keys().map(tool_requirement))
+            .chain(planners.keys().map(planner_requirement))
+            .collect();
+        let lease = Duration::from_millis(self.limits.lease_ms);
+        let Ports { store, keys, clock, entropy, spawn } = self.ports.await?;
+        let ids = Ids::new(clock.clone(), entropy.clone());
+        let journal = store.journal.clone();
+        let core = Arc::new(Core {
+            store,
+            keyring: Keyring::new(keys, journal, entropy.clone()),
+            clock,
+            entropy,
+            spawn,
+            owner: ids.make(),
+            ids,
+            tools,
+            contracts: Arc::new(contracts),
+            planners,
+            offers,
+            lease: LeaseGuard::new(lease),
+            registry: Registry::default(),
+            admission: Admission::new(self.limits.running_turns),
+            watchers: Watchers::default(),
+            stop: Stop::new(),
+            limits: self.limits,
+        });
+        start(core, lease).await
+    }
+}
+
+async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
+    let asked = core.clock.monotonic();
+    let given = core.store.ownership.enlist(core.owner, lease).await?;
+    core.lease.extend(asked, given.lasts);
+    core.spawn.spawn(Box::pin(lease::keep(core.clone())));
+    let (manager, wishes) = TurnManager::new(core.clone());
+    let recovered = manager.recover().await?;
+    core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
+    tracing::info!(owner = %core.owner, recovered, "the shell is open");
+    Ok(Shell { core, manager, recovered })
+}
+
+fn twice(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("two {what}s are called `{name}`: give each its own name"))
+}
+
+impl Shell {
+    /// The session with this name, of the tenant `default`, holding the data of the user of the same name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when the name is empty, longer than 256 bytes, or holds control characters.
+    pub fn session(&self, name: impl AsRef<str>) -> Result<Session> {
+        let subject = Subject::User(UserId::new(&name)?);
+        self.session_of(Tenant::default(), name, subject)
+    }
+
+    /// The session with this name, of a tenant and a subject. The subject is part of the session: opening it later
+    /// with another is refused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when the name is not valid.
+    pub fn session_of(&self, tenant: Tenant, name: impl AsRef<str>, subject: Subject) -> Result<Session> {
+        let name = SessionName::new(name)?;
+        Ok(Session::new(self.core.clone(), self.manager.clone(), tenant, name, subject))
+    }
+
+    /// A turn by its id. Nothing is looked up: of a turn that still waits in its session's mailbox, and of one that
+    /// never was, there is nothing to be seen, and whoever waits for it waits.
+    pub fn turn(&self, id: TurnId) -> Turn {
+        Turn::new(self.core.clone(), self.manager.clone(), None, id)
+    }
+
+    /// How many sessions with work were taken over when the shell was opened.
+    pub fn recovered(&self) -> usize {
+        self.recovered
+    }
+
+    /// Everything that waits for a person, in every session of this store, whoever holds it.
+    ///
+    /// # Errors
+    /// What the store or the key store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn rests(&self) -> Result<Vec<Rest>> {
+        let filter = SessionFilter { status: Some(SessionStatus::Resting), ..SessionFilter::default() };
+        let mut rests = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.sessions(filter.clone(), after, PAGE).await?;
+            for entry in &page {
+                let keys = self.core.keyring.session(entry.key, false).await?;
+                let loaded = super::reader::load(&*self.core.store.journal, &keys, entry).await?;
+                rests.extend(Rest::all(&loaded.state));
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.id),
+                _ => return Ok(rests),
+            }
+        }
+    }
+
+    /// Who is behind a record's actor; none when the name is not known here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Purged`] when the actor's name was erased; else what the store or the key store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<Actor>> {
+        self.core.keyring.actor_of(tenant, actor).await
+    }
+
+    /// The sessions after `after` in the order of their ids, at most `limit`.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn sessions(
+        &self,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionEntry>> {
+        Ok(self.core.store.journal.sessions(filter, after, limit).await?)
+    }
+
+    /// Writes every session as JSON Lines, in the form that docs/FORMAT.md describes. With `opened`, bodies are
+    /// written in the clear beside the sealed ones. Returns the head of each session: keep them elsewhere, and a later
+    /// check finds what was cut since.
+    ///
+    /// # Errors
+    /// What the store says, or `out`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves `out` with a part.
+    pub async fn export(
+        &self,
+        out: &mut (dyn std::io::Write + Send),
+        opened: bool,
+    ) -> std::result::Result<BTreeMap<SessionId, Head>, export::ExportError> {
+        export::export(&self.core, out, opened).await
+    }
+
+    /// Lets running acts end, starts nothing new, and lets every session go. What has not ended after
+    /// [`Limits::drain_ms`] is left to its class: another process resumes it.
+    ///
+    /// # Errors
+    /// What the store says to the resignation; the shell has stopped all the same.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the shell draining; call it again.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.core.stop.advance(Stopping::Draining);
+        let step = Duration::from_millis(5);
+        let give_up = self.core.clock.monotonic().plus(Duration::from_millis(self.core.limits.drain_ms));
+        while self.core.registry.len() > 0 && self.core.clock.monotonic() < give_up {
+            self.core.clock.sleep(step).await;
+        }
+        self.core.stop.advance(Stopping::Abrupt);
+        Ok(self.core.store.ownership.resign(self.core.owner).await?)
+    }
+}
+
+impl Core {
+    /// The name of the planner of turns that name none.
+    pub(crate) fn default_planner(&self) -> Result<PlannerName> {
+        let found = self.planners.get_key_value(DEFAULT_PLANNER).map(|(name, _)| name.clone());
+        found.ok_or_else(|| {
+            let message =
+                "the shell has no default planner: submit a `Plan`, or open it with `ShellBuilder::planner`";
+            Error::new(ErrorKind::InvalidInput, message)
+        })
+    }
+}
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shell({})", self.core.owner)
+    }
+}

@@ -1,0 +1,143 @@
+//! Asking for a turn.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::session::Session;
+use super::turn::Turn;
+use crate::data::{Mail, Payload, Plan, PlannerRef};
+use crate::ports::Posted;
+use crate::words::{Actor, DedupeKey, Error, ErrorKind, InvalidName, PlannerName, Result, TurnId};
+
+/// What a turn is asked to do: an input, and who plans.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Request {
+    input: Value,
+    planner: Who,
+}
+
+#[derive(Debug, Clone)]
+enum Who {
+    Default,
+    Named(std::result::Result<PlannerName, InvalidName>),
+    Fixed(Plan),
+}
+
+impl Request {
+    /// An input for the shell's default planner.
+    pub fn new(input: impl Into<Value>) -> Self {
+        Self { input: input.into(), planner: Who::Default }
+    }
+
+    /// A fixed plan; its templates may use the turn's input.
+    pub fn plan(plan: Plan) -> Self {
+        Self { input: Value::Null, planner: Who::Fixed(plan) }
+    }
+
+    /// The turn's input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Value>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// The planner with this name, of those that the shell was opened with.
+    #[must_use]
+    pub fn planner(mut self, name: impl AsRef<str>) -> Self {
+        self.planner = Who::Named(PlannerName::new(name));
+        self
+    }
+}
+
+impl From<Plan> for Request {
+    fn from(plan: Plan) -> Self {
+        Self::plan(plan)
+    }
+}
+
+impl<T: Into<Value>> From<T> for Request {
+    fn from(input: T) -> Self {
+        Self::new(input)
+    }
+}
+
+/// A turn that is about to be posted. Await it.
+///
+/// # Cancel safety
+/// Dropping the future once it was polled does not withdraw the turn. With a dedupe key, submit it again to learn;
+/// without one it is unknown.
+#[must_use = "nothing is posted until it is awaited"]
+pub struct Submit {
+    session: Session,
+    request: Request,
+    dedupe: Option<std::result::Result<DedupeKey, InvalidName>>,
+    deadline: Option<Duration>,
+    actor: Actor,
+}
+
+impl Submit {
+    pub(crate) fn new(session: Session, request: Request) -> Self {
+        Self { session, request, dedupe: None, deadline: None, actor: Actor::Host }
+    }
+
+    /// The caller's own name for this request. Submitted again with the same name and input it is the same turn, as
+    /// long as the session lives; with another input it is [`ErrorKind::Mismatch`].
+    pub fn dedupe(mut self, key: impl AsRef<str>) -> Self {
+        self.dedupe = Some(DedupeKey::new(key));
+        self
+    }
+
+    /// When the turn must have ended, from now, in wall time across restarts. Past it nothing new starts, and the turn
+    /// ends as expired once all acts have ended.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+
+    /// Who asks. Without it, [`Actor::Host`].
+    pub fn actor(mut self, actor: Actor) -> Self {
+        self.actor = actor;
+        self
+    }
+
+    async fn post(self) -> Result<Turn> {
+        let inner = &self.session.inner;
+        let core = &inner.core;
+        core.stop.check()?;
+        inner.check_size("the turn's input", &self.request.input)?;
+        crate::data::canonical::canonical(&self.request.input)
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("the turn's input: {error}")))?;
+        let planner = match self.request.planner {
+            Who::Fixed(plan) => PlannerRef::Fixed(plan),
+            Who::Named(name) => PlannerRef::Named(name?),
+            Who::Default => PlannerRef::Named(core.default_planner()?),
+        };
+        if let Some(lacking) = core.lacks(&planner) {
+            return Err(Error::new(ErrorKind::InvalidInput, lacking));
+        }
+        let turn: TurnId = core.ids.make();
+        let deadline = self.deadline.map(|after| core.clock.now().plus(after));
+        let mail = Mail::Submit { turn, input: Payload::from(self.request.input), planner, deadline };
+        let dedupe = self.dedupe.transpose()?;
+        let opened = inner.opened().await?;
+        let posted = inner.post(mail, dedupe.as_ref(), Some(turn), &self.actor).await?;
+        let turn = match posted {
+            Posted::Duplicate(Some(earlier)) => earlier,
+            _ => turn,
+        };
+        Ok(Turn::new(core.clone(), inner.manager.clone(), Some(opened.entry.id), turn))
+    }
+}
+
+impl IntoFuture for Submit {
+    type Output = Result<Turn>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Turn>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.post())
+    }
+}

@@ -1,0 +1,320 @@
+//! A turn, as a host holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::core::{Core, Stopping};
+use super::manager::TurnManager;
+use super::reader::{corrupt, load, open};
+use super::rest::{Needs, Rest};
+use super::session::{Opened, post};
+use super::watchers::TurnView;
+use crate::data::{Body, Decision, Lane, Mail, Outcome, Resolution};
+use crate::ports::{SessionStatus, TurnEntry};
+use crate::words::{
+    Actor, Digest, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, ToolName, TurnId,
+};
+
+/// A turn: one input and its end. Cheap to clone. It can be held, and asked, by any process that has the store open.
+#[derive(Clone)]
+pub struct Turn {
+    core: Arc<Core>,
+    manager: TurnManager,
+    session: Option<SessionId>,
+    id: TurnId,
+}
+
+impl Turn {
+    pub(crate) fn new(core: Arc<Core>, manager: TurnManager, session: Option<SessionId>, id: TurnId) -> Self {
+        Self { core, manager, session, id }
+    }
+
+    /// The turn's id.
+    pub fn id(&self) -> TurnId {
+        self.id
+    }
+
+    /// Waits until the turn has ended, and returns how. Once returned it never changes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
+    /// says, or `ShuttingDown`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not touch the turn.
+    pub async fn outcome(&self) -> Result<Outcome> {
+        self.wait(|view| {
+            if let Some(outcome) = &view.outcome {
+                return Some(Ok(outcome.clone()));
+            }
+            view.rests.then(|| {
+                let steps: Vec<&str> = view.open.iter().map(|rest| rest.step.as_str()).collect();
+                let steps = steps.join("`, `");
+                let message =
+                    format!("the turn rests: step `{steps}` waits for a person to approve or resolve");
+                Err(Error::new(ErrorKind::AtRest, message))
+            })
+        })
+        .await?
+    }
+
+    /// Waits until the turn asks for an approval, and returns the first one; none when it ends without asking (again).
+    ///
+    /// # Errors
+    /// What the store says, or `ShuttingDown`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not touch the turn.
+    pub async fn approval(&self) -> Result<Option<Approval>> {
+        self.wait(|view| {
+            let asks = |rest: &&Rest| matches!(rest.needs, Needs::Approval { .. });
+            match view.open.iter().find(asks) {
+                Some(rest) => Some(Approval::of(self, rest)),
+                None if view.outcome.is_some() || view.rests => Some(None),
+                None => None,
+            }
+        })
+        .await
+    }
+
+    /// What waits for a person in this turn, now.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn rests(&self) -> Result<Vec<Rest>> {
+        Ok(self.look().await?.open)
+    }
+
+    /// How the turn ended, if it has.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn ended(&self) -> Result<Option<Outcome>> {
+        Ok(self.look().await?.outcome)
+    }
+
+    /// Says what became of a step in doubt. Returns when this is on disk; the turn goes on soon after.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the step is not in doubt. [`ErrorKind::InvalidInput`] when it is resolved as not
+    /// applied while the attempt may still take effect: the message says from when on it may be. Else what the store
+    /// says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the resolution; a second one is refused by the session.
+    pub async fn resolve(&self, step: impl AsRef<str>, resolution: Resolution, actor: &Actor) -> Result<()> {
+        let step = StepId::new(step)?;
+        let rests = self.rests().await?;
+        let not_applied_from = rests.iter().find_map(|rest| match &rest.needs {
+            Needs::Resolution { not_applied_from, .. } if rest.step == step => Some(*not_applied_from),
+            _ => None,
+        });
+        let Some(from) = not_applied_from else {
+            return Err(Error::new(ErrorKind::NotFound, format!("step `{step}` is not in doubt")));
+        };
+        if !matches!(resolution, Resolution::Applied(_)) && self.core.clock.now() < from {
+            let message = format!(
+                "the attempt may still take effect: it can be resolved as not applied from {from} on"
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        self.post(Mail::Resolve { turn: self.id, step, resolution }, actor).await
+    }
+
+    /// Gives the turn up while it rests. It ends as [`Outcome::Abandoned`]; what was applied stays applied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the turn does not rest; else what the store says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw it.
+    pub async fn abandon(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
+        if self.rests().await?.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, "the turn does not rest, so it can't be abandoned"));
+        }
+        self.post(Mail::Abandon { turn: self.id, reason: reason.into() }, actor).await
+    }
+
+    async fn post(&self, mail: Mail, actor: &Actor) -> Result<()> {
+        let opened = self.opened().await?;
+        post(&self.core, &opened, mail, None, None, actor).await?;
+        self.manager.attend(opened.entry.id);
+        Ok(())
+    }
+
+    async fn session(&self) -> Result<SessionId> {
+        if let Some(session) = self.session {
+            return Ok(session);
+        }
+        let entry = self.core.store.journal.turn(self.id).await?;
+        let unknown =
+            || Error::new(ErrorKind::NotFound, format!("turn {} has not started, or never was", self.id));
+        entry.map(|entry| entry.session).ok_or_else(unknown)
+    }
+
+    async fn opened(&self) -> Result<Opened> {
+        let session = self.session().await?;
+        let entry = self.core.store.journal.session(session).await?;
+        let entry =
+            entry.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {session}")))?;
+        let keys = self.core.keyring.session(entry.key, false).await?;
+        Ok(Opened { entry, keys })
+    }
+
+    /// Waits until `found` finds something in what is durable of the turn. A session that this process holds tells of
+    /// every change; one that another holds is looked at again and again.
+    async fn wait<T>(&self, mut found: impl FnMut(&TurnView) -> Option<T>) -> Result<T> {
+        let mut changes = self.core.watchers.watch(self.id);
+        let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
+        loop {
+            let view = self.look().await?;
+            if let Some(found) = found(&view) {
+                return Ok(found);
+            }
+            // A turn that still waits in another handle's mailbox has no session here yet.
+            let handle = self.session().await.ok().and_then(|session| self.core.registry.find(session));
+            if let Some(trouble) = handle.as_ref().and_then(|handle| handle.trouble()) {
+                return Err(trouble);
+            }
+            loop {
+                tokio::select! {
+                    changed = changes.changed() => {
+                        if changed.is_err() {
+                            break;
+                        }
+                        let view = changes.borrow_and_update().clone();
+                        // A decision that was just posted may not have been read yet: the store knows.
+                        if view.rests {
+                            break;
+                        }
+                        if let Some(found) = found(&view) {
+                            return Ok(found);
+                        }
+                    }
+                    () = self.core.clock.sleep(poll) => {
+                        // As long as one task here holds the session, it tells of everything.
+                        let held = handle.as_ref().is_some_and(|handle| handle.is_driven());
+                        if !held {
+                            break;
+                        }
+                    }
+                    () = self.core.stop.reached(Stopping::Draining) => self.core.stop.check()?,
+                }
+            }
+        }
+    }
+
+    /// What is durable of the turn.
+    async fn look(&self) -> Result<TurnView> {
+        let journal = &*self.core.store.journal;
+        match journal.turn(self.id).await? {
+            None => Ok(TurnView::default()),
+            Some(TurnEntry { ended: Some(ended), .. }) => {
+                Ok(TurnView { outcome: Some(self.read_outcome(ended).await?), ..TurnView::default() })
+            }
+            Some(TurnEntry { session, .. }) => {
+                // A decision that is posted and not yet read will move the turn. The mailbox is asked first: what was
+                // read by then shows in the entry.
+                let decisions = self.core.store.mailbox.waiting(session, Lane::Control, None, 1).await?;
+                let Some(entry) = journal.session(session).await? else { return Ok(TurnView::default()) };
+                // Approvals can be open while other steps still run, so a running turn is read too, if not often.
+                let keys = self.core.keyring.session(entry.key, false).await?;
+                let loaded = load(journal, &keys, &entry).await?;
+                if loaded.state.turn.as_ref().is_none_or(|turn| turn.id != self.id) {
+                    return Ok(TurnView::default());
+                }
+                let rests = entry.mark.status == SessionStatus::Resting && decisions.is_empty();
+                Ok(TurnView { open: Rest::all(&loaded.state), rests, outcome: None })
+            }
+        }
+    }
+
+    async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
+        let Opened { entry, keys } = self.opened().await?;
+        let journal = &*self.core.store.journal;
+        let records = journal.read(entry.id, Seq::new(ended.number() - 1), 1).await?;
+        let record =
+            records.first().ok_or_else(|| corrupt(format!("record {ended} of {} is gone", entry.id)))?;
+        match open(journal, &keys, record).await?.body {
+            Body::TurnEnded { answer: Some(answer), .. } => Ok(Outcome::Answered((*answer.value()).clone())),
+            Body::TurnEnded { outcome, .. } => Ok(outcome),
+            _ => Err(corrupt(format!("record {ended} of {} does not end the turn", entry.id))),
+        }
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Turn({})", self.id)
+    }
+}
+
+/// A call that waits for an approval, with its exact arguments.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Approval {
+    turn: Turn,
+    /// The step that waits.
+    pub step: StepId,
+    /// The tool that is to be called; none when the step only asks.
+    pub tool: Option<ToolName>,
+    /// The exact arguments, or what the step shows.
+    pub shown: Arc<Value>,
+    /// When it is too late.
+    pub expires: Option<Timestamp>,
+    /// What the decision binds to.
+    pub digest: Digest,
+}
+
+impl Approval {
+    fn of(turn: &Turn, rest: &Rest) -> Option<Self> {
+        let turn = Turn { session: Some(rest.session), ..turn.clone() };
+        match &rest.needs {
+            Needs::Approval { digest, tool, shown, expires } => Some(Self {
+                turn,
+                step: rest.step.clone(),
+                tool: tool.clone(),
+                shown: shown.clone(),
+                expires: *expires,
+                digest: *digest,
+            }),
+            Needs::Resolution { .. } => None,
+        }
+    }
+
+    /// Approves exactly this call. Returns when the approval is on disk; it counts by this time.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the approval.
+    pub async fn approve(&self, actor: &Actor) -> Result<()> {
+        self.decide(Decision::Approved, actor).await
+    }
+
+    /// Refuses this call; the step fails with the reason. Returns when the refusal is on disk.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the refusal.
+    pub async fn deny(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
+        self.decide(Decision::Denied { reason: reason.into() }, actor).await
+    }
+
+    async fn decide(&self, decision: Decision, actor: &Actor) -> Result<()> {
+        let (turn, step, digest) = (self.turn.id, self.step.clone(), self.digest);
+        self.turn.post(Mail::Decide { turn, step, digest, decision }, actor).await
+    }
+}

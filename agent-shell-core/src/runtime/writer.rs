@@ -1,0 +1,174 @@
+//! Writing a session: entries are encoded, sealed, chained and appended, and an append whose answer is lost is
+//! repeated under its own id until it is known what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::core::Core;
+use super::keyring::{Place, SessionKeys};
+use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
+use crate::machine::{Entry, FOLD_VERSION, Folded};
+use crate::ports::{Append, AppendError, Blob, Fence, Mark, Snapshot, TurnMark};
+use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
+
+/// The longest pause between two tries of one append.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What goes into one append besides the records.
+#[derive(Default)]
+pub(crate) struct Beside {
+    pub(crate) consume_mail: Vec<MailId>,
+    pub(crate) requires: Option<Vec<RequirementId>>,
+    pub(crate) mark: Option<Mark>,
+}
+
+/// The writing end of one session, under one epoch.
+pub(crate) struct SessionWriter {
+    core: Arc<Core>,
+    session: SessionId,
+    tenant: Tenant,
+    fence: Fence,
+    keys: SessionKeys,
+    head: Head,
+    snapshot: Seq,
+}
+
+impl SessionWriter {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        (session, tenant): (SessionId, Tenant),
+        fence: Fence,
+        keys: SessionKeys,
+        (head, snapshot): (Head, Seq),
+    ) -> Self {
+        Self { core, session, tenant, fence, keys, head, snapshot }
+    }
+
+    /// The end of what is durable.
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends entries, which follow the head, and returns when they are durable. With `state`, the state after
+    /// them, a snapshot is written when one is due.
+    pub(crate) async fn append(
+        &mut self,
+        entries: Vec<Entry>,
+        beside: Beside,
+        state: Option<&Folded>,
+    ) -> Result<(), AppendError> {
+        let append = self.build(entries, beside, state);
+        let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
+        let appended = self.until_known(append).await?;
+        self.head = appended;
+        self.snapshot = snapshot.unwrap_or(self.snapshot);
+        Ok(())
+    }
+
+    fn build(&self, entries: Vec<Entry>, beside: Beside, state: Option<&Folded>) -> Append {
+        let id: AppendId = self.core.ids.make();
+        let mut blobs = Vec::new();
+        let mut turns = Vec::new();
+        let mut head = self.head;
+        let mut records = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match &entry.body {
+                Body::TurnStarted { turn, .. } => turns.push(TurnMark::Started(*turn, entry.seq)),
+                Body::TurnEnded { turn, .. } => turns.push(TurnMark::Ended(*turn, entry.seq)),
+                _ => {}
+            }
+            let record = self.record(id, &head.hash, entry, &mut blobs);
+            head = record.head();
+            records.push(record);
+        }
+        let snapshot =
+            state.filter(|state| self.is_snapshot_due(state)).map(|state| self.snapshot_of(state, head));
+        Append {
+            id,
+            session: self.session,
+            fence: self.fence,
+            expected: self.head,
+            records,
+            blobs,
+            consume_mail: beside.consume_mail,
+            post_mail: Vec::new(),
+            outbox: Vec::new(),
+            requires: beside.requires,
+            mark: beside.mark,
+            turns,
+            snapshot,
+            actors: Vec::new(),
+        }
+    }
+
+    fn record(&self, append: AppendId, previous: &Digest, entry: Entry, blobs: &mut Vec<Blob>) -> Record {
+        let kind = Kind(entry.body.kind().into());
+        let mut body = entry.body;
+        self.set_apart(&mut body, blobs);
+        let sealed = self.keys.seal(Place::Record(self.session, &kind), &encode(&body));
+        let header = Header {
+            tenant: self.tenant.clone(),
+            session: self.session,
+            seq: entry.seq,
+            epoch: entry.epoch,
+            kind,
+            version: RECORD_VERSION,
+            time: entry.time,
+            actor: entry.actor,
+            body_digest: Digest::from_bytes(Sha256::digest(&sealed).into()),
+        };
+        let hash = record_hash(previous, &header);
+        Record { header, append, body: sealed, hash }
+    }
+
+    /// Large payloads become blobs.
+    fn set_apart(&self, body: &mut Body, blobs: &mut Vec<Blob>) {
+        for payload in body.payloads_mut() {
+            let Payload::Inline(value) = payload else { continue };
+            // A value is smaller than its limit most of the time, and looking costs less than writing.
+            if crate::machine::json_bytes(value) <= self.core.limits.inline_bytes {
+                continue;
+            }
+            let text = value.to_string().into_bytes();
+            let address = self.keys.blob_address(&text);
+            let sealed = self.keys.seal(Place::Blob(self.session, address), &text);
+            *payload = Payload::Blob { address, bytes: text.len() as u64 };
+            if !blobs.iter().any(|blob| blob.address == address) {
+                blobs.push(Blob { address, sealed });
+            }
+        }
+    }
+
+    fn is_snapshot_due(&self, state: &Folded) -> bool {
+        let since = state.seq.number() - self.snapshot.number();
+        state.turn.is_none() && since >= self.core.limits.snapshot_every
+    }
+
+    fn snapshot_of(&self, state: &Folded, head: Head) -> Snapshot {
+        let text =
+            serde_json::to_vec(state).expect("a state has string keys and finite numbers, so it is JSON");
+        let sealed = self.keys.seal(Place::Snapshot(self.session, head), &text);
+        Snapshot { head, fold_version: FOLD_VERSION, sealed }
+    }
+
+    /// Repeats the append under its id until the journal says what became of it, or the shell stops.
+    async fn until_known(&self, append: Append) -> Result<Head, AppendError> {
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let error = match self.core.store.journal.append(append.clone()).await {
+                Ok(appended) if appended.still_owner => return Ok(appended.head),
+                Ok(_) => return Err(AppendError::Fenced { actual: self.fence.epoch.next() }),
+                Err(error @ (AppendError::Indeterminate { .. } | AppendError::Unavailable { .. })) => error,
+                Err(error) => return Err(error),
+            };
+            if self.core.stop.is_abrupt() {
+                return Err(error);
+            }
+            tracing::warn!(session = %self.session, %error, "an append is tried again");
+            self.core.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}

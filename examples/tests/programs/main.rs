@@ -1,0 +1,7 @@
+//! The example programs, run as users run them: as processes.
+
+#[cfg(unix)]
+mod ledger;
+#[cfg(unix)]
+mod quickstart;
+mod small;

@@ -1,0 +1,138 @@
+//! The benchmarks as a program.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+use std::{env, fs};
+
+use super::load::Until;
+use super::report::{self, Row};
+use super::rounds::{self, Plan};
+use super::{BenchError, folder, fsyncs, machine, systems};
+use crate::arguments::{Arguments, UsageError};
+
+const USAGE: &str = "bench steps [--seconds S] [--sessions 1,16,64] [--rounds R] [--json FILE] \
+[--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]";
+
+/// Runs the program with these arguments (without its name).
+pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
+    let mut given = Arguments::new(arguments);
+    let result = match given.word().as_deref() {
+        Some("steps") => steps(given),
+        Some("once") => once(given),
+        Some(other) => Err(UsageError::new(format!("{other}: there is no such benchmark")).into()),
+        None => Err(UsageError::new("which benchmark?").into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(BenchError::Usage(error)) => {
+            eprintln!("bench: {error}\nusage: {USAGE}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures every system, prints the table, writes the file.
+fn steps(mut given: Arguments) -> Result<(), BenchError> {
+    let seconds: f64 = given.option("--seconds")?.unwrap_or(3.0);
+    let sessions: Sessions = given.option("--sessions")?.unwrap_or(Sessions(vec![1, 16, 64]));
+    let rounds: usize = given.option("--rounds")?.unwrap_or(3);
+    let json: Option<PathBuf> = given.option("--json")?;
+    let systems = selected(&mut given)?;
+    let folder = data_folder(&mut given)?;
+    let no_fsyncs = given.flag("--no-fsyncs");
+    given.finish()?;
+    if rounds == 0 || !(seconds > 0.0 && seconds <= 3600.0) {
+        return Err(UsageError::new("at least one round, of more than zero seconds and at most 3600").into());
+    }
+
+    let until = Until::Elapsed(Duration::from_secs_f64(seconds));
+    let plan = Plan { systems: &systems, sessions: &sessions.0, rounds, until, folder: &folder };
+    let watch = machine::Watch::start();
+    let all = rounds::run(&plan, progress)?;
+    let warning = watch.warning();
+    let counting = !no_fsyncs && fsyncs::can_count();
+    if !counting && !no_fsyncs {
+        eprintln!("bench: strace is missing or may not trace, so syncs are not counted");
+    }
+    let program = env::current_exe()?;
+    let mut rows = Vec::with_capacity(all.len());
+    for series in &all {
+        let label = systems::label(series.system);
+        let count = || {
+            progress(&format!("counting syncs: {label}, {} sessions", series.sessions));
+            fsyncs::per_step(&program, &label, series.sessions, &folder)
+        };
+        let fsyncs_per_step = if counting { Some(count()?) } else { None };
+        rows.push(Row::new(series, fsyncs_per_step));
+    }
+    progress("");
+    print!("{}", report::table(&rows));
+    if let Some(warning) = warning {
+        eprintln!("bench: {warning}");
+    }
+    if let Some(file) = json {
+        let lines = report::json(&rows).map_err(BenchError::system)?;
+        fs::write(&file, lines)
+            .map_err(|error| BenchError::Folder(format!("{}: {error}", file.display())))?;
+    }
+    Ok(())
+}
+
+/// One run with a fixed number of steps, which strace watches.
+fn once(mut given: Arguments) -> Result<(), BenchError> {
+    let sessions: usize = given.required("--sessions")?;
+    let steps: u64 = given.required("--steps")?;
+    let systems = selected(&mut given)?;
+    let folder = data_folder(&mut given)?;
+    given.finish()?;
+    let [system] = &systems[..] else {
+        return Err(UsageError::new("--only names more than one system").into());
+    };
+    let measured = rounds::once(system.as_ref(), sessions, Until::Steps(steps), &folder)?;
+    println!("{} steps", measured.steps);
+    Ok(())
+}
+
+fn selected(given: &mut Arguments) -> Result<Vec<Box<dyn super::System>>, UsageError> {
+    let wanted: Option<String> = given.option("--only")?;
+    let systems = systems::only(wanted.as_deref());
+    if systems.is_empty() {
+        let known: Vec<String> =
+            systems::all().iter().map(|system| systems::label(system.as_ref())).collect();
+        return Err(UsageError::new(format!("--only: no such system; there are {}", known.join(", "))));
+    }
+    Ok(systems)
+}
+
+/// By default below the folder that cargo builds into, which is on the disk of the sources.
+fn data_folder(given: &mut Arguments) -> Result<PathBuf, BenchError> {
+    let folder: Option<PathBuf> = given.option("--dir")?;
+    folder::on_disk(&folder.unwrap_or_else(|| PathBuf::from("target/bench")))
+}
+
+/// On a terminal only, one line that is written over.
+fn progress(what: &str) {
+    if io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{what}");
+    }
+}
+
+/// `1,16,64`.
+struct Sessions(Vec<usize>);
+
+impl FromStr for Sessions {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = |number: &str| number.parse().ok().filter(|sessions| (1..=10_000).contains(sessions));
+        let sessions: Option<Vec<usize>> = text.split(',').map(parse).collect();
+        sessions.map(Self).ok_or("numbers from 1 to 10000, with commas between")
+    }
+}

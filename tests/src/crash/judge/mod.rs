@@ -1,0 +1,139 @@
+//! The judge: was every promise kept? It reads the journal through the runtime and the recorder's log, and knows from
+//! the seed what had to come of every turn.
+
+mod effects;
+mod journal;
+mod steps;
+mod turns;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use agent_shell_core::Shell;
+use agent_shell_core::backends::SystemClock;
+use agent_shell_core::backends::sqlite::{SqliteOptions, SqliteStore};
+use agent_shell_core::ports::{SessionFilter, SessionStatus};
+use agent_shell_core::runtime::verify_store;
+use agent_shell_core::words::Pseudonym;
+use serde::Serialize;
+
+use self::journal::SessionLog;
+use super::CrashError;
+use super::book::Book;
+use super::harness::Run;
+use crate::recorder::{Totals, audit_log};
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// Every broken promise; empty if all is well.
+    pub(super) violations: Vec<String>,
+    pub(super) counts: Counts,
+    pub(super) calls: Totals,
+}
+
+/// What was seen on the way.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Counts {
+    pub(super) accepted: u64,
+    pub(super) ended: u64,
+    pub(super) answered: u64,
+    pub(super) failed: u64,
+    /// Submits whose answer nobody read.
+    pub(super) unanswered: u64,
+    /// Of those, how many were there all the same.
+    pub(super) unanswered_there: u64,
+    pub(super) classes: [OfClass; 4],
+    pub(super) in_doubt: u64,
+    pub(super) resolved_applied: u64,
+    pub(super) resolved_retry: u64,
+    pub(super) given_up: u64,
+    pub(super) approved: u64,
+    pub(super) denied: u64,
+    pub(super) signals: u64,
+    pub(super) timers: u64,
+    pub(super) timer_late_max_ms: u64,
+    pub(super) mail_refused: u64,
+    pub(super) records: u64,
+    pub(super) epochs: u64,
+}
+
+/// What was seen of one class.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct OfClass {
+    /// Steps that succeeded.
+    pub(super) steps: u64,
+    /// Attempts that the journal knows.
+    pub(super) attempts: u64,
+    /// Calls at the recorder.
+    pub(super) calls: u64,
+    /// Calls beyond the first of a step, under the same key.
+    pub(super) repeats: u64,
+}
+
+/// Judges what a run left, once nobody acts any more.
+pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError> {
+    let mut verdict = Verdict { violations: book.troubles.clone(), ..Verdict::default() };
+    let audit = audit_log(&run.log)?;
+    verdict.calls = audit.totals();
+    verdict
+        .violations
+        .extend(audit.violations().iter().map(|violation| format!("the recorder: {violation}")));
+
+    let shell = Shell::at(&run.journal).open().await?;
+    all_is_done(&shell, &mut verdict).await?;
+    let mut sessions = Vec::new();
+    for session in 0..run.sessions {
+        match SessionLog::read(&shell, session).await {
+            Ok(log) => sessions.push(log),
+            Err(error) => verdict.violations.push(format!("session {session} can't be read: {error:?}")),
+        }
+    }
+    let people = named_actors(&run.journal)?;
+    for session in &sessions {
+        session.check(&mut verdict);
+        for turn in &session.turns {
+            steps::check(run.seed, turn, &people, &mut verdict);
+        }
+    }
+    turns::check(&shell, run.seed, book, &sessions, &mut verdict).await?;
+    effects::check(&sessions, &audit, &mut verdict);
+    shell.shutdown().await?;
+    chain(run, book, &mut verdict).await?;
+    Ok(verdict)
+}
+
+/// Nothing may be left over: no mail, no turn.
+async fn all_is_done(shell: &Shell, verdict: &mut Verdict) -> Result<(), CrashError> {
+    for entry in shell.sessions(SessionFilter::default(), None, 1024).await? {
+        verdict.counts.epochs = verdict.counts.epochs.max(entry.epoch.number());
+        if entry.mark.status != SessionStatus::Idle || entry.waiting_mail > 0 {
+            let (status, mail) = (entry.mark.status, entry.waiting_mail);
+            verdict
+                .violations
+                .push(format!("session {}: {status:?} with {mail} pieces of mail in the end", entry.id));
+        }
+    }
+    Ok(())
+}
+
+/// Every chain holds, and goes through every head that was durable once.
+async fn chain(run: &Run, book: &Book, verdict: &mut Verdict) -> Result<(), CrashError> {
+    let store =
+        SqliteStore::store(&run.journal, SqliteOptions::default(), Arc::new(SystemClock::new())).await;
+    let store = store.map_err(agent_shell_core::Error::from)?;
+    match verify_store(&store, &book.heads).await {
+        Ok(report) => verdict.counts.records = report.records,
+        Err(error) => verdict.violations.push(format!("the chain does not hold: {error}")),
+    }
+    Ok(())
+}
+
+/// The actors whose names the journal keeps.
+fn named_actors(journal: &Path) -> Result<BTreeSet<Pseudonym>, CrashError> {
+    let file = rusqlite::Connection::open(journal)?;
+    let mut actors = file.prepare("SELECT actor FROM actors")?;
+    let actors = actors.query_map((), |row| row.get::<_, [u8; 16]>(0).map(Pseudonym::from_bytes))?;
+    Ok(actors.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,129 @@
+//! The worker: an ordinary host of the runtime, in a process that is killed.
+
+mod person;
+mod session;
+
+use std::io::{self, BufRead, Read};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_shell_core::ports::{PlanView, SessionFilter, SessionStatus};
+use agent_shell_core::{Planned, Planner, PlannerError, Shell};
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+
+use self::person::Person;
+use super::scenario::{Scenario, TurnKey};
+use super::words::{Assignment, Event, Mode};
+use super::{CrashError, tools};
+use crate::recorder::RecorderClient;
+
+/// The name of the planner that draws a turn again from its input.
+pub(super) const PLANNER: &str = "scenario";
+
+/// Runs a worker: reads its assignment from standard input and does it. It goes when standard input closes, so that it
+/// never outlives the harness.
+pub(super) fn run() -> ExitCode {
+    let result = read_assignment().and_then(|assignment| {
+        std::thread::spawn(exit_at_end_of_stdin);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.map_err(CrashError::system("the worker's runtime"))?.block_on(work(assignment))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(Event::Trouble { what: format!("the worker stopped: {error}") }.say());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_assignment() -> Result<Assignment, CrashError> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(CrashError::system("the worker's assignment"))?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn exit_at_end_of_stdin() {
+    let mut buffer = [0; 64];
+    while !matches!(io::stdin().lock().read(&mut buffer), Ok(0) | Err(_)) {}
+    std::process::exit(0);
+}
+
+/// Says an event; without a harness there is nothing left to do.
+fn say(event: &Event) {
+    if event.say().is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn trouble(what: String) {
+    say(&Event::Trouble { what });
+}
+
+async fn work(assignment: Assignment) -> Result<(), CrashError> {
+    let client = RecorderClient::new(&assignment.recorder);
+    let builder = tools::tools(&client)
+        .into_iter()
+        .fold(Shell::at(&assignment.journal), |shell, tool| shell.tool(tool));
+    let planner = Drawn { seed: assignment.seed };
+    let shell = builder.named_planner(PLANNER, planner).limits(assignment.limits.clone()).open().await?;
+    say(&Event::Opened { recovered: shell.recovered() });
+    let person = Arc::new(Person::new(&assignment, client));
+    let watching = tokio::spawn(watch(shell.clone()));
+    match assignment.mode {
+        Mode::Attend { ms } => person.attend(&shell, Duration::from_millis(ms)).await?,
+        Mode::UntilKilled | Mode::Finish => {
+            let (all, of_all) = (shell.clone(), person.clone());
+            let strangers = tokio::spawn(async move { of_all.see_to_strangers(&all).await });
+            let mut sessions = JoinSet::new();
+            for work in assignment.sessions.clone() {
+                let driver = session::Driver::new(&shell, person.clone(), &assignment, work)?;
+                sessions.spawn(driver.drive());
+            }
+            while let Some(ended) = sessions.join_next().await {
+                ended
+                    .map_err(|error| CrashError::system("a session's driver")(io::Error::other(error)))??;
+            }
+            strangers.abort();
+        }
+    }
+    watching.abort();
+    shell.shutdown().await?;
+    say(&Event::Finished);
+    Ok(())
+}
+
+/// Tells the harness how far the sessions are, and which heads are durable.
+async fn watch(shell: Shell) {
+    let mut last = None;
+    for tick in 0_u64.. {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let Ok(entries) = shell.sessions(SessionFilter::default(), None, 1024).await else { return };
+        let count = |status| entries.iter().filter(|entry| entry.mark.status == status).count();
+        let marks = (count(SessionStatus::Running), count(SessionStatus::Resting));
+        if last.replace(marks) != Some(marks) {
+            say(&Event::Marks { running: marks.0, resting: marks.1 });
+        }
+        if tick.is_multiple_of(8) {
+            entries.iter().for_each(|entry| say(&Event::Head { session: entry.id, head: entry.head }));
+        }
+    }
+}
+
+/// Plans a turn by drawing it again from its name.
+struct Drawn {
+    seed: u64,
+}
+
+#[async_trait]
+impl Planner for Drawn {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        let key: TurnKey = serde_json::from_value((*view.input).clone())?;
+        let scenario = Scenario::draw(self.seed, key);
+        let round = view.round as usize - 1;
+        let plan = scenario.plan(round)?;
+        Ok(if round + 1 == scenario.rounds { Planned::Whole(plan) } else { Planned::Next(plan) })
+    }
+}

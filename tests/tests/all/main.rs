@@ -1,0 +1,16 @@
+//! Every integration test, in one binary: one module for each thing that is tested.
+#![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
+#![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
+
+mod bounds;
+mod default_tree;
+mod endings;
+mod export;
+mod golden;
+mod layers;
+mod licences;
+mod machine;
+mod recorder_process;
+mod support;
+mod turns;
+mod workspace;
