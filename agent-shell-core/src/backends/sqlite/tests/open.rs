@@ -195,7 +195,7 @@ fn a_process_that_reads_does_not_hold_up_an_opening() {
         let options = SqliteOptions { busy_timeout_ms: 20_000, ..SqliteOptions::default() };
         let clock = SystemClock::new();
         let begun = clock.monotonic();
-        let second = SqliteStore::open(&path, options, Arc::new(clock.clone())).await.unwrap();
+        let second = SqliteStore::open(&path, options, Arc::new(clock)).await.unwrap();
         assert!(clock.monotonic().since(begun).as_secs() < 10, "an opening waits for nobody's reading");
         drop(second);
     });
