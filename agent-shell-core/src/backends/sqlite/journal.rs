@@ -41,9 +41,7 @@ impl Journal for SqliteStore {
             let Some((nr, tenant)) = reader.session(session)? else { return Ok(Vec::new()) };
             let mut records = Vec::new();
             let mut bytes = 0;
-            // Both parts of the index are read at one point of time.
-            let snapshot = reader.connection.unchecked_transaction()?;
-            records::each_after(&snapshot, nr, after, rows.max(1), |row| {
+            records::each_after(&reader.connection, nr, after, rows.max(1), |row| {
                 let record = records::record(row, session, &tenant)?;
                 bytes += record.body.len();
                 records.push(record);

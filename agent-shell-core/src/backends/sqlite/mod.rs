@@ -65,6 +65,25 @@ use crate::words::Clock;
 ///
 /// Dropping the store lets go of its owners' locks at once, as the end of the process would; writes that were
 /// handed over before are still made.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agent_shell_core::backends::SystemClock;
+/// use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("shell.db");
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let clock = Arc::new(SystemClock::new());
+/// let mut options = SqliteOptions::default();
+/// options.cache_kib = 64 << 10;
+/// let keys = SqliteKeys::open(SqliteKeys::path_beside(&path), options.clone(), clock.clone()).await?;
+/// let store = SqliteStore::store(&path, options, clock).await?;
+/// assert!(store.journal.sessions(Default::default(), None, 10).await.unwrap().is_empty());
+/// # Ok::<(), agent_shell_core::backends::sqlite::OpenError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SqliteStore {
     writes: Queue<Tx>,
     reads: Queue<Reader>,

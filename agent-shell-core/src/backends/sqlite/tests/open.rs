@@ -9,7 +9,7 @@ use super::{open, opened, run};
 use crate::backends::SystemClock;
 use crate::backends::sqlite::{OpenError, Seams, SqliteOptions, SqliteStore, file};
 use crate::ports::Journal;
-use crate::words::ErrorKind;
+use crate::words::{Clock, ErrorKind};
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -48,6 +48,21 @@ fn what_durability_rests_on_is_in_force() {
     let keys = file::open_keys(&path.with_extension("keys"), &SqliteOptions::default()).unwrap();
     for (name, value) in [("journal_mode", "truncate"), ("synchronous", "2"), ("secure_delete", "1")] {
         assert_eq!(setting(&keys, name), value, "{name} of a key store");
+    }
+}
+
+#[test]
+fn statements_are_compiled_once_whatever_is_bound() {
+    let (_folder, path) = folder();
+    let journal = file::open_journal(&path, &SqliteOptions::default()).unwrap();
+    let reader = file::open_reader(&path, &SqliteOptions::default()).unwrap();
+    for connection in [journal, reader] {
+        let mut page =
+            connection.prepare("SELECT nr FROM sessions WHERE nr > ?1 ORDER BY nr LIMIT ?2").unwrap();
+        for rows in 1..4 {
+            assert!(!page.exists((rows, rows)).unwrap());
+        }
+        assert_eq!(page.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 }
 
@@ -166,6 +181,23 @@ fn all_paths_to_a_file_are_one_store() {
             path.canonicalize().unwrap(),
             "what lies beside the file is found by its real path"
         );
+    });
+}
+
+#[test]
+fn a_process_that_reads_does_not_hold_up_an_opening() {
+    let (_folder, path) = folder();
+    run(async {
+        let _first = opened(&path).await;
+        let other = Connection::open(&path).unwrap();
+        // Something in the log, and a reader of it.
+        other.execute_batch("PRAGMA user_version = 1; BEGIN; SELECT count(*) FROM sessions").unwrap();
+        let options = SqliteOptions { busy_timeout_ms: 20_000, ..SqliteOptions::default() };
+        let clock = SystemClock::new();
+        let begun = clock.monotonic();
+        let second = SqliteStore::open(&path, options, Arc::new(clock)).await.unwrap();
+        assert!(clock.monotonic().since(begun).as_secs() < 10, "an opening waits for nobody's reading");
+        drop(second);
     });
 }
 

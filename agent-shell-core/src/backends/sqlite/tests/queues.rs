@@ -85,19 +85,23 @@ fn a_queue_is_bounded_in_bytes() {
     });
 }
 
+fn new_session() -> NewSession {
+    NewSession {
+        id: unique(),
+        tenant: tenant("default"),
+        name: digest_of("a session"),
+        sealed: Vec::new(),
+        key: KeyId(digest_of("a key")),
+        created: Timestamp::default(),
+    }
+}
+
 #[test]
 fn a_dropped_call_withdraws_nothing_that_was_handed_over() {
     run(async {
         let (_folder, store) = store(SqliteOptions::default()).await;
         let (go, held) = hold_up(&store).await;
-        let new = NewSession {
-            id: unique(),
-            tenant: tenant("default"),
-            name: digest_of("a session"),
-            sealed: Vec::new(),
-            key: KeyId(digest_of("a key")),
-            created: Timestamp::default(),
-        };
+        let new = new_session();
         let id = new.id;
         let mut call: BoxFuture<'_, _> =
             Box::pin(store.on_writer(0, move |tx| crate::backends::sqlite::sessions::open(tx, &new)));
@@ -118,5 +122,34 @@ fn reads_do_not_wait_for_the_writer() {
         assert_eq!(store.session(unique()).await, Ok(None), "a read is answered while a write is under way");
         drop(go);
         held.await.expect("the job that held up the writer ends");
+    });
+}
+
+#[test]
+fn a_read_sees_what_was_committed_before_it_was_asked_for() {
+    run(async {
+        let (_folder, store) = store(SqliteOptions::default()).await;
+        let (go, wait) = mpsc::channel::<()>();
+        let (started, has_started) = tokio::sync::oneshot::channel();
+        let mut started = Some(started);
+        // A read that has begun, with its snapshot taken.
+        let mut slow: BoxFuture<'_, _> = Box::pin(store.on_reader(move |reader| {
+            reader.connection.query_row("SELECT count(*) FROM sessions", (), |_| Ok(()))?;
+            if let Some(started) = started.take() {
+                let _ = started.send(());
+            }
+            let _ = wait.recv();
+            Ok(())
+        }));
+        assert!(!is_ready(&mut slow), "the reader is held up");
+        has_started.await.expect("the reader took the job");
+        let new = new_session();
+        let id = new.id;
+        store.on_writer(0, move |tx| crate::backends::sqlite::sessions::open(tx, &new)).await.unwrap();
+        let mut read: BoxFuture<'_, _> = Box::pin(store.session(id));
+        assert!(!is_ready(&mut read), "it waits behind the slow one");
+        drop(go);
+        slow.await.expect("the slow read ends");
+        assert!(read.await.unwrap().is_some(), "it must not share the snapshot of the slow one");
     });
 }
