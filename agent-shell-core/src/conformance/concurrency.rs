@@ -180,7 +180,7 @@ pub async fn sessions_may_write_to_one_another(fixture: &dyn StoreFixture) {
             for _ in 0..ROUNDS {
                 let others = others.iter().filter(|&&other| other != writer.session);
                 let post_mail =
-                    others.map(|&other| Post { system: true, ..post(other, MailKind::Signal, "hello") });
+                    others.map(|&other| Post { system: true, ..post(other, MailKind::Decide, "hello") });
                 let append = Append { post_mail: post_mail.collect(), ..writer.append(["round"]) };
                 writer.write(&store, append).await;
             }

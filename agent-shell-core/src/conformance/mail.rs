@@ -50,7 +50,9 @@ pub async fn mail_is_read_in_lanes(fixture: &dyn StoreFixture) {
     let input = texts(&scene.waiting(session, Lane::Input).await);
     assert_eq!(input, ["submit 1", "submit 2"], "the input lane must hold the inputs");
     let control = texts(&scene.waiting(session, Lane::Control).await);
-    assert_eq!(control, ["decide", "signal", "resolve", "abandon"], "the control lane must hold all else");
+    assert_eq!(control, ["decide", "resolve", "abandon"], "the control lane must hold the decisions");
+    let signals = texts(&scene.waiting(session, Lane::Signal).await);
+    assert_eq!(signals, ["signal"], "the signal lane must hold the signals");
     let stranger = scene.session().await.id;
     assert_eq!(scene.waiting(stranger, Lane::Input).await, [], "mail waits in its own session");
     assert_eq!(scene.waiting(unique(), Lane::Input).await, [], "an unknown session has no mail");
@@ -74,7 +76,7 @@ pub async fn an_owner_finds_the_mail_of_what_it_holds(fixture: &dyn StoreFixture
     let awaiting = async |owner, limit| page(owner, None, limit).await;
     assert_eq!(awaiting(owner, ALL).await, [], "no mail waits yet");
     for session in [held, others, free] {
-        scene.accept(post(session, MailKind::Signal, "to whom it concerns")).await;
+        scene.accept(post(session, MailKind::Decide, "to whom it concerns")).await;
     }
     assert_eq!(awaiting(owner, ALL).await, [held], "an owner must find the mail of its own sessions alone");
     assert_eq!(awaiting(other, ALL).await, [others], "each owner must find its own");
@@ -95,7 +97,7 @@ pub async fn mail_is_read_in_pages(fixture: &dyn StoreFixture) {
     let mut writer = scene.owned().await;
     let mut ids = Vec::new();
     for index in 0..7 {
-        ids.push(scene.accept(post(writer.session, MailKind::Signal, &index.to_string())).await);
+        ids.push(scene.accept(post(writer.session, MailKind::Decide, &index.to_string())).await);
         scene.accept(post(writer.session, MailKind::Submit, "the other lane")).await;
     }
     let page = async |after, limit| {
@@ -122,8 +124,8 @@ pub async fn a_post_is_idempotent_by_id(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let session = scene.session().await.id;
     let keyed = super::scene::dedupe("key", "content", Some(unique()));
-    let plain = post(session, MailKind::Signal, "plain");
-    let deduped = Post { dedupe: Some(keyed), ..post(session, MailKind::Signal, "with a key") };
+    let plain = post(session, MailKind::Decide, "plain");
+    let deduped = Post { dedupe: Some(keyed), ..post(session, MailKind::Decide, "with a key") };
     for _ in 0..3 {
         scene.accept(plain.clone()).await;
         scene.accept(deduped.clone()).await;
@@ -152,7 +154,7 @@ pub async fn consumed_mail_is_gone(fixture: &dyn StoreFixture) {
     for text in ["a", "b", "c"] {
         ids.push(scene.accept(post(writer.session, MailKind::Submit, text)).await);
     }
-    let signal = scene.accept(post(writer.session, MailKind::Signal, "d")).await;
+    let signal = scene.accept(post(writer.session, MailKind::Decide, "d")).await;
     assert_eq!(
         scene.entry(writer.session).await.waiting_mail,
         4,
@@ -181,11 +183,12 @@ pub async fn mail_is_bounded_by_its_quota(fixture: &dyn StoreFixture) {
     scene.accept(mail(MailKind::Submit)).await;
     let answer = scene.store.mailbox.post(mail(MailKind::Submit)).await;
     assert_eq!(answer, full, "mail beyond the quota must be refused");
-    scene.accept(mail(MailKind::Signal)).await;
+    scene.accept(mail(MailKind::Decide)).await;
     scene.accept(mail(MailKind::Decide)).await;
     let answer = scene.store.mailbox.post(mail(MailKind::Resolve)).await;
-    assert_eq!(answer, full, "all control mail must share one quota, apart from that of inputs");
-    assert_eq!(scene.entry(session).await.waiting_mail, 4, "refused mail must not be kept");
+    assert_eq!(answer, full, "all decisions must share one quota, apart from that of inputs");
+    scene.accept(mail(MailKind::Signal)).await;
+    assert_eq!(scene.entry(session).await.waiting_mail, 5, "refused mail must not be kept");
     let append = Append { consume_mail: vec![first], ..writer.append(["read"]) };
     writer.write(&scene.store, append).await;
     scene.accept(mail(MailKind::Submit)).await;
@@ -198,7 +201,7 @@ pub async fn system_mail_has_a_quota_of_its_own(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let mut writer = scene.owned().await;
     let session = writer.session;
-    let mail = |system| Post { quota: 2, system, ..post(session, MailKind::Signal, "mail") };
+    let mail = |system| Post { quota: 2, system, ..post(session, MailKind::Decide, "mail") };
     for system in [false, false] {
         scene.accept(mail(system)).await;
     }
@@ -225,7 +228,7 @@ pub async fn an_append_posts_mail_within_the_system_quota(fixture: &dyn StoreFix
     let scene = Scene::new(fixture).await;
     let mut writer = scene.owned().await;
     let target = scene.session().await.id;
-    let mail = |text| Post { quota: 2, system: true, ..post(target, MailKind::Signal, text) };
+    let mail = |text| Post { quota: 2, system: true, ..post(target, MailKind::Decide, text) };
     for _ in 0..2 {
         scene.accept(Post { system: false, ..mail("a user's") }).await;
     }

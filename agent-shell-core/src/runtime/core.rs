@@ -67,6 +67,13 @@ impl Core {
     /// The failure of a turn whose plan is larger than a record may be.
     pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
         let bytes = serde_json::to_vec(&plan).map_or(usize::MAX, |text| text.len());
+        let readable = serde_json::to_value(&plan).is_ok_and(|plan| !crate::machine::is_too_deep(&plan));
+        if !readable {
+            return Err(Failure::of_turn(
+                FailureCode::TooLarge,
+                "the plan is nested too deep to be read back",
+            ));
+        }
         if bytes > self.limits.payload_bytes {
             let allowed = self.limits.payload_bytes;
             let message = format!("the plan has {bytes} bytes of JSON: at most {allowed} are allowed");

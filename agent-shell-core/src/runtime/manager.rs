@@ -13,7 +13,7 @@ use super::inbox::Inbox;
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
-use crate::ports::{Claim, ClaimFilter, Fence, SessionEntry};
+use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry};
 use crate::words::{Error, ErrorKind, Result, SessionId};
 
 /// Sessions claimed at once.
@@ -36,10 +36,13 @@ impl TurnManager {
     }
 
     /// Sees to it that mail just posted to a session is read soon, by this process if no other holds the session.
-    /// When the queue is full, the next poll finds it.
+    /// When the queue is full, or as many sessions are held as may be, a later poll finds it.
     pub(crate) fn attend(&self, session: SessionId) {
         if let Some(handle) = self.core.registry.find(session) {
             return handle.mail_arrived();
+        }
+        if self.core.registry.len() >= self.core.limits.held_sessions {
+            return;
         }
         let Some(handle) = self.core.registry.reserve(session) else { return };
         if let Err(full) = self.wanted.try_send((session, handle)) {
@@ -208,11 +211,19 @@ impl TurnManager {
         }
     }
 
+    /// Releases a session, and tries until the store says so: nobody else can take it before.
     async fn let_go(&self, entry: &SessionEntry) {
-        let released =
-            self.core.store.ownership.release(self.core.owner, vec![(entry.id, entry.epoch)]).await;
-        if let Err(error) = released {
-            tracing::warn!(session = %entry.id, %error, "a session was not released; it ends with the lease");
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let sessions = vec![(entry.id, entry.epoch)];
+            match self.core.store.ownership.release(self.core.owner, sessions).await {
+                Err(OwnershipError::Store(error)) if !self.core.stop.is_abrupt() => {
+                    tracing::warn!(session = %entry.id, %error, "a session was not released; it is tried again");
+                    self.core.clock.sleep(pause).await;
+                    pause = (pause * 2).min(TROUBLE);
+                }
+                _ => return,
+            }
         }
     }
 }

@@ -188,10 +188,8 @@ impl SessionInner {
     }
 
     pub(crate) fn check_size(&self, what: &str, value: &serde_json::Value) -> Result<()> {
-        let (bytes, allowed) = (crate::machine::json_bytes(value), self.core.limits.input_bytes);
-        if bytes > allowed {
-            let message = format!("{what} has about {bytes} bytes of JSON: at most {allowed} are allowed");
-            return Err(Error::new(ErrorKind::InvalidInput, message));
+        if let Some(problem) = crate::machine::too_large(value, self.core.limits.input_bytes) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{what} {problem}")));
         }
         Ok(())
     }
@@ -222,6 +220,12 @@ pub(crate) async fn post(
     });
     let (pseudonym, named_actor) = core.keyring.actor(&entry.tenant, actor).await?;
     let text = serde_json::to_vec(&mail).map_err(|error| not_json("the mail", &error))?;
+    // What can't be read back must not be accepted: a plan may be nested too deep.
+    if serde_json::from_slice::<Mail>(&text).is_err() {
+        let message =
+            "the request can't be read back as it was written: its plan or its input is nested too deep";
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
     if text.len() > core.limits.payload_bytes {
         let (bytes, allowed) = (text.len(), core.limits.payload_bytes);
         let message = format!("the request has {bytes} bytes of JSON: at most {allowed} are allowed");

@@ -100,7 +100,8 @@ impl ShellBuilder {
     /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner; else what the store says.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave sessions claimed; they are let go when the lease ends.
+    /// Dropping the future may leave sessions claimed, and driven, by a shell without a handle, as long as the process
+    /// lives: do not drop it, except with the process.
     pub async fn open(self) -> Result<Shell> {
         let mut tools = BTreeMap::new();
         for tool in self.tools {
@@ -157,7 +158,15 @@ async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
     core.lease.extend(asked, given.lasts);
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
-    let recovered = manager.recover().await?;
+    let recovered = match manager.recover().await {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            // Nothing is left behind that would hold sessions without a shell.
+            core.stop.advance(Stopping::Abrupt);
+            let _ = core.store.ownership.resign(core.owner).await;
+            return Err(error);
+        }
+    };
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
     Ok(Shell { core, manager, recovered })
@@ -198,7 +207,8 @@ impl Shell {
         self.recovered
     }
 
-    /// Everything that waits for a person, in every session of this store, whoever holds it.
+    /// Everything that waits for a person, in every session of this store, whoever holds it. A session that can't be
+    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others.
     ///
     /// # Errors
     /// What the store or the key store says.
@@ -206,21 +216,30 @@ impl Shell {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn rests(&self) -> Result<Vec<Rest>> {
-        let filter = SessionFilter { status: Some(SessionStatus::Resting), ..SessionFilter::default() };
         let mut rests = Vec::new();
         let mut after = None;
         loop {
-            let page = self.sessions(filter.clone(), after, PAGE).await?;
-            for entry in &page {
-                let keys = self.core.keyring.session(entry.key, false).await?;
-                let loaded = super::reader::load(&*self.core.store.journal, &keys, entry).await?;
-                rests.extend(Rest::all(&loaded.state));
+            let page = self.sessions(SessionFilter::default(), after, PAGE).await?;
+            // A turn may ask for an approval while other steps of it still run.
+            let busy = |entry: &&SessionEntry| {
+                matches!(entry.mark.status, SessionStatus::Resting | SessionStatus::Running)
+            };
+            for entry in page.iter().filter(busy) {
+                match self.rests_of(entry).await {
+                    Ok(found) => rests.extend(found),
+                    Err(error) => tracing::error!(session = %entry.id, %error, "its rests can't be read"),
+                }
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.id),
                 _ => return Ok(rests),
             }
         }
+    }
+
+    async fn rests_of(&self, entry: &SessionEntry) -> Result<Vec<Rest>> {
+        let keys = self.core.keyring.session(entry.key, false).await?;
+        Ok(Rest::all(&super::reader::load(&*self.core.store.journal, &keys, entry).await?.state))
     }
 
     /// Who is behind a record's actor; none when the name is not known here.

@@ -130,16 +130,17 @@ impl Turn {
         self.post(Mail::Resolve { turn: self.id, step, resolution }, actor).await
     }
 
-    /// Gives the turn up while it rests. It ends as [`Outcome::Abandoned`]; what was applied stays applied.
+    /// Gives the turn up while it rests, or waits for a signal or an instant. It ends as [`Outcome::Abandoned`]; what was
+    /// applied stays applied. While an act runs it is refused, by a record in the session's history.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the turn does not rest; else what the store says.
+    /// [`ErrorKind::NotFound`] when the turn has ended, or has not started; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw it.
     pub async fn abandon(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
-        if self.rests().await?.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "the turn does not rest, so it can't be abandoned"));
+        if self.look().await?.outcome.is_some() {
+            return Err(Error::new(ErrorKind::NotFound, "the turn has ended, so it can't be abandoned"));
         }
         self.post(Mail::Abandon { turn: self.id, reason: reason.into() }, actor).await
     }

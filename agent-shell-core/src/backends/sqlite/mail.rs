@@ -24,6 +24,7 @@ pub(super) const fn lane(lane: Lane) -> i64 {
     match lane {
         Lane::Input => 0,
         Lane::Control => 1,
+        Lane::Signal => 2,
     }
 }
 

@@ -16,12 +16,12 @@ use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 #[derive(Default)]
 pub(super) struct Mailbag {
     /// What waits, by the number of its arrival.
-    letters: [BTreeMap<u64, Letter>; 2],
+    letters: [BTreeMap<u64, Letter>; 3],
     arrivals: u64,
     places: HashMap<MailId, (Lane, u64)>,
     used: HashMap<(MailKind, Digest), Dedupe>,
     /// How many of the letters of each lane the runtime itself posted.
-    system: [usize; 2],
+    system: [usize; 3],
 }
 
 struct Letter {
@@ -115,6 +115,7 @@ fn index(lane: Lane) -> usize {
     match lane {
         Lane::Input => 0,
         Lane::Control => 1,
+        Lane::Signal => 2,
     }
 }
 

@@ -124,7 +124,7 @@ fn what_is_replaced_read_trimmed_or_refused_makes_room_again() {
             again.sealed = large();
             append.post_mail = vec![again];
             let mut refused = append.clone();
-            refused.post_mail.push(post(unique(), MailKind::Signal, "to nobody"));
+            refused.post_mail.push(post(unique(), MailKind::Decide, "to nobody"));
             assert!(store.journal.append(refused).await.is_err(), "mail to nobody is refused");
             writer.write(&store, append).await;
             let rows = store.outbox.pending(Default::default(), 9).await.unwrap();
@@ -225,9 +225,9 @@ fn turns_must_start_once_before_they_end_once() {
 fn an_append_may_write_to_its_own_session() {
     check(1 << 20, |store, mut writer| async move {
         let mut append = writer.append(["to myself"]);
-        append.post_mail = vec![post(writer.session, MailKind::Signal, "later")];
+        append.post_mail = vec![post(writer.session, MailKind::Decide, "later")];
         let mut refused = append.clone();
-        refused.post_mail.push(post(unique(), MailKind::Signal, "to nobody"));
+        refused.post_mail.push(post(unique(), MailKind::Decide, "to nobody"));
         assert!(store.journal.append(refused).await.is_err(), "mail to nobody is refused");
         writer.write(&store, append).await;
         let waiting = store.mailbox.waiting(writer.session, Lane::Control, None, 9).await.unwrap();

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::AbortHandle;
 use tokio::sync::mpsc;
@@ -22,12 +23,15 @@ use super::rest::Rest;
 use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, Outcome, RequirementId};
-use crate::machine::{Entry, Env, Folded, Live, fold, owed, react, status};
+use crate::machine::{Entry, Env, Folded, Live, fold, next_wake, owed, react, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
 mod pace;
 mod work;
+
+/// How often a session that drains looks whether an outcome has waited long enough for company.
+const DRAINING: Duration = Duration::from_millis(20);
 
 /// Drives one session.
 pub(crate) struct PlanExecutor {
@@ -48,6 +52,8 @@ pub(crate) struct PlanExecutor {
     riding_since: Option<Monotonic>,
     mark: Mark,
     requires: Vec<RequirementId>,
+    /// Which lease this process held when it took the session.
+    lease: u64,
     handles: BTreeMap<Work, AbortHandle>,
     done: (mpsc::Sender<Completion>, mpsc::Receiver<Completion>),
     place: Option<Place>,
@@ -68,6 +74,7 @@ impl PlanExecutor {
         // Room for every act and probe that runs; one more waits with its completion, and holds up nobody.
         let done = mpsc::channel(2 * core.limits.parallel_steps + 2);
         Self {
+            lease: core.lease.generation(),
             mark: entry.mark,
             requires: entry.requires.clone(),
             core,
@@ -95,9 +102,7 @@ impl PlanExecutor {
     /// What ended it otherwise: `Fenced`, `Poisoned`, `Corrupt`, or the shell's own stop.
     pub(crate) async fn run(mut self) -> Result<()> {
         self.handle.set_driven(true);
-        let driven = self.drive().await;
-        self.handles.values().for_each(AbortHandle::abort);
-        driven
+        self.drive().await
     }
 
     async fn drive(&mut self) -> Result<()> {
@@ -110,13 +115,15 @@ impl PlanExecutor {
                     self.settle().await?;
                 }
                 Stopping::Draining if self.handles.is_empty() => return self.flush().await,
+                Stopping::Draining if self.urgent || self.rides_too_long() => self.flush().await?,
                 Stopping::Draining => {}
                 _ => return Err(Error::new(ErrorKind::ShuttingDown, "the shell has stopped")),
             }
-            if self.state.turn.is_none() && self.inbox.may_have_input() && stopping == Stopping::No {
+            let has_input = self.state.turn.is_none() && self.inbox.may_have_input();
+            if stopping == Stopping::No && (has_input || self.inbox.may_have_control()) {
                 continue;
             }
-            let sleep = self.sleep_for();
+            let sleep = if stopping == Stopping::No { self.sleep_for() } else { DRAINING };
             tokio::select! {
                 biased;
                 completion = self.done.1.recv() => self.complete(completion)?,
@@ -139,7 +146,9 @@ impl PlanExecutor {
             let opened = self.inbox.opening(&self.entry)?;
             self.take(vec![opened], Pseudonym::RUNTIME)?;
         }
-        if self.handle.take_mail() {
+        // A decision counts by the time when it was posted, so the mailbox is read before anything expires.
+        let now = self.core.clock.now();
+        if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
             self.inbox.mail_arrived();
         }
         if self.state.turn.is_some() && self.place.is_none() {
@@ -274,6 +283,13 @@ impl PlanExecutor {
             limits: &self.core.limits,
             random: self.core.entropy.below(u64::MAX),
         }
+    }
+}
+
+/// However the loop ends, no act of it goes on.
+impl Drop for PlanExecutor {
+    fn drop(&mut self) {
+        self.handles.values().for_each(AbortHandle::abort);
     }
 }
 

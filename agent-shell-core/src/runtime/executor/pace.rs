@@ -1,9 +1,12 @@
 //! When a session sleeps, hurries, or is let go.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::PlanExecutor;
-use crate::data::Body;
+use crate::data::{Body, Resolution, WaitEnd, WaitFor};
 use crate::machine::{Entry, json_bytes, next_wake};
 use crate::ports::SessionStatus;
 
@@ -26,7 +29,7 @@ impl PlanExecutor {
     }
 
     pub(super) fn idle_after(&self) -> Duration {
-        let crowded = self.core.registry.len() > self.core.limits.held_sessions;
+        let crowded = self.core.registry.len() >= self.core.limits.held_sessions;
         if crowded { Duration::ZERO } else { IDLE }
     }
 
@@ -36,7 +39,7 @@ impl PlanExecutor {
     }
 
     pub(super) fn sleep_for(&self) -> Duration {
-        let until_wake = next_wake(&self.state).map(|wake| wake.since(self.core.clock.now()));
+        let until_wake = next_wake(&self.state, &self.live).map(|wake| wake.since(self.core.clock.now()));
         let until_ride = self.riding_since.map(|since| {
             let riding = Duration::from_millis(self.core.limits.riding_ms);
             riding.saturating_sub(self.core.clock.monotonic().since(since))
@@ -48,9 +51,22 @@ impl PlanExecutor {
 
 /// About how many bytes an entry has besides a fixed part that does not count.
 pub(super) fn weight(entry: &Entry) -> usize {
+    let merged = |context: &BTreeMap<_, Value>| context.values().map(json_bytes).sum();
     match &entry.body {
-        Body::StepSucceeded { output, .. } => json_bytes(&output.value()),
-        Body::StepStarted { input: Some(input), .. } => json_bytes(&input.value()),
+        Body::StepSucceeded { output, context, .. } => json_bytes(&output.value()) + merged(context),
+        Body::StepResolved { resolution: Resolution::Applied(output), context, .. } => {
+            json_bytes(output) + merged(context)
+        }
+        Body::WaitEnded { end: WaitEnd::Signalled(payload), context, .. } => {
+            json_bytes(&payload.value()) + merged(context)
+        }
+        Body::WaitEnded { context, .. } => merged(context),
+        Body::StepStarted { input: Some(payload), .. }
+        | Body::TurnStarted { input: payload, .. }
+        | Body::PlanAnswered { answer: payload, .. }
+        | Body::SignalReceived { payload, .. }
+        | Body::WaitOpened { wait: WaitFor::Approval { shown: payload, .. }, .. }
+        | Body::TurnEnded { answer: Some(payload), .. } => json_bytes(&payload.value()),
         _ => 0,
     }
 }

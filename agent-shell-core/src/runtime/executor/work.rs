@@ -1,5 +1,6 @@
 //! What runs for a session: acts, probes and the planner, begun by commands and ended by completions.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -24,7 +25,13 @@ impl PlanExecutor {
         match command {
             Command::Check { step, tool, input } => {
                 let problem = match self.core.tools.get(&tool) {
-                    Some(tool) => tool.check(&input).err().map(|error| error.reason),
+                    Some(tool) => {
+                        let checked = catch_unwind(AssertUnwindSafe(|| tool.check(&input)));
+                        match checked {
+                            Ok(checked) => checked.err().map(|error| error.reason),
+                            Err(_) => Some("the tool panicked when it looked at its input".into()),
+                        }
+                    }
                     None => Some(format!("the shell has no tool `{tool}`")),
                 };
                 self.happened(Event::Checked { step, input, problem })?;
@@ -103,6 +110,7 @@ impl PlanExecutor {
             session: self.entry.id,
             turn,
             epoch: self.entry.epoch,
+            lease: self.lease,
             done: self.done.0.clone(),
         }
     }
