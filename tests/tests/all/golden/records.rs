@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use agent_shell_core::data::{Body, CodecError, RECORD_VERSION, decode, encode};
 use serde_json::Value;
 
-use super::bodies::bodies;
+use super::bodies::{TURN, bodies};
 use super::golden;
 
 /// A line of a golden file of records.
@@ -61,4 +61,18 @@ fn what_a_newer_version_wrote_is_told_from_what_is_damaged() {
     assert!(newer("turn.expired", 0) && newer("turn.expired", RECORD_VERSION + 1) && newer("turn.forked", 1));
     assert!(matches!(decode("turn.expired", 1, b"{}"), Err(CodecError::Malformed { .. })));
     assert!(matches!(decode("turn.expired", 1, b"{\"turn\":7}"), Err(CodecError::Malformed { .. })));
+}
+
+/// What is read back is what was written, to the last bit: else a step would be repeated with another input than the
+/// one under whose key it was recorded, and an outcome would not be final.
+#[test]
+fn doubles_are_read_back_as_they_were_written() {
+    let mut random = 1_u64;
+    for _ in 0..10_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let double = f64::from_bits(random);
+        let Some(number) = serde_json::Number::from_f64(double) else { continue };
+        let body = Body::PlanAnswered { turn: TURN, answer: Value::Number(number).into() };
+        assert_eq!(decode(body.kind(), RECORD_VERSION, &encode(&body)).unwrap(), body, "{double:?}");
+    }
 }
