@@ -242,7 +242,7 @@ impl Turn {
     async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
         let Opened { entry, keys } = self.opened().await?;
         let journal = &*self.core.store.journal;
-        let records = journal.read(entry.id, Seq::new(ended.number() - 1), 1).await?;
+        let records = journal.read(entry.id, Seq::new(ended.number().saturating_sub(1)), 1).await?;
         let record =
             records.first().ok_or_else(|| corrupt(format!("record {ended} of {} is gone", entry.id)))?;
         match open(journal, &keys, record).await?.body {
