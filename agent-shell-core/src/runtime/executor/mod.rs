@@ -286,13 +286,6 @@ impl PlanExecutor {
     }
 }
 
-/// However the loop ends, no act of it goes on.
-impl Drop for PlanExecutor {
-    fn drop(&mut self) {
-        self.handles.values().for_each(AbortHandle::abort);
-    }
-}
-
 fn ended(entry: &Entry) -> Option<(TurnId, Outcome)> {
     match &entry.body {
         Body::TurnEnded { turn, outcome, answer } => {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
@@ -162,5 +163,12 @@ impl PlanExecutor {
     fn happened(&mut self, event: Event) -> Result<()> {
         let records = react(&self.state, event, &self.env());
         self.take(records, Pseudonym::RUNTIME)
+    }
+}
+
+/// However the loop ends, no act of it goes on.
+impl Drop for PlanExecutor {
+    fn drop(&mut self) {
+        self.handles.values().for_each(AbortHandle::abort);
     }
 }
