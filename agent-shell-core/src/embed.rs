@@ -6,7 +6,7 @@ use crate::backends::volatile::{VolatileKeys, VolatileStore};
 use crate::backends::{SystemClock, SystemEntropy, TokioSpawn};
 use crate::ports::{KeyStore, Store};
 use crate::runtime::{Ports, Shell, ShellBuilder};
-use crate::words::{Clock, Error, ErrorKind, Result};
+use crate::words::{Error, ErrorKind, Result};
 
 impl Shell {
     /// A shell on an embedded journal: one SQLite file at `path`, made if it is not there, with its keys in a file of
@@ -19,6 +19,7 @@ impl Shell {
     #[cfg(feature = "sqlite")]
     pub fn at(path: impl AsRef<std::path::Path>) -> ShellBuilder {
         use crate::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
+        use crate::words::Clock;
 
         let path = path.as_ref().to_owned();
         ShellBuilder::new(async move {

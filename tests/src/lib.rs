@@ -6,3 +6,8 @@ pub mod bench;
 pub mod crash;
 mod random;
 pub mod recorder;
+
+/// README's first embedding, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

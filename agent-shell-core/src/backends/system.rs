@@ -1,5 +1,8 @@
 //! What the operating system gives: time, randomness and tasks. The only place that calls for them directly.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -87,7 +87,7 @@ async fn refusals(whole: &Whole, writer: &Writer, scene: &Scene<'_>) -> Vec<(&'s
     let mut gap = good();
     gap.records.remove(0);
     refusals.push(("a gap before its records", gap));
-    let system = |session, content| Post { system: true, ..post(session, MailKind::Signal, content) };
+    let system = |session, content| Post { system: true, ..post(session, MailKind::Decide, content) };
     let used = |asked| Some(dedupe("used", asked, None));
     for (why, spoilt) in [
         ("mail to no session", system(unique(), "lost")),
@@ -98,7 +98,7 @@ async fn refusals(whole: &Whole, writer: &Writer, scene: &Scene<'_>) -> Vec<(&'s
         append.post_mail.push(spoilt);
         refusals.push((why, append));
     }
-    scene.accept(Post { dedupe: used("one thing"), ..post(whole.other, MailKind::Signal, "one") }).await;
+    scene.accept(Post { dedupe: used("one thing"), ..post(whole.other, MailKind::Decide, "one") }).await;
     refusals
 }
 
@@ -184,7 +184,7 @@ impl Whole {
         let turn: TurnId = unique();
         let mut append = writer.append(["whole 1", "whole 2"]);
         let reached = append.records[1].head();
-        let mut mail = post(other, MailKind::Signal, "from another session");
+        let mut mail = post(other, MailKind::Decide, "from another session");
         (mail.system, mail.dedupe) = (true, Some(dedupe("whole", "whole", Some(turn))));
         append.blobs = vec![blob.clone()];
         append.consume_mail = vec![consumed];

@@ -135,6 +135,7 @@ macro_rules! with_store_properties {
             mail::mail_is_read_in_the_order_of_its_posts,
             mail::mail_is_read_in_lanes,
             mail::mail_is_read_in_pages,
+            mail::an_owner_finds_the_mail_of_what_it_holds,
             mail::a_post_is_idempotent_by_id,
             mail::an_unknown_session_takes_no_mail,
             mail::consumed_mail_is_gone,

@@ -138,5 +138,6 @@ async fn pages(scene: &Scene<'_>, filter: SessionFilter, limit: usize) -> Vec<Se
             return listed;
         }
         listed.extend(page);
+        assert!(listed.len() <= ALL, "a listing that goes on after the last session must come to an end");
     }
 }

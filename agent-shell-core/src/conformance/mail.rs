@@ -50,10 +50,45 @@ pub async fn mail_is_read_in_lanes(fixture: &dyn StoreFixture) {
     let input = texts(&scene.waiting(session, Lane::Input).await);
     assert_eq!(input, ["submit 1", "submit 2"], "the input lane must hold the inputs");
     let control = texts(&scene.waiting(session, Lane::Control).await);
-    assert_eq!(control, ["decide", "signal", "resolve", "abandon"], "the control lane must hold all else");
+    assert_eq!(control, ["decide", "resolve", "abandon"], "the control lane must hold the decisions");
+    let signals = texts(&scene.waiting(session, Lane::Signal).await);
+    assert_eq!(signals, ["signal"], "the signal lane must hold the signals");
     let stranger = scene.session().await.id;
     assert_eq!(scene.waiting(stranger, Lane::Input).await, [], "mail waits in its own session");
     assert_eq!(scene.waiting(unique(), Lane::Input).await, [], "an unknown session has no mail");
+}
+
+/// An owner is told in which of the sessions that it holds mail waits, whoever posted it.
+pub async fn an_owner_finds_the_mail_of_what_it_holds(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let owner = scene.owner().await;
+    let [held, quiet, others] =
+        [scene.session().await.id, scene.session().await.id, scene.session().await.id];
+    scene.take(owner, held).await;
+    scene.take(owner, quiet).await;
+    let other = scene.owner().await;
+    scene.take(other, others).await;
+    let free = scene.session().await.id;
+    let page = async |owner, after, limit| {
+        let sessions = scene.store.mailbox.awaiting(owner, after, limit).await;
+        sessions.expect("a mailbox must say where mail waits")
+    };
+    let awaiting = async |owner, limit| page(owner, None, limit).await;
+    assert_eq!(awaiting(owner, ALL).await, [], "no mail waits yet");
+    for session in [held, others, free] {
+        scene.accept(post(session, MailKind::Decide, "to whom it concerns")).await;
+    }
+    assert_eq!(awaiting(owner, ALL).await, [held], "an owner must find the mail of its own sessions alone");
+    assert_eq!(awaiting(other, ALL).await, [others], "each owner must find its own");
+    scene.accept(post(quiet, MailKind::Submit, "an input")).await;
+    assert_eq!(awaiting(owner, ALL).await.len(), 2, "both lanes count");
+    let first = awaiting(owner, 1).await;
+    let second = page(owner, Some(first[0]), 1).await;
+    assert_eq!(
+        [first, second].concat(),
+        [held.min(quiet), held.max(quiet)],
+        "page by page, in the order of ids"
+    );
 }
 
 /// Mail is read in pages; a page after mail that waits no more begins at the first.
@@ -62,7 +97,7 @@ pub async fn mail_is_read_in_pages(fixture: &dyn StoreFixture) {
     let mut writer = scene.owned().await;
     let mut ids = Vec::new();
     for index in 0..7 {
-        ids.push(scene.accept(post(writer.session, MailKind::Signal, &index.to_string())).await);
+        ids.push(scene.accept(post(writer.session, MailKind::Decide, &index.to_string())).await);
         scene.accept(post(writer.session, MailKind::Submit, "the other lane")).await;
     }
     let page = async |after, limit| {
@@ -89,8 +124,8 @@ pub async fn a_post_is_idempotent_by_id(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let session = scene.session().await.id;
     let keyed = super::scene::dedupe("key", "content", Some(unique()));
-    let plain = post(session, MailKind::Signal, "plain");
-    let deduped = Post { dedupe: Some(keyed), ..post(session, MailKind::Signal, "with a key") };
+    let plain = post(session, MailKind::Decide, "plain");
+    let deduped = Post { dedupe: Some(keyed), ..post(session, MailKind::Decide, "with a key") };
     for _ in 0..3 {
         scene.accept(plain.clone()).await;
         scene.accept(deduped.clone()).await;
@@ -119,7 +154,7 @@ pub async fn consumed_mail_is_gone(fixture: &dyn StoreFixture) {
     for text in ["a", "b", "c"] {
         ids.push(scene.accept(post(writer.session, MailKind::Submit, text)).await);
     }
-    let signal = scene.accept(post(writer.session, MailKind::Signal, "d")).await;
+    let signal = scene.accept(post(writer.session, MailKind::Decide, "d")).await;
     assert_eq!(
         scene.entry(writer.session).await.waiting_mail,
         4,
@@ -136,26 +171,29 @@ pub async fn consumed_mail_is_gone(fixture: &dyn StoreFixture) {
     assert_eq!(theirs, ["elsewhere"], "an append must consume mail of its own session only");
 }
 
-/// Mail beyond the quota is refused, and what is consumed makes room.
+/// Mail beyond its lane's quota is refused, what is consumed makes room, and inputs that queue leave room for the
+/// signal or the approval that the running turn waits for.
 pub async fn mail_is_bounded_by_its_quota(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let mut writer = scene.owned().await;
     let session = writer.session;
-    let mail = |kind| Post { quota: 3, ..post(session, kind, "mail") };
+    let mail = |kind| Post { quota: 2, ..post(session, kind, "mail") };
+    let full = Err(PostError::Overloaded { waiting: 2 });
     let first = scene.accept(mail(MailKind::Submit)).await;
-    scene.accept(mail(MailKind::Signal)).await;
     scene.accept(mail(MailKind::Submit)).await;
-    for kind in [MailKind::Submit, MailKind::Decide] {
-        let answer = scene.store.mailbox.post(mail(kind)).await;
-        let full = Err(PostError::Overloaded { waiting: 3 });
-        assert_eq!(answer, full, "mail beyond the quota must be refused, whatever its lane");
-    }
-    assert_eq!(scene.entry(session).await.waiting_mail, 3, "refused mail must not be kept");
+    let answer = scene.store.mailbox.post(mail(MailKind::Submit)).await;
+    assert_eq!(answer, full, "mail beyond the quota must be refused");
+    scene.accept(mail(MailKind::Decide)).await;
+    scene.accept(mail(MailKind::Decide)).await;
+    let answer = scene.store.mailbox.post(mail(MailKind::Resolve)).await;
+    assert_eq!(answer, full, "all decisions must share one quota, apart from that of inputs");
+    scene.accept(mail(MailKind::Signal)).await;
+    assert_eq!(scene.entry(session).await.waiting_mail, 5, "refused mail must not be kept");
     let append = Append { consume_mail: vec![first], ..writer.append(["read"]) };
     writer.write(&scene.store, append).await;
     scene.accept(mail(MailKind::Submit)).await;
     let answer = scene.store.mailbox.post(mail(MailKind::Submit)).await;
-    assert_eq!(answer, Err(PostError::Overloaded { waiting: 3 }), "the quota must hold again");
+    assert_eq!(answer, full, "the quota must hold again");
 }
 
 /// The runtime's mail has a quota of its own, which users can't fill, and which does not take theirs.
@@ -163,7 +201,7 @@ pub async fn system_mail_has_a_quota_of_its_own(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let mut writer = scene.owned().await;
     let session = writer.session;
-    let mail = |system| Post { quota: 2, system, ..post(session, MailKind::Signal, "mail") };
+    let mail = |system| Post { quota: 2, system, ..post(session, MailKind::Decide, "mail") };
     for system in [false, false] {
         scene.accept(mail(system)).await;
     }
@@ -190,7 +228,7 @@ pub async fn an_append_posts_mail_within_the_system_quota(fixture: &dyn StoreFix
     let scene = Scene::new(fixture).await;
     let mut writer = scene.owned().await;
     let target = scene.session().await.id;
-    let mail = |text| Post { quota: 2, system: true, ..post(target, MailKind::Signal, text) };
+    let mail = |text| Post { quota: 2, system: true, ..post(target, MailKind::Decide, text) };
     for _ in 0..2 {
         scene.accept(Post { system: false, ..mail("a user's") }).await;
     }

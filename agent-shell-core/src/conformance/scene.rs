@@ -198,6 +198,7 @@ impl AllRecords for std::sync::Arc<dyn crate::ports::Journal> {
                 return records;
             }
             records.extend(page);
+            assert!(records.len() <= ALL, "a reader that goes on after the last record must come to an end");
         }
     }
 }

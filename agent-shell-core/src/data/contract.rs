@@ -117,13 +117,43 @@ impl ToolContract {
     }
 
     /// What a session that uses this tool requires of its owner: a digest of name, version, class and input schema,
-    /// never of code or description.
+    /// never of code or description: titles and descriptions inside the schema, which come from the names and the
+    /// comments of types, do not count.
     pub fn requirement(&self) -> RequirementId {
         let required = json!({
-            "name": self.name, "version": self.version, "class": self.class, "input": self.input_schema,
+            "name": self.name, "version": self.version, "class": self.class,
+            "input": without_annotations(&self.input_schema),
             "compensation": self.compensation,
         });
         RequirementId(canonical_digest(&required).unwrap_or(Digest::ZERO))
+    }
+}
+
+/// A JSON Schema without what only describes: `title`, `description`, `$comment` and `examples`. A property may well
+/// be called so; in the maps that name schemas nothing is left out.
+fn without_annotations(schema: &Value) -> Value {
+    const NAMES_SCHEMAS: [&str; 5] =
+        ["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"];
+    const DESCRIBES: [&str; 4] = ["title", "description", "$comment", "examples"];
+    const HOLDS_VALUES: [&str; 3] = ["enum", "const", "default"];
+    match schema {
+        Value::Array(schemas) => schemas.iter().map(without_annotations).collect(),
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(name, _)| !DESCRIBES.contains(&name.as_str()));
+            let stripped = kept.map(|(name, member)| {
+                let member = match member {
+                    member if HOLDS_VALUES.contains(&name.as_str()) => member.clone(),
+                    Value::Object(schemas) if NAMES_SCHEMAS.contains(&name.as_str()) => schemas
+                        .iter()
+                        .map(|(name, schema)| (name.clone(), without_annotations(schema)))
+                        .collect(),
+                    member => without_annotations(member),
+                };
+                (name.clone(), member)
+            });
+            stripped.collect()
+        }
+        other => other.clone(),
     }
 }
 
@@ -131,3 +161,48 @@ impl ToolContract {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequirementId(pub Digest);
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+
+    use super::*;
+
+    #[allow(dead_code, reason = "only its schema is looked at")]
+    mod first {
+        #[derive(schemars::JsonSchema)]
+        pub(super) struct Order {
+            /// What it is called.
+            pub(super) title: String,
+            /// How many.
+            pub(super) count: u8,
+        }
+    }
+
+    #[allow(dead_code, reason = "only its schema is looked at")]
+    mod second {
+        #[derive(schemars::JsonSchema)]
+        #[schemars(rename = "Purchase")]
+        pub(super) struct Order {
+            /// Another comment.
+            pub(super) title: String,
+            pub(super) count: u8,
+        }
+
+        #[derive(schemars::JsonSchema)]
+        pub(super) struct Untitled {
+            pub(super) count: u8,
+        }
+    }
+
+    fn requirement<T: JsonSchema>() -> RequirementId {
+        let name = ToolName::new("order").unwrap();
+        ToolContract::new(name, "", EffectClass::Pure, schemars::schema_for!(T).to_value()).requirement()
+    }
+
+    #[test]
+    fn comments_and_type_names_are_not_required() {
+        assert_eq!(requirement::<first::Order>(), requirement::<second::Order>());
+        assert_ne!(requirement::<first::Order>(), requirement::<second::Untitled>(), "a property counts");
+    }
+}

@@ -110,16 +110,20 @@ impl MailKind {
     pub const fn lane(self) -> Lane {
         match self {
             Self::Submit => Lane::Input,
+            Self::Signal => Lane::Signal,
             _ => Lane::Control,
         }
     }
 }
 
-/// Mail is read in lanes, so that an approval is not stuck behind inputs that wait for the turn to end.
+/// Mail is read in lanes, each with its own quota, so that an approval is stuck neither behind inputs that wait for the
+/// turn to end, nor behind signals for which no step waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Inputs of turns: read when no turn runs, one at a time.
     Input,
-    /// All else: read at once.
+    /// Signals: read as long as there is room for them, or a step waits for one.
+    Signal,
+    /// Decisions: read at once.
     Control,
 }

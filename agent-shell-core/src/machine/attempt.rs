@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::event::{AttemptEnd, Env};
-use super::resolve::json_bytes;
+use super::resolve::{json_bytes, too_large};
 use super::state::{Phase, TurnState};
 use crate::data::{Body, EffectClass, Failure, FailureCode};
 use crate::ports::ProbeAnswer;
@@ -124,11 +124,14 @@ pub(super) fn accept(
     output: &Value,
     env: &Env<'_>,
 ) -> Result<BTreeMap<ContextKey, Value>, (FailureCode, String)> {
+    if let Some(problem) = too_large(output, env.limits.payload_bytes) {
+        return Err((FailureCode::TooLarge, format!("the output {problem}")));
+    }
     let bytes = json_bytes(output);
-    if bytes > env.limits.payload_bytes || turn.bytes + bytes > env.limits.turn_bytes {
+    if turn.bytes + bytes > env.limits.turn_bytes {
         let problem = format!(
-            "the output has about {bytes} bytes: one may have {}, and all of a turn {}",
-            env.limits.payload_bytes, env.limits.turn_bytes
+            "with this output of about {bytes} bytes the turn has more than the {} that all its outputs may have",
+            env.limits.turn_bytes
         );
         return Err((FailureCode::TooLarge, problem));
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::state::{Ending, Folded, Phase, StepState, TurnState};
-use crate::data::{Action, Body, EffectClass, Plan, Resolution, Template, WaitEnd};
+use crate::data::{Action, Body, EffectClass, Plan, Resolution, Template, WaitEnd, WaitFor};
 use crate::words::{Epoch, Pseudonym, Seq, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
@@ -75,13 +75,14 @@ fn apply(state: &mut Folded, entry: &Entry) -> Applied {
         Body::WaitEnded { turn, step, end: WaitEnd::Signalled(payload), context } => {
             let turn = running(state, *turn)?;
             let place = turn.place(step)?;
+            let Phase::Waiting(WaitFor::Signal { name, .. }) = &turn.steps[place].phase else {
+                return Err("the step does not wait for a signal");
+            };
             // A signal that came early is taken from the front of its own queue.
-            if let Action::Signal { name, .. } = &turn.steps[place].step.action {
-                let name = name.clone();
-                turn.succeed(place, payload.value(), context)?;
-                if let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name) {
-                    state.signals.remove(buffered);
-                }
+            let name = name.clone();
+            turn.succeed(place, payload.value(), context)?;
+            if let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name) {
+                state.signals.remove(buffered);
             }
         }
         body => apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, entry)?,
@@ -162,7 +163,7 @@ fn apply_to_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
     let step = &mut turn.steps[place];
     match (&entry.body, &step.phase) {
         (Body::WaitOpened { wait, .. }, Phase::Pending) => {
-            if let crate::data::WaitFor::Approval { shown, .. } = wait {
+            if let WaitFor::Approval { shown, .. } = wait {
                 step.input = Some(shown.value());
             }
             turn.enter(place, Phase::Waiting(wait.clone()));
@@ -329,12 +330,12 @@ impl TurnState {
     ///
     /// # Errors
     /// What the answer's template misses.
-    pub(super) fn final_answer(&self) -> Result<Arc<Value>, String> {
+    pub(super) fn final_answer(&self, most_bytes: usize) -> Result<Arc<Value>, String> {
         if let Some(answer) = &self.answer {
             return Ok(answer.clone());
         }
         if let Some(template) = &self.answer_template {
-            return super::resolve::resolve(template, self).map(Arc::new);
+            return super::resolve::resolve(template, self, most_bytes).map(Arc::new);
         }
         let mut taken = std::collections::BTreeSet::new();
         for step in &self.steps[self.latest..] {
@@ -346,7 +347,12 @@ impl TurnState {
         if let [only] = sinks[..] {
             return Ok(self.output(&only.step.id).cloned().unwrap_or_default());
         }
-        Ok(Arc::new(outputs.map(|(sink, output)| (sink.step.id.to_string(), (**output).clone())).collect()))
+        let answer: Value =
+            outputs.map(|(sink, output)| (sink.step.id.to_string(), (**output).clone())).collect();
+        match super::resolve::too_large(&answer, most_bytes) {
+            Some(problem) => Err(format!("the answer {problem}")),
+            None => Ok(Arc::new(answer)),
+        }
     }
 
     /// Whether a template of a later round may name this step.

@@ -51,9 +51,16 @@ pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
         owed.records.push(Body::TurnExpired { turn: turn.id });
         return owed;
     }
+    let mut acting = acting(turn, live);
     for &place in &turn.active {
-        if let Some(due) = continued(state, turn, place, live, env) {
-            owed.add(due);
+        match continued(state, turn, place, live, env, &mut acting) {
+            // A wait that ends may take a signal and change the context: the next one is judged after it.
+            Some(Due::Record(record @ Body::WaitEnded { .. })) => {
+                owed.records.push(record);
+                return owed;
+            }
+            Some(due) => owed.add(due),
+            None => {}
         }
     }
     if turn.ending.is_some() {
@@ -68,13 +75,31 @@ pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
         owed.commands.push(Command::Plan);
     }
     if owed.records.is_empty() && turn.held.is_empty() && turn.all_else_done() {
-        owed.records.push(answered(turn));
+        owed.records.push(answered(turn, env));
     }
     owed
 }
 
+/// How many steps take one of the places for acts.
+fn acting(turn: &TurnState, live: &Live) -> usize {
+    let acts = |place: &&usize| {
+        let waits =
+            matches!(turn.steps[**place].phase, Phase::Waiting(_) | Phase::InDoubt { .. } | Phase::Approved);
+        !waits || live.running.contains_key(place)
+    };
+    let pure = live.running.keys().filter(|place| !turn.active.contains(place)).count();
+    turn.active.iter().filter(acts).count() + pure
+}
+
 /// What an active step needs next.
-fn continued(state: &Folded, turn: &TurnState, place: usize, live: &Live, env: &Env<'_>) -> Option<Due> {
+fn continued(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    live: &Live,
+    env: &Env<'_>,
+    acting: &mut usize,
+) -> Option<Due> {
     let step = &turn.steps[place];
     if live.running.contains_key(&place) {
         return None;
@@ -82,14 +107,20 @@ fn continued(state: &Folded, turn: &TurnState, place: usize, live: &Live, env: &
     match &step.phase {
         Phase::Waiting(_) if turn.ending.is_some() => None,
         Phase::Waiting(wait) => waited(state, turn, place, wait, env).map(Due::Record),
+        Phase::Started { epoch, .. } if *epoch == env.epoch && turn.ending.is_some() && !step.unknown => {
+            Some(Due::Record(never_begun(turn, place, env)))
+        }
         Phase::Started { epoch, seq } if *epoch == env.epoch => {
             (*seq <= live.durable).then(|| act_as_recorded(turn, place))
         }
         Phase::Started { .. } => Some(interrupted(state.session, turn, place, env)),
-        Phase::Approved if turn.ending.is_some() => None,
+        Phase::Approved if turn.ending.is_some() || *acting >= env.limits.parallel_steps => None,
         Phase::Paused { .. } if turn.ending.is_some() && !step.unknown => None,
         Phase::Paused { until } if *until > env.now => None,
-        Phase::Approved | Phase::Paused { .. } => Some(next_attempt(state.session, turn, place, env)),
+        Phase::Approved | Phase::Paused { .. } => {
+            *acting += usize::from(step.phase == Phase::Approved);
+            Some(next_attempt(state.session, turn, place, env))
+        }
         Phase::Probing { from, .. } if *from > env.now || live.probing.contains(&place) => None,
         Phase::Probing { .. } => Some(probe(turn, place)),
         _ => None,
@@ -116,6 +147,20 @@ fn waited(state: &Folded, turn: &TurnState, place: usize, wait: &WaitFor, env: &
         },
         Err(problem) => failed(turn, place, FailureCode::Context, problem),
     })
+}
+
+/// An intent of this owner whose act was not begun when the turn failed or expired.
+fn never_begun(turn: &TurnState, place: usize, env: &Env<'_>) -> Body {
+    let step = &turn.steps[place];
+    Body::AttemptFailed {
+        turn: turn.id,
+        step: step.step.id.clone(),
+        attempt: step.attempt,
+        not_applied: true,
+        counts: false,
+        reason: "the turn could only end before the act began".into(),
+        retry_at: env.now,
+    }
 }
 
 /// The act whose intent this owner recorded.
@@ -176,12 +221,19 @@ fn repeat(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> 
     let step = &turn.steps[place];
     let remembers = Duration::from_millis(turn.terms_of(place).map_or(0, |terms| terms.remembers_keys_ms));
     match step.first {
-        Some(first) if env.now.since(first) > remembers => {
+        // The repeat must reach the target while it still knows the key, also if it takes as long as it may.
+        Some(first) if repeat_lands_by(turn, place, env) > first.plus(remembers) => {
             let reason = "the target no longer remembers the key, so it can't be repeated".into();
             Due::Record(in_doubt(turn, place, reason, env))
         }
         _ => start::intent(session, turn, place, None, env),
     }
+}
+
+/// Until when an attempt that begins now may take effect.
+fn repeat_lands_by(turn: &TurnState, place: usize, env: &Env<'_>) -> Timestamp {
+    let attempt = Duration::from_millis(start::attempt_ms(turn, &turn.steps[place], place, env));
+    env.now.plus(attempt).plus(env.limits.lateness())
 }
 
 fn probe(turn: &TurnState, place: usize) -> Due {
@@ -207,11 +259,10 @@ fn probe(turn: &TurnState, place: usize) -> Due {
 /// place.
 fn begin_ready(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
     let mut locks: BTreeSet<&LockName> = BTreeSet::new();
-    let mut busy = 0;
+    let mut busy = acting(turn, live);
     let running_pure = live.running.keys().filter(|place| !turn.active.contains(place));
     for &place in turn.active.iter().chain(running_pure) {
         locks.extend(&turn.steps[place].step.locks);
-        busy += usize::from(!matches!(turn.steps[place].phase, Phase::Waiting(_) | Phase::InDoubt { .. }));
     }
     for &place in &turn.ready {
         if live.running.contains_key(&place) {
@@ -220,7 +271,7 @@ fn begin_ready(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>,
         let step = &turn.steps[place].step;
         let acts = matches!(step.action, Action::Tool { .. });
         if acts && busy >= env.limits.parallel_steps {
-            break;
+            continue;
         }
         if step.locks.iter().any(|lock| locks.contains(lock)) {
             continue;
@@ -262,8 +313,8 @@ fn end_early(turn: &TurnState, live: &Live, owed: &mut Owed) {
     }
 }
 
-fn answered(turn: &TurnState) -> Body {
-    match turn.final_answer() {
+fn answered(turn: &TurnState, env: &Env<'_>) -> Body {
+    match turn.final_answer(env.limits.payload_bytes) {
         Ok(answer) => Body::TurnEnded {
             turn: turn.id,
             outcome: Outcome::Answered(serde_json::Value::Null),
@@ -277,10 +328,11 @@ fn answered(turn: &TurnState) -> Body {
     }
 }
 
-/// When the session wants to be asked again although nothing happens.
-pub fn next_wake(state: &Folded) -> Option<Timestamp> {
+/// When the session wants to be asked again although nothing happens. What runs already says so itself when it ends.
+pub fn next_wake(state: &Folded, live: &Live) -> Option<Timestamp> {
     let turn = state.turn.as_ref()?;
     let of_step = |place: &usize| match &turn.steps[*place].phase {
+        _ if live.running.contains_key(place) || live.probing.contains(place) => None,
         Phase::Waiting(wait) if turn.ending.is_none() => wait.ends_at(),
         Phase::Paused { until } if turn.ending.is_none() || turn.steps[*place].unknown => Some(*until),
         Phase::Probing { from, .. } => Some(*from),
@@ -292,7 +344,7 @@ pub fn next_wake(state: &Folded) -> Option<Timestamp> {
 
 /// What the session does, once nothing more is owed: whether a dead owner's successor must take it at once.
 pub fn status(state: &Folded, live: &Live) -> Mark {
-    let wake_at = next_wake(state);
+    let wake_at = next_wake(state, &Live::default());
     let Some(turn) = &state.turn else { return Mark { status: SessionStatus::Idle, wake_at } };
     let mut status = SessionStatus::Waiting;
     for &place in &turn.active {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::{Env, PlanAnswer};
-use super::resolve::json_bytes;
+use super::resolve::too_large;
 use super::state::TurnState;
 use crate::data::{Action, Body, Failure, FailureCode, Plan, ToolTerms};
 use crate::words::ToolName;
@@ -18,11 +18,8 @@ pub(super) fn planned(turn: &TurnState, answer: Result<PlanAnswer, Failure>, env
     match answer {
         Err(failure) => failed(failure),
         Ok(PlanAnswer::Answer(answer)) => {
-            let bytes = json_bytes(&answer);
-            if bytes > env.limits.payload_bytes {
-                let allowed = env.limits.payload_bytes;
-                let problem = format!("the answer has about {bytes} bytes: at most {allowed} are allowed");
-                return failed(Failure::of_turn(FailureCode::TooLarge, problem));
+            if let Some(problem) = too_large(&answer, env.limits.payload_bytes) {
+                return failed(Failure::of_turn(FailureCode::TooLarge, format!("the answer {problem}")));
             }
             vec![Body::PlanAnswered { turn: turn.id, answer: Arc::new(answer).into() }]
         }

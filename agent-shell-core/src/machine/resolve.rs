@@ -10,29 +10,40 @@ pub(super) fn pointed<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> 
     if pointer.is_empty() { Some(value) } else { value.pointer(pointer) }
 }
 
-/// The value that a template makes now.
+/// The value that a template makes now, of at most about so many bytes of JSON: a template can name a large output many
+/// times.
 ///
 /// # Errors
-/// What is missing.
-pub(super) fn resolve(template: &Template, turn: &TurnState) -> Result<Value, String> {
-    match template {
-        Template::Value(value) => Ok(value.clone()),
-        Template::Object(members) => {
-            members.iter().map(|(name, member)| Ok((name.clone(), resolve(member, turn)?))).collect()
-        }
-        Template::List(items) => items.iter().map(|item| resolve(item, turn)).collect(),
-        Template::Output { step, pointer } => turn
-            .output(step)
-            .ok_or_else(|| format!("step `{step}` has no output"))
-            .and_then(|output| named(output, pointer, || format!("the output of step `{step}`"))),
-        Template::Input { pointer } => named(&turn.input, pointer, || "the turn's input".into()),
-        Template::Context { key } => Ok(turn.context.values.get(key).cloned().unwrap_or(Value::Null)),
-        Template::Invalid(error) => Err(error.to_string()),
-    }
+/// What is missing, or that it is too large.
+pub(super) fn resolve(template: &Template, turn: &TurnState, most_bytes: usize) -> Result<Value, String> {
+    make(template, turn, &mut { most_bytes })
 }
 
-fn named(value: &Value, pointer: &str, what: impl Fn() -> String) -> Result<Value, String> {
-    pointed(value, pointer).cloned().ok_or_else(|| format!("{} has nothing at `{pointer}`", what()))
+fn make(template: &Template, turn: &TurnState, room: &mut usize) -> Result<Value, String> {
+    let value = match template {
+        Template::Object(members) => {
+            return members
+                .iter()
+                .map(|(name, member)| Ok((name.clone(), make(member, turn, room)?)))
+                .collect();
+        }
+        Template::List(items) => return items.iter().map(|item| make(item, turn, room)).collect(),
+        Template::Value(value) => value,
+        Template::Output { step, pointer } => {
+            let output = turn.output(step).ok_or_else(|| format!("step `{step}` has no output"))?;
+            named(output, pointer, || format!("the output of step `{step}`"))?
+        }
+        Template::Input { pointer } => named(&turn.input, pointer, || "the turn's input".into())?,
+        Template::Context { key } => turn.context.values.get(key).unwrap_or(&Value::Null),
+        Template::Invalid(error) => return Err(error.to_string()),
+    };
+    let bytes = json_bytes(value);
+    *room = room.checked_sub(bytes).ok_or("what the template makes is larger than the limits allow")?;
+    Ok(value.clone())
+}
+
+fn named<'a>(value: &'a Value, pointer: &str, what: impl Fn() -> String) -> Result<&'a Value, String> {
+    pointed(value, pointer).ok_or_else(|| format!("{} has nothing at `{pointer}`", what()))
 }
 
 /// About how many bytes a value's JSON has, without writing it.
@@ -45,5 +56,30 @@ pub(crate) fn json_bytes(value: &Value) -> usize {
         Value::Object(members) => {
             2 + members.iter().map(|(name, member)| name.len() + 4 + json_bytes(member)).sum::<usize>()
         }
+    }
+}
+
+/// How deep JSON may be nested. What is read back may be nested 127 deep at most, and records add some levels.
+const MOST_LEVELS: usize = 64;
+
+/// Why a value can't be stored, if it can't: what it has, and what is allowed.
+pub(crate) fn too_large(value: &Value, most_bytes: usize) -> Option<String> {
+    let bytes = json_bytes(value);
+    if bytes > most_bytes {
+        return Some(format!("has about {bytes} bytes of JSON: at most {most_bytes} are allowed"));
+    }
+    is_deeper(value, MOST_LEVELS).then(|| format!("is nested deeper than {MOST_LEVELS} levels"))
+}
+
+/// Whether a value is nested so deep that it could not be read back once records add their own levels.
+pub(crate) fn is_too_deep(value: &Value) -> bool {
+    is_deeper(value, MOST_LEVELS + 32)
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(members) => levels == 0 || members.values().any(|member| is_deeper(member, levels - 1)),
+        _ => false,
     }
 }

@@ -9,7 +9,7 @@ use super::attempt::failed;
 use super::event::{Command, Env};
 use super::identity::{call_digest, idempotency_key};
 use super::owed::Due;
-use super::resolve::{json_bytes, resolve};
+use super::resolve::{resolve, too_large};
 use super::state::{Phase, StepState, TurnState};
 use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
 use crate::words::{SessionId, Timestamp};
@@ -50,7 +50,8 @@ pub(super) fn checked(
     problem: Option<String>,
     env: &Env<'_>,
 ) -> Vec<Body> {
-    let Some(step) = turn.steps.get(place).filter(|step| step.phase == Phase::Pending) else {
+    let is_next = |step: &&StepState| step.phase == Phase::Pending && turn.ending.is_none();
+    let Some(step) = turn.steps.get(place).filter(is_next) else {
         return Vec::new();
     };
     if let Some(problem) = problem {
@@ -132,16 +133,13 @@ pub(super) fn made_input(turn: &TurnState, place: usize, env: &Env<'_>) -> Resul
         return Ok(input.clone());
     }
     let value = match turn.template_of(place) {
-        Some(template) => resolve(template, turn),
+        Some(template) => resolve(template, turn, env.limits.payload_bytes),
         None => Ok(Value::Null),
     };
     let value =
         value.map_err(|problem| Box::new(failed(turn, place, FailureCode::UnresolvedInput, problem)))?;
-    let bytes = json_bytes(&value);
-    if bytes > env.limits.payload_bytes {
-        let allowed = env.limits.payload_bytes;
-        let problem = format!("the input has about {bytes} bytes: at most {allowed} are allowed");
-        return Err(Box::new(failed(turn, place, FailureCode::TooLarge, problem)));
+    if let Some(problem) = too_large(&value, env.limits.payload_bytes) {
+        return Err(Box::new(failed(turn, place, FailureCode::TooLarge, format!("the input {problem}"))));
     }
     Ok(Arc::new(value))
 }
@@ -170,7 +168,7 @@ fn opened(turn: &TurnState, place: usize, wait: WaitFor) -> Due {
     Due::Record(Body::WaitOpened { turn: turn.id, step: turn.steps[place].step.id.clone(), wait })
 }
 
-fn attempt_ms(turn: &TurnState, state: &StepState, place: usize, env: &Env<'_>) -> u64 {
+pub(super) fn attempt_ms(turn: &TurnState, state: &StepState, place: usize, env: &Env<'_>) -> u64 {
     let of_tool = turn.terms_of(place).map_or(env.limits.attempt_ms, |terms| terms.attempt_ms);
     state.step.attempt_ms.unwrap_or(of_tool)
 }

@@ -17,7 +17,8 @@ use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, Timestamp, Tur
 ///   session, also after it was consumed. A later one with the same digest is answered with the first one's turn;
 ///   with another digest it is refused.
 /// - **Idempotent by id**: a post whose id waits already is answered as the first time.
-/// - **Bounded**: user mail beyond the quota is refused, and can't fill the runtime's own quota.
+/// - **Bounded**: user mail beyond the quota of its lane is refused. Inputs can't fill the lane of control mail, and
+///   users can't fill the runtime's own quota.
 #[async_trait]
 pub trait Mailbox: Send + Sync + 'static {
     /// Posts mail to a session.
@@ -45,15 +46,20 @@ pub trait Mailbox: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError>;
 
-    /// The sessions that `owner` holds and in which mail waits, at most `limit`: how an owner finds mail that another
-    /// process posted.
+    /// The sessions after `after`, in the order of their ids, that `owner` holds and in which mail waits, at most
+    /// `limit`: how an owner finds mail that another process posted.
     ///
     /// # Errors
     /// [`StoreError`].
     ///
     /// # Cancel safety
     /// Reading has no effect.
-    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError>;
 
     /// The answer that a dedupe key got, when it was used.
     ///
@@ -91,7 +97,8 @@ pub struct Post {
     pub posted: Timestamp,
     /// The content, sealed under the session's key.
     pub sealed: Vec<u8>,
-    /// How much mail of its quota may wait in the session, this one included.
+    /// How much mail of its lane may wait in the session, this one included; users' and the runtime's are counted
+    /// apart.
     pub quota: usize,
 }
 

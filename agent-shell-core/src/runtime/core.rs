@@ -39,15 +39,46 @@ pub(crate) struct Core {
     pub(crate) stop: Stop,
 }
 
-/// What a session requires when a turn of it was planned by a planner of this name.
+/// What a session requires while a turn of it is planned by a planner of this name.
 pub(crate) fn planner_requirement(planner: &PlannerName) -> RequirementId {
-    let named = serde_json::json!({ "planner": planner });
-    RequirementId(crate::data::canonical::canonical_digest(&named).unwrap_or(Digest::ZERO))
+    named_requirement(&serde_json::json!({ "planner": planner }))
+}
+
+/// What a session requires before a plan that calls a tool of this name is adopted.
+pub(crate) fn tool_requirement(tool: &ToolName) -> RequirementId {
+    named_requirement(&serde_json::json!({ "tool": tool }))
+}
+
+fn named_requirement(named: &serde_json::Value) -> RequirementId {
+    RequirementId(crate::data::canonical::canonical_digest(named).unwrap_or(Digest::ZERO))
+}
+
+fn tools_of(plan: &Plan) -> impl Iterator<Item = &ToolName> {
+    plan.steps().iter().filter_map(|step| match &step.action {
+        Action::Tool { name, .. } => Some(name),
+        _ => None,
+    })
 }
 
 impl Core {
     /// A plan with the terms of its tools, as far as the shell has them.
-    pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> PlanAnswer {
+    ///
+    /// # Errors
+    /// The failure of a turn whose plan is larger than a record may be.
+    pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
+        let bytes = serde_json::to_vec(&plan).map_or(usize::MAX, |text| text.len());
+        let readable = serde_json::to_value(&plan).is_ok_and(|plan| !crate::machine::is_too_deep(&plan));
+        if !readable {
+            return Err(Failure::of_turn(
+                FailureCode::TooLarge,
+                "the plan is nested too deep to be read back",
+            ));
+        }
+        if bytes > self.limits.payload_bytes {
+            let allowed = self.limits.payload_bytes;
+            let message = format!("the plan has {bytes} bytes of JSON: at most {allowed} are allowed");
+            return Err(Failure::of_turn(FailureCode::TooLarge, message));
+        }
         let mut terms = BTreeMap::new();
         for step in plan.steps() {
             if let Action::Tool { name, .. } = &step.action
@@ -57,7 +88,7 @@ impl Core {
                 terms.entry(name.clone()).or_insert_with(of);
             }
         }
-        PlanAnswer::Plan { plan, more, terms }
+        Ok(PlanAnswer::Plan { plan, more, terms })
     }
 
     /// What a planner is shown of a turn.
@@ -80,21 +111,34 @@ impl Core {
         }
     }
 
-    /// The failure of a turn whose planner this shell does not have.
-    pub(crate) fn no_such_planner(&self, planner: &PlannerName) -> Failure {
-        let message = format!("the shell that runs the turn has no planner `{planner}`: open it with one");
-        Failure::of_turn(FailureCode::Planner, message)
+    /// What a turn needs before it can be planned and this shell does not have, if anything. The turn is then not
+    /// failed: another process may have it.
+    pub(crate) fn lacks(&self, planner: &PlannerRef) -> Option<String> {
+        match planner {
+            PlannerRef::Named(name) if !self.planners.contains_key(name) => {
+                Some(format!("the shell has no planner `{name}`: give it one with `ShellBuilder::planner`"))
+            }
+            PlannerRef::Named(_) => None,
+            PlannerRef::Fixed(plan) => {
+                let missing = tools_of(plan).find(|tool| !self.tools.contains_key(*tool))?;
+                Some(format!("the shell has no tool `{missing}`: give it one with `ShellBuilder::tool`"))
+            }
+        }
     }
 
     /// What a session requires of its owner as it stands.
     pub(crate) fn required_by(&self, state: &Folded) -> Vec<RequirementId> {
         let Some(turn) = &state.turn else { return Vec::new() };
-        let of_planner = match &turn.planner {
-            PlannerRef::Named(planner) => Some(planner_requirement(planner)),
-            PlannerRef::Fixed(_) => None,
-        };
-        let of_tools = turn.terms.values().map(|terms| terms.requirement);
-        of_tools.chain(of_planner).collect::<BTreeSet<_>>().into_iter().collect()
+        let mut required: BTreeSet<_> = turn.terms.values().map(|terms| terms.requirement).collect();
+        match &turn.planner {
+            PlannerRef::Named(planner) => drop(required.insert(planner_requirement(planner))),
+            // Until the plan is adopted, only the names of its tools are known.
+            PlannerRef::Fixed(plan) if turn.round == 0 => {
+                required.extend(tools_of(plan).map(tool_requirement))
+            }
+            PlannerRef::Fixed(_) => {}
+        }
+        required.into_iter().collect()
     }
 }
 

@@ -6,11 +6,10 @@ use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use super::reader::corrupt;
 use super::session::NameAndSubject;
-use crate::data::WaitFor;
-use crate::data::{Body, Lane, Mail};
+use crate::data::{Body, Lane, Mail, WaitFor};
 use crate::machine::{Event, Folded, Phase};
 use crate::ports::{MailItem, SessionEntry};
-use crate::words::{MailId, Pseudonym, Result, SessionId};
+use crate::words::{ErrorKind, MailId, Pseudonym, Result, SessionId, SignalName};
 
 /// Control mail read at once.
 const PAGE: usize = 64;
@@ -53,31 +52,50 @@ impl Inbox {
         Ok(Body::SessionOpened { name, subject })
     }
 
-    /// The control mail that can be taken now, in order. A signal for which there is no room, and no step that waits
-    /// for it, stays in the mailbox.
+    /// Whether more decisions or signals may wait than were read.
+    pub(crate) fn may_have_control(&self) -> bool {
+        self.control
+    }
+
+    /// The decisions and signals that can be taken now, each kind in order. A signal for which there is no room, and
+    /// for which no step waits, stays in the mailbox. A store that can't be asked now is asked again at the next poll.
     pub(crate) async fn control(&mut self, state: &Folded) -> Result<Vec<Letter>> {
         if !std::mem::take(&mut self.control) {
             return Ok(Vec::new());
         }
-        let items = self.core.store.mailbox.waiting(self.session, Lane::Control, None, PAGE).await?;
-        self.control = items.len() == PAGE;
+        let decisions = match self.page(Lane::Control, None).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(Vec::new()),
+            decisions => decisions?,
+        };
+        self.control = decisions.len() == PAGE;
+        let mut letters: Vec<Letter> = decisions.into_iter().map(|item| self.read(item)).collect();
         let mut room = self.core.limits.buffered_signals.saturating_sub(state.signals.len());
-        let mut letters = Vec::with_capacity(items.len());
-        for item in items {
-            let letter = self.read(item);
-            if let Ok(Event::Mail { mail: Mail::Signal { name, .. }, .. }) = &letter.event {
-                let waited = |phase: &Phase| matches!(phase, Phase::Waiting(WaitFor::Signal { name: waited, .. }) if waited == name);
-                let taken =
-                    state.turn.as_ref().is_some_and(|turn| turn.steps.iter().any(|step| waited(&step.phase)));
-                if !taken && room == 0 {
-                    self.control = false;
-                    continue;
+        let mut after = None;
+        loop {
+            let signals = self.page(Lane::Signal, after).await?;
+            let is_last = signals.len() < PAGE;
+            after = signals.last().map(|item| item.id);
+            for item in signals {
+                let letter = self.read(item);
+                let is_waited_for = match &letter.event {
+                    Ok(Event::Mail { mail: Mail::Signal { name, .. }, .. }) => waits_for(state, name),
+                    _ => true,
+                };
+                if is_waited_for || room > 0 {
+                    room = room.saturating_sub(usize::from(!is_waited_for));
+                    letters.push(letter);
                 }
-                room = room.saturating_sub(usize::from(!taken));
             }
-            letters.push(letter);
+            // What is taken must be on its way before more is read.
+            if is_last || letters.len() >= PAGE {
+                self.control |= !is_last && room > 0;
+                return Ok(letters);
+            }
         }
-        Ok(letters)
+    }
+
+    async fn page(&self, lane: Lane, after: Option<MailId>) -> Result<Vec<MailItem>> {
+        Ok(self.core.store.mailbox.waiting(self.session, lane, after, PAGE).await?)
     }
 
     /// The next input, if one waits.
@@ -107,4 +125,10 @@ impl Inbox {
         };
         Letter { id, actor, event }
     }
+}
+
+/// Whether a step waits for a signal of this name.
+fn waits_for(state: &Folded, name: &SignalName) -> bool {
+    let waits = |phase: &Phase| matches!(phase, Phase::Waiting(WaitFor::Signal { name: waited, .. }) if waited == name);
+    state.turn.as_ref().is_some_and(|turn| turn.active.iter().any(|&place| waits(&turn.steps[place].phase)))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{DataKey, KeyId, Kind, OpenError, Sealer};
-use crate::ports::{KeyError, KeyStore, NamedActor};
+use crate::ports::{Journal, KeyError, KeyStore, NamedActor, SessionFilter};
 use crate::words::{
     Actor, DedupeKey, Digest, Entropy, Error, ErrorKind, Head, Pseudonym, Result, SessionId, SessionName,
     Subject, Tenant,
@@ -18,13 +18,18 @@ const CACHED_TENANTS: usize = 1024;
 /// Finds keys in the key store, and makes the ones that are not there yet.
 pub(crate) struct Keyring {
     store: Arc<dyn KeyStore>,
+    journal: Arc<dyn Journal>,
     entropy: Arc<dyn Entropy>,
     tenants: Mutex<HashMap<Tenant, Arc<DataKey>>>,
 }
 
 impl Keyring {
-    pub(crate) fn new(store: Arc<dyn KeyStore>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { store, entropy, tenants: Mutex::default() }
+    pub(crate) fn new(
+        store: Arc<dyn KeyStore>,
+        journal: Arc<dyn Journal>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { store, journal, entropy, tenants: Mutex::default() }
     }
 
     /// The key from which a tenant's names and pseudonyms are derived.
@@ -33,13 +38,25 @@ impl Keyring {
             return Ok(key.clone());
         }
         let id = Sha256::digest([b"agent-shell/tenant-key/1\0", tenant.as_str().as_bytes()].concat());
-        let key = Arc::new(self.create(KeyId(Digest::from_bytes(id.into()))).await?);
+        let id = KeyId(Digest::from_bytes(id.into()));
+        let key = match self.store.fetch(id).await {
+            Ok(key) => key,
+            // A tenant that has sessions had a key: a new one in its place would make its sessions unfindable.
+            Err(KeyError::Lost) if !self.has_sessions(tenant).await? => self.create(id).await?,
+            Err(error) => return Err(key_error(error)),
+        };
+        let key = Arc::new(key);
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if tenants.len() >= CACHED_TENANTS {
             tenants.clear();
         }
         tenants.insert(tenant.clone(), key.clone());
         Ok(key)
+    }
+
+    async fn has_sessions(&self, tenant: &Tenant) -> Result<bool> {
+        let filter = SessionFilter { tenant: Some(tenant.clone()), ..SessionFilter::default() };
+        Ok(!self.journal.sessions(filter, None, 1).await?.is_empty())
     }
 
     /// Which key seals a subject's data.
@@ -55,6 +72,20 @@ impl Keyring {
     pub(crate) async fn session(&self, id: KeyId, new: bool) -> Result<SessionKeys> {
         let key = if new { self.create(id).await? } else { self.store.fetch(id).await.map_err(key_error)? };
         Ok(SessionKeys { sealer: Sealer::new(&key), key: Arc::new(key), entropy: self.entropy.clone() })
+    }
+
+    /// Who is behind a pseudonym, if it is known.
+    pub(crate) async fn actor_of(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<Actor>> {
+        match actor {
+            Pseudonym::HOST => return Ok(Some(Actor::Host)),
+            Pseudonym::RUNTIME => return Ok(Some(Actor::Runtime)),
+            _ => {}
+        }
+        let Some(named) = self.journal.actor(tenant, actor).await? else { return Ok(None) };
+        let keys = self.session(named.key, false).await?;
+        let name =
+            keys.sealer.open(b"actor/1", &named.sealed).ok().and_then(|name| String::from_utf8(name).ok());
+        Ok(name.and_then(|name| Actor::named(name).ok()))
     }
 
     /// The pseudonym of an actor, and its sealed name when it has one.

@@ -14,12 +14,14 @@ const MARGIN: u32 = 5;
 /// Until when the lease is known to last, on this process's monotonic clock.
 pub(crate) struct LeaseGuard {
     valid_until_us: AtomicU64,
+    /// Counts the leases: a session that was taken under an earlier one may be another's by now.
+    generation: AtomicU64,
     margin: Duration,
 }
 
 impl LeaseGuard {
     pub(crate) fn new(lease: Duration) -> Self {
-        Self { valid_until_us: AtomicU64::new(0), margin: lease / MARGIN }
+        Self { valid_until_us: AtomicU64::new(0), generation: AtomicU64::new(0), margin: lease / MARGIN }
     }
 
     /// The lease was given for `lasts`, asked for at `asked`.
@@ -28,8 +30,21 @@ impl LeaseGuard {
         self.valid_until_us.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
     }
 
-    /// Whether an act may begin: the lease lasts, and its margin is not used up.
-    pub(crate) fn allows_acts(&self, clock: &dyn Clock) -> bool {
+    /// Which lease this process holds.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn was_lost(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether an act may begin in a session that was taken under the lease `generation`: it is the one that this
+    /// process holds, it lasts, and its margin is not used up.
+    pub(crate) fn allows_acts(&self, clock: &dyn Clock, generation: u64) -> bool {
+        if generation != self.generation() {
+            return false;
+        }
         let until = Duration::from_micros(self.valid_until_us.load(Ordering::Acquire));
         clock.monotonic().plus(self.margin) < Monotonic::from_duration(until)
     }
@@ -48,6 +63,7 @@ pub(crate) async fn keep(core: Arc<Core>) {
         let renewed = match core.store.ownership.renew(core.owner).await {
             Err(OwnershipError::NotEnlisted) => {
                 tracing::warn!("the lease had run out; this process enlists again");
+                core.lease.was_lost();
                 core.store.ownership.enlist(core.owner, lease).await
             }
             renewed => renewed,

@@ -1,17 +1,19 @@
 //! `TurnManager`: takes sessions over, starts an executor for each, and lets them go.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::core::{Core, Stopping};
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
-use super::reader::load;
+use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
-use crate::ports::{Claim, ClaimFilter, Fence, SessionEntry};
+use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry};
 use crate::words::{Error, ErrorKind, Result, SessionId};
 
 /// Sessions claimed at once.
@@ -34,14 +36,17 @@ impl TurnManager {
     }
 
     /// Sees to it that mail just posted to a session is read soon, by this process if no other holds the session.
-    /// When the queue is full, the next poll finds it.
+    /// When the queue is full, or as many sessions are held as may be, a later poll finds it.
     pub(crate) fn attend(&self, session: SessionId) {
         if let Some(handle) = self.core.registry.find(session) {
             return handle.mail_arrived();
         }
+        if self.core.registry.len() >= self.core.limits.held_sessions {
+            return;
+        }
         let Some(handle) = self.core.registry.reserve(session) else { return };
-        if self.wanted.try_send((session, handle)).is_err() {
-            self.core.registry.remove(session, true);
+        if let Err(full) = self.wanted.try_send((session, handle)) {
+            self.core.registry.remove(session, &full.into_inner().1, true);
         }
     }
 
@@ -83,13 +88,14 @@ impl TurnManager {
     pub(crate) async fn keep(self, mut wishes: mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
         self.serve(&mut wishes).await;
         wishes.close();
-        while let Some((session, _)) = wishes.recv().await {
-            self.core.registry.remove(session, true);
+        while let Some((session, handle)) = wishes.recv().await {
+            self.core.registry.remove(session, &handle, true);
         }
     }
 
     async fn serve(&self, wishes: &mut mpsc::Receiver<(SessionId, Arc<SessionHandle>)>) {
         let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
+        let mut after = None;
         let mut next_poll = self.core.clock.monotonic().plus(poll);
         loop {
             let until_poll = next_poll.since(self.core.clock.monotonic());
@@ -105,19 +111,33 @@ impl TurnManager {
                 }
                 () = self.core.clock.sleep(until_poll) => {
                     next_poll = self.core.clock.monotonic().plus(poll);
-                    self.poll().await;
+                    after = self.poll(after).await;
                 }
             }
         }
     }
 
-    async fn poll(&self) {
-        if let Err(error) = self.recover().await {
-            tracing::warn!(%error, "the store was not asked for work");
-        }
-        match self.core.store.mailbox.awaiting(self.core.owner, BATCH).await {
-            Ok(sessions) => sessions.into_iter().for_each(|session| self.attend(session)),
-            Err(error) => tracing::warn!(%error, "the mailbox was not asked for mail"),
+    /// Looks for work, and for mail that other processes posted to sessions that this one holds: a page of them, and
+    /// the next page at the next poll. Returns where that begins.
+    async fn poll(&self, after: Option<SessionId>) -> Option<SessionId> {
+        let found = match self.recover().await {
+            Ok(_) => {
+                Ok(self.core.store.mailbox.awaiting(self.core.owner, after, BATCH).await.map_err(Error::from))
+            }
+            Err(error) => Err(error),
+        };
+        match found.and_then(|found| found) {
+            Ok(sessions) => {
+                sessions.iter().for_each(|session| self.attend(*session));
+                sessions.last().copied().filter(|_| sessions.len() == BATCH)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store was not asked for work");
+                if error.kind() == ErrorKind::Poisoned {
+                    self.core.stop.advance(Stopping::Poisoned);
+                }
+                None
+            }
         }
     }
 
@@ -137,7 +157,7 @@ impl TurnManager {
             match claims.iter().position(|claim| claim.entry.id == session) {
                 Some(found) => self.start(claims.swap_remove(found).entry, handle),
                 // Another process holds it, and finds the mail by its own poll.
-                None => drop(self.core.registry.remove(session, true)),
+                None => drop(self.core.registry.remove(session, &handle, true)),
             }
         }
     }
@@ -145,10 +165,14 @@ impl TurnManager {
     fn start(&self, entry: SessionEntry, handle: Arc<SessionHandle>) {
         let this = self.clone();
         self.core.spawn.spawn(Box::pin(async move {
-            if let Err(error) = this.drive(&entry, handle.clone()).await {
+            // A panic here is a bug of this crate; it must not leave the session held by nobody.
+            let driven = AssertUnwindSafe(this.drive(&entry, handle.clone())).catch_unwind().await;
+            handle.set_driven(false);
+            if let Err(error) = driven.unwrap_or_else(|_| Err(corrupt("the session's task panicked".into())))
+            {
                 this.ended_badly(&entry, &handle, error).await;
             }
-            this.core.registry.remove(entry.id, true);
+            this.core.registry.remove(entry.id, &handle, true);
             this.let_go(&entry).await;
         }));
     }
@@ -187,11 +211,19 @@ impl TurnManager {
         }
     }
 
+    /// Releases a session, and tries until the store says so: nobody else can take it before.
     async fn let_go(&self, entry: &SessionEntry) {
-        let released =
-            self.core.store.ownership.release(self.core.owner, vec![(entry.id, entry.epoch)]).await;
-        if let Err(error) = released {
-            tracing::warn!(session = %entry.id, %error, "a session was not released; it ends with the lease");
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let sessions = vec![(entry.id, entry.epoch)];
+            match self.core.store.ownership.release(self.core.owner, sessions).await {
+                Err(OwnershipError::Store(error)) if !self.core.stop.is_abrupt() => {
+                    tracing::warn!(session = %entry.id, %error, "a session was not released; it is tried again");
+                    self.core.clock.sleep(pause).await;
+                    pause = (pause * 2).min(TROUBLE);
+                }
+                _ => return,
+            }
         }
     }
 }

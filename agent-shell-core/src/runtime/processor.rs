@@ -29,6 +29,8 @@ pub(crate) struct StepProcessor {
     pub(crate) session: SessionId,
     pub(crate) turn: TurnId,
     pub(crate) epoch: Epoch,
+    /// Which lease the process held when it took the session.
+    pub(crate) lease: u64,
     pub(crate) done: mpsc::Sender<Completion>,
 }
 
@@ -69,14 +71,16 @@ impl StepProcessor {
         self.start(async move {
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
             let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
-            let answer = match this.within(allowed, AssertUnwindSafe(planner.plan(view)).catch_unwind()).await
+            let answer = match this
+                .within(allowed, AssertUnwindSafe(async move { planner.plan(view).await }).catch_unwind())
+                .await
             {
                 None => failed("the planner took longer than it may".into()),
                 Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
                 Some(Ok(Err(error))) => failed(error.to_string()),
                 Some(Ok(Ok(Planned::Answer(answer)))) => Ok(PlanAnswer::Answer(answer)),
-                Some(Ok(Ok(Planned::Whole(plan)))) => Ok(this.core.plan_answer(plan, false)),
-                Some(Ok(Ok(Planned::Next(plan)))) => Ok(this.core.plan_answer(plan, true)),
+                Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
+                Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
             Event::Planned(answer)
         })
@@ -108,12 +112,12 @@ impl StepProcessor {
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
             }
-            if !self.core.lease.allows_acts(clock) {
+            if !self.core.lease.allows_acts(clock, self.lease) {
                 return not_begun("the lease of this process was about to end".into());
             }
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
-        let run = AssertUnwindSafe(tool.run(attempt.input, call)).catch_unwind();
+        let run = AssertUnwindSafe(async move { tool.run(attempt.input, call).await }).catch_unwind();
         match self.within(remaining, run).await {
             None => AttemptEnd::DeadlineExceeded,
             Some(Err(panic)) => AttemptEnd::Panicked { message: message_of(&*panic) },
@@ -128,7 +132,7 @@ impl StepProcessor {
             tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
         let call = self.call(&attempt);
         let allowed = self.core.limits.attempt();
-        let asked = AssertUnwindSafe(tool.probe(attempt.input, call)).catch_unwind();
+        let asked = AssertUnwindSafe(async move { tool.probe(attempt.input, call).await }).catch_unwind();
         match self.within(allowed, asked).await {
             None => Err("the probe took longer than it may".into()),
             Some(Err(panic)) => Err(format!("the probe panicked: {}", message_of(&*panic))),

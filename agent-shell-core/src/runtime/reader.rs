@@ -54,7 +54,7 @@ async fn from_snapshot(
     }
     let opened = keys.open(Place::Snapshot(session, snapshot.head), &snapshot.sealed).ok();
     let state: Option<Folded> = opened.and_then(|text| serde_json::from_slice(&text).ok());
-    let at_head = journal.read(session, Seq::new(snapshot.head.seq.number() - 1), 1).await?;
+    let at_head = journal.read(session, Seq::new(snapshot.head.seq.number().saturating_sub(1)), 1).await?;
     match (state, at_head.first()) {
         (Some(state), Some(record)) if record.head() == snapshot.head && state.seq == snapshot.head.seq => {
             Ok(Some(Loaded { state, head: snapshot.head, snapshot: snapshot.head.seq }))

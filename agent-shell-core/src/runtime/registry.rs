@@ -13,6 +13,7 @@ use crate::words::{Error, ErrorKind, SessionId};
 pub(crate) struct SessionHandle {
     mail: AtomicBool,
     wake: Notify,
+    driven: AtomicBool,
     trouble: Mutex<Option<(ErrorKind, String)>>,
 }
 
@@ -26,6 +27,15 @@ impl SessionHandle {
     /// Whether mail may have come since the last call.
     pub(crate) fn take_mail(&self) -> bool {
         self.mail.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether a task drives the session and shows what becomes durable.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driven.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_driven(&self, driven: bool) {
+        self.driven.store(driven, Ordering::Release);
     }
 
     /// Why the session can't go on at the moment.
@@ -70,14 +80,22 @@ impl Registry {
         }
     }
 
-    /// Lets a session go. False, and it stays, when mail came in the meantime and `even_with_mail` is not set.
-    pub(crate) fn remove(&self, session: SessionId, even_with_mail: bool) -> bool {
+    /// Lets a session go, if it is still held by this handle. False, and it stays, when mail came in the meantime and
+    /// `even_with_mail` is not set.
+    pub(crate) fn remove(
+        &self,
+        session: SessionId,
+        handle: &Arc<SessionHandle>,
+        even_with_mail: bool,
+    ) -> bool {
         let mut sessions = self.lock();
-        let has_mail = sessions.get(&session).is_some_and(|handle| handle.mail.load(Ordering::Acquire));
-        if has_mail && !even_with_mail {
+        let is_held = sessions.get(&session).is_some_and(|held| Arc::ptr_eq(held, handle));
+        if is_held && !even_with_mail && handle.mail.load(Ordering::Acquire) {
             return false;
         }
-        sessions.remove(&session);
+        if is_held {
+            sessions.remove(&session);
+        }
         true
     }
 

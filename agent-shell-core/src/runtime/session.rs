@@ -12,9 +12,8 @@ use super::keyring::{Place, SessionKeys, name_digest};
 use super::manager::TurnManager;
 use super::reader::corrupt;
 use super::submit::{Request, Submit};
-use super::turn::Turn;
 use crate::data::{Mail, MailKind, Payload};
-use crate::ports::{Dedupe, NewSession, Post, Posted, SessionEntry};
+use crate::ports::{Dedupe, NewSession, Post, Posted, SessionEntry, SessionFilter};
 use crate::words::{
     Actor, DedupeKey, Error, ErrorKind, Head, MailId, Result, SessionId, SessionName, SignalName, Subject,
     Tenant, Timestamp, TurnId,
@@ -114,11 +113,6 @@ impl Session {
         self.inner.post(mail, dedupe.as_ref(), None, actor).await.map(drop)
     }
 
-    /// A turn of this session by its id.
-    pub fn turn(&self, id: TurnId) -> Turn {
-        Turn::new(self.inner.core.clone(), self.inner.manager.clone(), None, id)
-    }
-
     /// The records of the session, opened, from the first on.
     ///
     /// # Errors
@@ -153,24 +147,28 @@ impl SessionInner {
     async fn open(&self) -> Result<Opened> {
         self.core.stop.check()?;
         let tenant_key = self.core.keyring.tenant(&self.tenant).await?;
+        let name = name_digest(&tenant_key, &self.name);
         let key = self.core.keyring.subject_key_id(&self.tenant, &self.subject).await?;
-        let keys = self.core.keyring.session(key, true).await?;
+        // The key of a session that exists must exist: a new one in its place would hide that it was lost.
+        let filter = SessionFilter { tenant: Some(self.tenant.clone()), name: Some(name), status: None };
+        let known = self.core.store.journal.sessions(filter, None, 1).await?;
+        if known.first().is_some_and(|known| known.key != key) {
+            return Err(other_subject());
+        }
+        let keys = self.core.keyring.session(key, known.is_empty()).await?;
         let named = NameAndSubject { name: self.name.clone(), subject: self.subject.clone() };
         let text = serde_json::to_vec(&named).map_err(|error| not_json("the session's name", &error))?;
         let new = NewSession {
             id: self.core.ids.make(),
             tenant: self.tenant.clone(),
-            name: name_digest(&tenant_key, &self.name),
+            name,
             sealed: keys.seal(Place::Name, &text),
             key,
             created: self.core.clock.now(),
         };
         let entry = self.core.store.journal.open_session(new).await?;
         if entry.key != key || NameAndSubject::open(&keys, &entry)?.subject != self.subject {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "a session of this name exists with another subject: open it with that one, or use another name",
-            ));
+            return Err(other_subject());
         }
         Ok(Opened { entry, keys })
     }
@@ -190,13 +188,18 @@ impl SessionInner {
     }
 
     pub(crate) fn check_size(&self, what: &str, value: &serde_json::Value) -> Result<()> {
-        let (bytes, allowed) = (crate::machine::json_bytes(value), self.core.limits.input_bytes);
-        if bytes > allowed {
-            let message = format!("{what} has about {bytes} bytes of JSON: at most {allowed} are allowed");
-            return Err(Error::new(ErrorKind::InvalidInput, message));
+        if let Some(problem) = crate::machine::too_large(value, self.core.limits.input_bytes) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{what} {problem}")));
         }
         Ok(())
     }
+}
+
+fn other_subject() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "a session of this name exists with another subject: open it with that one, or use another name",
+    )
 }
 
 /// Seals mail and posts it.
@@ -217,6 +220,17 @@ pub(crate) async fn post(
     });
     let (pseudonym, named_actor) = core.keyring.actor(&entry.tenant, actor).await?;
     let text = serde_json::to_vec(&mail).map_err(|error| not_json("the mail", &error))?;
+    // What can't be read back must not be accepted: a plan may be nested too deep.
+    if serde_json::from_slice::<Mail>(&text).is_err() {
+        let message =
+            "the request can't be read back as it was written: its plan or its input is nested too deep";
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    if text.len() > core.limits.payload_bytes {
+        let (bytes, allowed) = (text.len(), core.limits.payload_bytes);
+        let message = format!("the request has {bytes} bytes of JSON: at most {allowed} are allowed");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
     let id: MailId = core.ids.make();
     let posted: Timestamp = core.clock.now();
     let post = Post {
@@ -234,13 +248,11 @@ pub(crate) async fn post(
     Ok(core.store.mailbox.post(post).await?)
 }
 
-/// What must be the same when a dedupe key is used again: everything but the turn's id, which is new each time. The
-/// text is canonical, so that the order of members does not matter.
+/// What must be the same when a dedupe key is used again: of a turn, its input and who plans, for its id and its
+/// deadline are new each time. The text is canonical, so that the order of members does not matter.
 fn content_of(mail: &Mail) -> Vec<u8> {
     let content = match mail {
-        Mail::Submit { input, planner, deadline, .. } => {
-            serde_json::json!({ "input": input, "planner": planner, "deadline": deadline })
-        }
+        Mail::Submit { input, planner, .. } => serde_json::json!({ "input": input, "planner": planner }),
         other => serde_json::json!(other),
     };
     let text = crate::data::canonical::canonical(&content);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::admission::Admission;
-use super::core::{Core, Stop, Stopping, planner_requirement};
+use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
 use super::export;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
@@ -20,8 +20,8 @@ use super::turn::Turn;
 use super::watchers::Watchers;
 use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
 use crate::words::{
-    Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Result, SessionId,
-    SessionName, Subject, Tenant, TurnId, UserId,
+    Actor, Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Pseudonym, Result,
+    SessionId, SessionName, Subject, Tenant, TurnId, UserId,
 };
 
 /// Sessions listed at once.
@@ -100,7 +100,8 @@ impl ShellBuilder {
     /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner; else what the store says.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave sessions claimed; they are let go when the lease ends.
+    /// Dropping the future may leave sessions claimed, and driven, by a shell without a handle, as long as the process
+    /// lives: do not drop it, except with the process.
     pub async fn open(self) -> Result<Shell> {
         let mut tools = BTreeMap::new();
         for tool in self.tools {
@@ -121,14 +122,16 @@ impl ShellBuilder {
         let offers: BTreeSet<_> = contracts
             .iter()
             .map(crate::data::ToolContract::requirement)
+            .chain(tools.keys().map(tool_requirement))
             .chain(planners.keys().map(planner_requirement))
             .collect();
         let lease = Duration::from_millis(self.limits.lease_ms);
         let Ports { store, keys, clock, entropy, spawn } = self.ports.await?;
         let ids = Ids::new(clock.clone(), entropy.clone());
+        let journal = store.journal.clone();
         let core = Arc::new(Core {
             store,
-            keyring: Keyring::new(keys, entropy.clone()),
+            keyring: Keyring::new(keys, journal, entropy.clone()),
             clock,
             entropy,
             spawn,
@@ -155,7 +158,15 @@ async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
     core.lease.extend(asked, given.lasts);
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
-    let recovered = manager.recover().await?;
+    let recovered = match manager.recover().await {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            // Nothing is left behind that would hold sessions without a shell.
+            core.stop.advance(Stopping::Abrupt);
+            let _ = core.store.ownership.resign(core.owner).await;
+            return Err(error);
+        }
+    };
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
     Ok(Shell { core, manager, recovered })
@@ -185,7 +196,8 @@ impl Shell {
         Ok(Session::new(self.core.clone(), self.manager.clone(), tenant, name, subject))
     }
 
-    /// A turn by its id.
+    /// A turn by its id. Nothing is looked up: of a turn that still waits in its session's mailbox, and of one that
+    /// never was, there is nothing to be seen, and whoever waits for it waits.
     pub fn turn(&self, id: TurnId) -> Turn {
         Turn::new(self.core.clone(), self.manager.clone(), None, id)
     }
@@ -195,7 +207,8 @@ impl Shell {
         self.recovered
     }
 
-    /// Everything that waits for a person, in every session of this store, whoever holds it.
+    /// Everything that waits for a person, in every session of this store, whoever holds it. A session that can't be
+    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others.
     ///
     /// # Errors
     /// What the store or the key store says.
@@ -203,21 +216,41 @@ impl Shell {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn rests(&self) -> Result<Vec<Rest>> {
-        let filter = SessionFilter { status: Some(SessionStatus::Resting), ..SessionFilter::default() };
         let mut rests = Vec::new();
         let mut after = None;
         loop {
-            let page = self.sessions(filter.clone(), after, PAGE).await?;
-            for entry in &page {
-                let keys = self.core.keyring.session(entry.key, false).await?;
-                let loaded = super::reader::load(&*self.core.store.journal, &keys, entry).await?;
-                rests.extend(Rest::all(&loaded.state));
+            let page = self.sessions(SessionFilter::default(), after, PAGE).await?;
+            // A turn may ask for an approval while other steps of it still run.
+            let busy = |entry: &&SessionEntry| {
+                matches!(entry.mark.status, SessionStatus::Resting | SessionStatus::Running)
+            };
+            for entry in page.iter().filter(busy) {
+                match self.rests_of(entry).await {
+                    Ok(found) => rests.extend(found),
+                    Err(error) => tracing::error!(session = %entry.id, %error, "its rests can't be read"),
+                }
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.id),
                 _ => return Ok(rests),
             }
         }
+    }
+
+    async fn rests_of(&self, entry: &SessionEntry) -> Result<Vec<Rest>> {
+        let keys = self.core.keyring.session(entry.key, false).await?;
+        Ok(Rest::all(&super::reader::load(&*self.core.store.journal, &keys, entry).await?.state))
+    }
+
+    /// Who is behind a record's actor; none when the name is not known here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Purged`] when the actor's name was erased; else what the store or the key store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<Actor>> {
+        self.core.keyring.actor_of(tenant, actor).await
     }
 
     /// The sessions after `after` in the order of their ids, at most `limit`.

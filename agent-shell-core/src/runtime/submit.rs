@@ -116,12 +116,8 @@ impl Submit {
             Who::Named(name) => PlannerRef::Named(name?),
             Who::Default => PlannerRef::Named(core.default_planner()?),
         };
-        if let PlannerRef::Named(name) = &planner
-            && !core.planners.contains_key(name)
-        {
-            let message =
-                format!("the shell has no planner `{name}`: give it one with `ShellBuilder::planner`");
-            return Err(Error::new(ErrorKind::InvalidInput, message));
+        if let Some(lacking) = core.lacks(&planner) {
+            return Err(Error::new(ErrorKind::InvalidInput, lacking));
         }
         let turn: TurnId = core.ids.make();
         let deadline = self.deadline.map(|after| core.clock.now().plus(after));

@@ -12,7 +12,7 @@ use super::reader::{corrupt, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
-use crate::data::{Body, Decision, Mail, Outcome, Resolution};
+use crate::data::{Body, Decision, Lane, Mail, Outcome, Resolution};
 use crate::ports::{SessionStatus, TurnEntry};
 use crate::words::{
     Actor, Digest, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, ToolName, TurnId,
@@ -130,16 +130,17 @@ impl Turn {
         self.post(Mail::Resolve { turn: self.id, step, resolution }, actor).await
     }
 
-    /// Gives the turn up while it rests. It ends as [`Outcome::Abandoned`]; what was applied stays applied.
+    /// Gives the turn up while it rests, or waits for a signal or an instant. It ends as [`Outcome::Abandoned`]; what was
+    /// applied stays applied. While an act runs it is refused, by a record in the session's history.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the turn does not rest; else what the store says.
+    /// [`ErrorKind::NotFound`] when the turn has ended, or has not started; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw it.
     pub async fn abandon(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
-        if self.rests().await?.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "the turn does not rest, so it can't be abandoned"));
+        if self.look().await?.outcome.is_some() {
+            return Err(Error::new(ErrorKind::NotFound, "the turn has ended, so it can't be abandoned"));
         }
         self.post(Mail::Abandon { turn: self.id, reason: reason.into() }, actor).await
     }
@@ -170,8 +171,8 @@ impl Turn {
         Ok(Opened { entry, keys })
     }
 
-    /// Waits until `found` finds something in what is durable of the turn. This process's own sessions tell of every
-    /// change; those of others are looked at again and again.
+    /// Waits until `found` finds something in what is durable of the turn. A session that this process holds tells of
+    /// every change; one that another holds is looked at again and again.
     async fn wait<T>(&self, mut found: impl FnMut(&TurnView) -> Option<T>) -> Result<T> {
         let mut changes = self.core.watchers.watch(self.id);
         let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
@@ -180,7 +181,9 @@ impl Turn {
             if let Some(found) = found(&view) {
                 return Ok(found);
             }
-            if let Some(trouble) = self.trouble().await {
+            // A turn that still waits in another handle's mailbox has no session here yet.
+            let handle = self.session().await.ok().and_then(|session| self.core.registry.find(session));
+            if let Some(trouble) = handle.as_ref().and_then(|handle| handle.trouble()) {
                 return Err(trouble);
             }
             loop {
@@ -189,20 +192,26 @@ impl Turn {
                         if changed.is_err() {
                             break;
                         }
-                        if let Some(found) = found(&changes.borrow_and_update()) {
+                        let view = changes.borrow_and_update().clone();
+                        // A decision that was just posted may not have been read yet: the store knows.
+                        if view.rests {
+                            break;
+                        }
+                        if let Some(found) = found(&view) {
                             return Ok(found);
                         }
                     }
-                    () = self.core.clock.sleep(poll) => break,
+                    () = self.core.clock.sleep(poll) => {
+                        // As long as one task here holds the session, it tells of everything.
+                        let held = handle.as_ref().is_some_and(|handle| handle.is_driven());
+                        if !held {
+                            break;
+                        }
+                    }
                     () = self.core.stop.reached(Stopping::Draining) => self.core.stop.check()?,
                 }
             }
         }
-    }
-
-    async fn trouble(&self) -> Option<Error> {
-        let session = self.session().await.ok()?;
-        self.core.registry.find(session)?.trouble()
     }
 
     /// What is durable of the turn.
@@ -214,6 +223,9 @@ impl Turn {
                 Ok(TurnView { outcome: Some(self.read_outcome(ended).await?), ..TurnView::default() })
             }
             Some(TurnEntry { session, .. }) => {
+                // A decision that is posted and not yet read will move the turn. The mailbox is asked first: what was
+                // read by then shows in the entry.
+                let decisions = self.core.store.mailbox.waiting(session, Lane::Control, None, 1).await?;
                 let Some(entry) = journal.session(session).await? else { return Ok(TurnView::default()) };
                 // Approvals can be open while other steps still run, so a running turn is read too, if not often.
                 let keys = self.core.keyring.session(entry.key, false).await?;
@@ -221,7 +233,7 @@ impl Turn {
                 if loaded.state.turn.as_ref().is_none_or(|turn| turn.id != self.id) {
                     return Ok(TurnView::default());
                 }
-                let rests = entry.mark.status == SessionStatus::Resting;
+                let rests = entry.mark.status == SessionStatus::Resting && decisions.is_empty();
                 Ok(TurnView { open: Rest::all(&loaded.state), rests, outcome: None })
             }
         }
@@ -230,7 +242,7 @@ impl Turn {
     async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
         let Opened { entry, keys } = self.opened().await?;
         let journal = &*self.core.store.journal;
-        let records = journal.read(entry.id, Seq::new(ended.number() - 1), 1).await?;
+        let records = journal.read(entry.id, Seq::new(ended.number().saturating_sub(1)), 1).await?;
         let record =
             records.first().ok_or_else(|| corrupt(format!("record {ended} of {} is gone", entry.id)))?;
         match open(journal, &keys, record).await?.body {

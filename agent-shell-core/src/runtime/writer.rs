@@ -16,6 +16,9 @@ use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
 /// The longest pause between two tries of one append.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The largest snapshot that is written, in bytes.
+const LARGEST_SNAPSHOT: usize = 8 << 20;
+
 /// What goes into one append besides the records.
 #[derive(Default)]
 pub(crate) struct Beside {
@@ -84,7 +87,7 @@ impl SessionWriter {
             records.push(record);
         }
         let snapshot =
-            state.filter(|state| self.is_snapshot_due(state)).map(|state| self.snapshot_of(state, head));
+            state.filter(|state| self.is_snapshot_due(state)).and_then(|state| self.snapshot_of(state, head));
         Append {
             id,
             session: self.session,
@@ -146,11 +149,15 @@ impl SessionWriter {
         state.turn.is_none() && since >= self.core.limits.snapshot_every
     }
 
-    fn snapshot_of(&self, state: &Folded, head: Head) -> Snapshot {
+    /// None when it would be too large for an append: then the records are read instead.
+    fn snapshot_of(&self, state: &Folded, head: Head) -> Option<Snapshot> {
         let text =
             serde_json::to_vec(state).expect("a state has string keys and finite numbers, so it is JSON");
+        if text.len() > LARGEST_SNAPSHOT {
+            return None;
+        }
         let sealed = self.keys.seal(Place::Snapshot(self.session, head), &text);
-        Snapshot { head, fold_version: FOLD_VERSION, sealed }
+        Some(Snapshot { head, fold_version: FOLD_VERSION, sealed })
     }
 
     /// Repeats the append under its id until the journal says what became of it, or the shell stops.

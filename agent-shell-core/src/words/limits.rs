@@ -24,9 +24,9 @@ pub struct Limits {
     pub rounds_per_turn: u32,
     /// Steps of a turn that run at once.
     pub parallel_steps: usize,
-    /// Mail of users that may wait in one session: inputs, signals, approvals.
+    /// Mail of users that may wait in one lane of a session: so many inputs, and so many signals and decisions.
     pub user_mail_per_session: usize,
-    /// Mail of the runtime itself that may wait in one session; users can't fill it.
+    /// Mail of the runtime itself that may wait in one lane of a session; users can't fill it.
     pub system_mail_per_session: usize,
     /// Signals that were received and that no step has taken yet, in one session.
     pub buffered_signals: usize,

@@ -2,3 +2,6 @@
 
 #[cfg(unix)]
 mod ledger;
+#[cfg(unix)]
+mod quickstart;
+mod small;

@@ -319,7 +319,7 @@ impl<'a> Run<'a> {
                     _ => {}
                 }
                 self.react(event);
-            } else if let Some(wake) = next_wake(&self.state) {
+            } else if let Some(wake) = next_wake(&self.state, &self.live) {
                 self.now = self.now.max(wake);
             } else if !self.resolve() {
                 panic!("the turn neither runs nor rests: {:?}", self.state.turn);
@@ -413,4 +413,34 @@ fn every_prefix_of_a_journal_folds() {
         }
         assert_eq!(state, run.state);
     }
+}
+
+#[test]
+fn waits_that_end_together_share_nothing() {
+    // Two steps wait for one signal and count it in one key; two came early. Two timers fall due at once.
+    let wait = |id: &str| Step::signal(id, "paid").writes("sum", Reducer::Sum, "/cents");
+    let nap = |id: &str| Step::timer(id, Duration::from_millis(5)).writes("late", Reducer::Sum, "/late_ms");
+    let plan = Plan::new([wait("a"), wait("b"), nap("x"), nap("y")]).unwrap();
+    let world = World { failures: BTreeMap::new(), hopeless: None };
+    let mut run = Run::new(&world, 1);
+    for cents in [1, 2] {
+        let payload = Payload::from(json!({ "cents": cents }));
+        let mail = Mail::Signal { name: "paid".try_into().unwrap(), payload };
+        run.react(Event::Mail { id: MailId::from_bytes([1; 16]), mail, posted: run.now });
+    }
+    let mail = Mail::Submit {
+        turn: TurnId::from_bytes([3; 16]),
+        input: Payload::from(json!(null)),
+        planner: PlannerRef::Fixed(plan.clone()),
+        deadline: None,
+    };
+    run.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: run.now });
+    run.settle(&plan);
+    assert_eq!(run.state.turn.as_ref().unwrap().ended, 2, "both signals were taken");
+    run.now = run.now.plus(Duration::from_millis(12));
+    run.settle(&plan);
+    assert!(run.state.turn.is_none() && run.state.signals.is_empty());
+    assert_eq!(run.context["sum"], json!(3), "each step took a signal of its own");
+    assert_eq!(run.context["late"], json!(14), "both timers count");
+    assert!(matches!(run.outcome, Some((Outcome::Answered(_), Some(answer))) if answer["a"] != answer["b"]));
 }

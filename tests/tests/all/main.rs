@@ -2,11 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
+mod bounds;
 mod crash_program;
 mod default_tree;
+mod documents;
+mod endings;
+mod export;
+mod golden;
 mod layers;
 mod licences;
 mod machine;
 mod recorder_process;
+mod support;
 mod turns;
 mod workspace;

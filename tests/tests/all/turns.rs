@@ -6,50 +6,12 @@ use std::time::Duration;
 
 use agent_shell_core::runtime::Needs;
 use agent_shell_core::{
-    Actor, Call, ErrorKind, Limits, Outcome, Plan, Reducer, Request, Resolution, Retry, Shell, ShellBuilder,
-    Step, Template, Tool, ToolError, from, input, output,
+    Actor, Call, ErrorKind, Outcome, Plan, Reducer, Request, Resolution, Retry, Shell, Step, Template, Tool,
+    ToolError, from, input, output,
 };
 use serde_json::{Value, json};
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-struct Number {
-    n: i64,
-}
-
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.poll_ms = 20;
-    limits.lateness_ms = 50;
-    limits
-}
-
-fn double() -> Tool {
-    Tool::pure("double", "Doubles a number", |input: Number, _: Call| async move {
-        Ok::<_, ToolError>(json!({ "n": input.n * 2 }))
-    })
-}
-
-/// An idempotent tool that counts its calls.
-fn counted(calls: &Arc<AtomicU32>) -> Tool {
-    let calls = calls.clone();
-    Tool::idempotent("count", "Counts its calls", move |input: Number, call: Call| {
-        let calls = calls.clone();
-        async move {
-            assert_eq!(call.key().len(), 32);
-            Ok::<_, ToolError>(json!({ "n": input.n, "calls": calls.fetch_add(1, Ordering::SeqCst) + 1 }))
-        }
-    })
-}
-
-/// Runs a test on both stores.
-async fn on_each<F: Future<Output = ()>>(test: impl Fn(ShellBuilder, Box<dyn Fn() -> ShellBuilder>) -> F) {
-    test(Shell::volatile().limits(limits()), Box::new(|| Shell::volatile().limits(limits()))).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shell.db");
-    let again = path.clone();
-    let reopen = Box::new(move || Shell::at(&again).limits(limits()));
-    test(Shell::at(&path).limits(limits()), reopen).await;
-}
+use crate::support::{counted, double, limits, on_each};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_runs_and_answers() {
@@ -104,22 +66,12 @@ async fn an_approval_shows_the_call_and_lets_it_run() {
         assert_eq!(shell.rests().await.unwrap().len(), 1);
         assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing runs before the approval");
         approval.approve(&Actor::named("olga").unwrap()).await.unwrap();
-        let outcome = loop {
-            match turn.outcome().await {
-                Ok(outcome) => break outcome,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::AtRest),
-            }
-        };
+        let outcome = turn.outcome().await.unwrap();
         assert_eq!(outcome, Outcome::Answered(json!({ "n": 7, "calls": 1 })));
         let turn = session.submit(plan).await.unwrap();
         let approval = turn.approval().await.unwrap().unwrap();
         approval.deny("not today", &Actor::Host).await.unwrap();
-        let outcome = loop {
-            match turn.outcome().await {
-                Ok(outcome) => break outcome,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::AtRest),
-            }
-        };
+        let outcome = turn.outcome().await.unwrap();
         assert!(matches!(outcome, Outcome::Failed(failure) if failure.message == "not today"));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         shell.shutdown().await.unwrap();
@@ -147,11 +99,7 @@ async fn what_is_in_doubt_waits_for_an_operator() {
         turn.resolve("send", Resolution::Applied(json!("sent")), &Actor::named("olga").unwrap())
             .await
             .unwrap();
-        let outcome = loop {
-            if let Ok(outcome) = turn.outcome().await {
-                break outcome;
-            }
-        };
+        let outcome = turn.outcome().await.unwrap();
         assert_eq!(outcome, Outcome::Answered(json!("sent")));
         shell.shutdown().await.unwrap();
     })

@@ -7,7 +7,7 @@ use super::fault::Work;
 use super::mail;
 use super::sessions::{Known, Sessions};
 use super::writer::Tx;
-use super::{outbox, turns};
+use super::{outbox, records, turns};
 use crate::ports::{Append, AppendError, Appended, NamedActor};
 use crate::words::{Head, Tenant};
 
@@ -51,7 +51,7 @@ pub(super) fn append(tx: &mut Tx, append: &Append) -> Work<Appended, AppendError
         Err(refusal) => return Ok(Err(refusal)),
     };
     // From here on nothing refuses.
-    write_records(&tx.connection, session.nr, append)?;
+    tx.places.added(records::write(&tx.connection, session.nr, &append.records)?);
     write_rest(&tx.connection, &session, append)?;
     turns::write(&tx.connection, session.nr, &turns)?;
     mail::write_all(tx, &append.post_mail, mail)?;
@@ -66,17 +66,14 @@ fn committed(connection: &Connection, session: &Known, append: &Append) -> rusql
     if session.head.seq <= append.expected.seq {
         return Ok(None);
     }
-    let mut after = connection.prepare_cached(
-        "SELECT seq, hash, append FROM records WHERE session = ?1 AND seq > ?2 ORDER BY seq",
-    )?;
-    let mut rows = after.query((session.nr, kept(append.expected.seq.number())))?;
     let mut head = None;
-    while let Some(row) = rows.next()? {
-        if row.get::<_, [u8; 16]>(2)? != append.id.to_bytes() {
-            break;
+    records::each_after(connection, session.nr, append.expected.seq, usize::MAX, |row| {
+        let mine = records::append_id(row)? == append.id;
+        if mine {
+            head = Some(records::head(row)?);
         }
-        head = Some(columns::head(row, 0, 1)?);
-    }
+        Ok(mine)
+    })?;
     Ok(head)
 }
 
@@ -104,31 +101,6 @@ fn chained(session: &Known, append: &Append) -> Result<(), String> {
             "the record for place {seq} of session {}, epoch {}, append {} {wrong}",
             append.session, append.fence.epoch, append.id
         ));
-    }
-    Ok(())
-}
-
-fn write_records(connection: &Connection, session: i64, append: &Append) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO records (session, seq, epoch, version, time, kind, actor, append, hash, body_digest, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?;
-    let id = append.id.to_bytes();
-    for record in &append.records {
-        let header = &record.header;
-        insert.execute((
-            session,
-            kept(header.seq.number()),
-            kept(header.epoch.number()),
-            header.version,
-            kept(header.time.as_millis()),
-            header.kind.as_str(),
-            &header.actor.as_bytes()[..],
-            &id[..],
-            &record.hash.as_bytes()[..],
-            &header.body_digest.as_bytes()[..],
-            &record.body,
-        ))?;
     }
     Ok(())
 }

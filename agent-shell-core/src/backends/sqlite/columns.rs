@@ -78,8 +78,9 @@ pub(super) fn requirements(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec
 pub(super) const ENTRY: &str = "\
     SELECT s.id, s.tenant, s.name, s.sealed, s.key, s.created, s.epoch, s.owner, s.status, s.wake_at, s.requires, \
            r.seq, r.hash, (SELECT count(*) FROM mail m WHERE m.session = s.nr) \
-    FROM sessions s LEFT JOIN records r ON r.session = s.nr \
-         AND r.seq = (SELECT max(l.seq) FROM records l WHERE l.session = s.nr) ";
+    FROM sessions s LEFT JOIN records r ON r.nr = coalesce( \
+         (SELECT record FROM recent_places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1), \
+         (SELECT record FROM places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1)) ";
 
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<SessionEntry> {
     Ok(SessionEntry {

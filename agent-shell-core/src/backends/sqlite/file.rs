@@ -1,11 +1,14 @@
 //! Opening the file: whose it is, which format it has, and the settings on which durability rests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::columns::limit;
 use super::fault::OpenError;
+use super::mounts::{self, FileSystemOf};
 use super::options::SqliteOptions;
 
 /// What a file of ours says of itself, and how it came to be as it is.
@@ -34,14 +37,41 @@ impl Format {
 /// Statements that are kept prepared on each connection: more than there are.
 const PREPARED: usize = 128;
 
+/// The file that a path leads to, if it may lie where it lies. All processes must agree on it, because what belongs
+/// to the file lies beside it. An absolute path is also never taken for a name to which SQLite gives a meaning, such
+/// as `:memory:`.
+pub(super) fn real_path(
+    path: &Path,
+    options: &SqliteOptions,
+    of: FileSystemOf,
+) -> Result<PathBuf, OpenError> {
+    let failed = |error: std::io::Error| OpenError::io(path, &error);
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let real = match (absolute.canonicalize(), absolute.parent(), absolute.file_name()) {
+        (Ok(real), _, _) => real,
+        // It is still to be made.
+        (Err(_), Some(folder), Some(name)) => folder.canonicalize().map_err(failed)?.join(name),
+        (Err(error), _, _) => return Err(failed(error)),
+    };
+    match of(&real).filter(|kind| mounts::is_network(kind)) {
+        Some(file_system) if !options.any_file_system => {
+            Err(OpenError::NetworkFileSystem { path: real, file_system })
+        }
+        _ => Ok(real),
+    }
+}
+
 /// Opens the connection that writes to a journal, making the file or bringing it to the current format first.
 pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
     let connection = open(path, &JOURNAL, &journal_settings(options))?;
-    // What a crash left in the log is brought into the file, and synced, before anything is acted on. Another
-    // process that has the file open may be in the way; then it did so when it opened.
-    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let done = connection.query_row(checkpoint, (), |_| Ok(()));
-    done.map_err(|error| OpenError::sqlite(path, &error))?;
+    // What a crash left in the log is brought into the file, and synced, before anything is acted on. Where another
+    // process is in the way, which is not waited for, it lives and did so when it opened.
+    let checkpoint = || {
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+        connection.busy_timeout(options.busy_timeout())
+    };
+    checkpoint().map_err(|error| OpenError::sqlite(path, &error))?;
     Ok(connection)
 }
 
@@ -61,7 +91,7 @@ fn open(path: &Path, format: &Format, settings: &[(&'static str, String)]) -> Re
     belongs_to_us(path, format, &mut connection)?;
     settle(path, &connection, settings)?;
     migrate(path, format, &mut connection)?;
-    connection.set_prepared_statement_cache_capacity(PREPARED);
+    tune(&connection).map_err(failed)?;
     Ok(connection)
 }
 
@@ -73,8 +103,15 @@ pub(super) fn open_reader(path: &Path, options: &SqliteOptions) -> Result<Connec
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(options.busy_timeout()).map_err(failed)?;
     settle(path, &connection, &[("cache_size", cache_size(options)), ("query_only", "1".into())])?;
-    connection.set_prepared_statement_cache_capacity(PREPARED);
+    tune(&connection).map_err(failed)?;
     Ok(connection)
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    // One plan for a statement, whatever is bound to it. Without this SQLite, where it is built with STAT4, compiles
+    // a statement with a bound LIMIT anew for every value, which takes longer than to run it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// What the writing connection is set to, in this order, and must then say that it is.

@@ -33,13 +33,20 @@ pub(super) struct Bounds {
 /// Stands in the way of a commit, so that tests can make one fail.
 pub(super) type BeforeCommit = Box<dyn FnMut() -> rusqlite::Result<()> + Send>;
 
+/// How often the thread gives way, one time after another, to callers that are about to come back.
+const PATIENCE: usize = 16;
+
 /// The loop of a thread that owns a workplace.
 pub(super) struct Groups<C> {
-    pub(super) workplace: C,
-    pub(super) receiver: Receiver<Item<C>>,
-    pub(super) health: Arc<Health>,
-    pub(super) bounds: Bounds,
-    pub(super) before_commit: Option<BeforeCommit>,
+    workplace: C,
+    receiver: Receiver<Item<C>>,
+    health: Arc<Health>,
+    bounds: Bounds,
+    before_commit: Option<BeforeCommit>,
+    /// A job that was taken from the queue and did not fit its group.
+    left_over: Option<Item<C>>,
+    /// How many jobs a group is likely to get.
+    expected: usize,
 }
 
 /// Where a group failed.
@@ -51,40 +58,69 @@ enum Failure {
 }
 
 impl<C: Workplace> Groups<C> {
+    pub(super) fn new(
+        workplace: C,
+        receiver: Receiver<Item<C>>,
+        health: Arc<Health>,
+        bounds: Bounds,
+        before_commit: Option<BeforeCommit>,
+    ) -> Self {
+        Self { workplace, receiver, health, bounds, before_commit, left_over: None, expected: 1 }
+    }
+
     /// Works until every sender is gone and the queue is empty.
     pub(super) fn run(mut self) {
         let mut group = Vec::new();
-        let mut left_over = None;
-        while self.gather(&mut group, &mut left_over) {
+        while self.gather(&mut group) {
             self.commit(&mut group);
             if self.health.check().is_ok() {
-                match self.workplace.answered() {
-                    Err(error) if fault::is_disk_failure(&error) => {
-                        self.health.poison(format!("a checkpoint failed: {error}"));
-                    }
-                    // A full disk, say: the log is whole, and the next checkpoint begins where this one did.
-                    Err(error) => tracing::warn!(%error, "the write-ahead log was not copied into the file"),
-                    Ok(()) => {}
-                }
+                self.after_answers();
             }
         }
     }
 
-    /// Waits for a job and takes what else is queued, up to the bounds. What was taken and does not fit is left over.
-    fn gather(&mut self, group: &mut Vec<Item<C>>, left_over: &mut Option<Item<C>>) -> bool {
-        let Some(first) = left_over.take().or_else(|| self.receiver.blocking_recv()) else { return false };
+    /// Waits for a job and takes what else comes, up to the bounds.
+    ///
+    /// Who was answered a moment ago is likely to come back at once. To leave without them would cost them, and
+    /// the disk, a sync of their own, so the thread gives way a few times while fewer have come than lately.
+    fn gather(&mut self, group: &mut Vec<Item<C>>) -> bool {
+        let Some(first) = self.left_over.take().or_else(|| self.receiver.blocking_recv()) else {
+            return false;
+        };
         let mut bytes = first.bytes;
         group.push(first);
+        let mut gave_way = 0;
         while group.len() < self.bounds.jobs {
-            let Ok(next) = self.receiver.try_recv() else { break };
+            let Ok(next) = self.receiver.try_recv() else {
+                if group.len() >= self.expected || gave_way == PATIENCE {
+                    break;
+                }
+                gave_way += 1;
+                std::thread::yield_now();
+                continue;
+            };
+            gave_way = 0;
             bytes = bytes.saturating_add(next.bytes);
             if bytes > self.bounds.bytes {
-                *left_over = Some(next);
+                self.left_over = Some(next);
                 break;
             }
             group.push(next);
         }
+        // Forgotten slowly, because groups differ; one caller alone never makes it wait.
+        self.expected = group.len().max(self.expected - self.expected.div_ceil(8));
         true
+    }
+
+    fn after_answers(&mut self) {
+        match self.workplace.answered() {
+            Ok(()) => {}
+            Err(error) if fault::is_disk_failure(&error) => {
+                self.health.poison(format!("a checkpoint failed: {error}"));
+            }
+            // A full disk, say: the log is whole, and the next checkpoint begins where this one did.
+            Err(error) => tracing::warn!(%error, "the write-ahead log was not copied into the file"),
+        }
     }
 
     /// Commits a group and answers it; leaves the group empty.
@@ -113,6 +149,7 @@ impl<C: Workplace> Groups<C> {
     }
 
     fn attempt(&mut self, group: &mut [Item<C>]) -> Result<(), Failure> {
+        let _guard = PoisonByPanic(self.health.clone());
         self.execute("BEGIN IMMEDIATE").map_err(Failure::AtBegin)?;
         self.run_and_commit(group).map_err(|error| {
             self.workplace.rolled_back();
@@ -142,10 +179,13 @@ impl<C: Workplace> Groups<C> {
     }
 }
 
-impl<C> Drop for Groups<C> {
+/// Poisons when it is dropped by a panic: before the jobs are, whose callers then learn that the thread ended.
+struct PoisonByPanic(Arc<Health>);
+
+impl Drop for PoisonByPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.health.poison("the thread that writes panicked");
+            self.0.poison("the thread that writes panicked");
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The journal port.
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, Row, ToSql};
+use rusqlite::{OptionalExtension, ToSql};
 
-use super::columns::{self, kept, limit};
-use super::{SqliteStore, append, sessions, turns};
-use crate::data::{Header, KeyId, Kind, Record};
+use super::columns::{self, limit};
+use super::{SqliteStore, append, records, sessions, turns};
+use crate::data::{KeyId, Record};
 use crate::ports::{
     Append, AppendError, Appended, Journal, NamedActor, NewSession, SessionEntry, SessionFilter, Snapshot,
     StoreError, TurnEntry,
 };
-use crate::words::{AppendId, Digest, Epoch, Pseudonym, Seq, SessionId, Tenant, TurnId};
+use crate::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
 
 /// What one read returns at most, in bytes of bodies; a single larger record is still returned.
 const READ_BYTES: usize = 16 << 20;
@@ -20,10 +20,11 @@ impl Journal for SqliteStore {
     async fn open_session(&self, new: NewSession) -> Result<SessionEntry, StoreError> {
         // Most calls are for a session that is there, and need not wait for a commit.
         let (tenant, name) = (new.tenant.clone(), new.name);
-        let there = self.read(move |reader| sessions::by_name(&reader.connection, &tenant, name)).await?;
+        let there =
+            self.on_reader(move |reader| sessions::by_name(&reader.connection, &tenant, name)).await?;
         match there {
             Some(entry) => Ok(entry),
-            None => self.write(new.sealed.len(), move |tx| sessions::open(tx, &new)).await,
+            None => self.on_writer(new.sealed.len(), move |tx| sessions::open(tx, &new)).await,
         }
     }
 
@@ -32,26 +33,20 @@ impl Journal for SqliteStore {
         if bytes > append::MAX_APPEND_BYTES {
             return Err(AppendError::TooLarge { bytes, allowed: append::MAX_APPEND_BYTES });
         }
-        self.write(bytes, move |tx| append::append(tx, &append)).await
+        self.on_writer(bytes, move |tx| append::append(tx, &append)).await
     }
 
     async fn read(&self, session: SessionId, after: Seq, rows: usize) -> Result<Vec<Record>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let Some((nr, tenant)) = reader.session(session)? else { return Ok(Vec::new()) };
-            let mut statement = reader.connection.prepare_cached(
-                "SELECT seq, epoch, version, time, kind, actor, append, hash, body_digest, body FROM records \
-                 WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-            )?;
-            let mut found = statement.query((nr, kept(after.number()), limit(rows.max(1))))?;
             let mut records = Vec::new();
             let mut bytes = 0;
-            while bytes < READ_BYTES
-                && let Some(row) = found.next()?
-            {
-                let record = record(row, session, &tenant)?;
+            records::each_after(&reader.connection, nr, after, rows.max(1), |row| {
+                let record = records::record(row, session, &tenant)?;
                 bytes += record.body.len();
                 records.push(record);
-            }
+                Ok(bytes < READ_BYTES)
+            })?;
             Ok(records)
         })
         .await
@@ -59,7 +54,7 @@ impl Journal for SqliteStore {
 
     async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {
         let blob: Option<Vec<u8>> = self
-            .read(move |reader| {
+            .on_reader(move |reader| {
                 reader
                     .connection
                     .prepare_cached(
@@ -74,7 +69,7 @@ impl Journal for SqliteStore {
     }
 
     async fn snapshot(&self, session: SessionId) -> Result<Option<Snapshot>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached(
@@ -94,7 +89,7 @@ impl Journal for SqliteStore {
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionEntry>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached(&format!("{} WHERE s.id = ?1", columns::ENTRY))?
@@ -110,7 +105,7 @@ impl Journal for SqliteStore {
         after: Option<SessionId>,
         rows: usize,
     ) -> Result<Vec<SessionEntry>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let after = after.map_or(Vec::new(), |id| id.to_bytes().to_vec());
             let rows = limit(rows);
             let status = filter.status.map(|status| status.number());
@@ -136,12 +131,12 @@ impl Journal for SqliteStore {
     }
 
     async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
-        self.read(move |reader| turns::entry(&reader.connection, turn)).await
+        self.on_reader(move |reader| turns::entry(&reader.connection, turn)).await
     }
 
     async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<NamedActor>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached("SELECT key, sealed FROM actors WHERE tenant = ?1 AND actor = ?2")?
@@ -151,32 +146,5 @@ impl Journal for SqliteStore {
                 .optional()
         })
         .await
-    }
-}
-
-fn record(row: &Row<'_>, session: SessionId, tenant: &Tenant) -> rusqlite::Result<Record> {
-    Ok(Record {
-        header: Header {
-            tenant: tenant.clone(),
-            session,
-            seq: Seq::new(columns::number(row, 0)?),
-            epoch: Epoch::new(columns::number(row, 1)?),
-            version: row.get(2)?,
-            time: columns::timestamp(row, 3)?,
-            kind: kind(row.get_ref(4)?.as_str()?),
-            actor: Pseudonym::from_bytes(row.get(5)?),
-            body_digest: columns::digest(row, 8)?,
-        },
-        append: AppendId::from_bytes(row.get(6)?),
-        hash: columns::digest(row, 7)?,
-        body: row.get(9)?,
-    })
-}
-
-/// Known kinds need no text of their own.
-fn kind(text: &str) -> Kind {
-    match crate::data::Body::KINDS.iter().find(|known| **known == text) {
-        Some(known) => Kind((*known).into()),
-        None => Kind(text.to_owned().into()),
     }
 }

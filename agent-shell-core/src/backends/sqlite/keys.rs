@@ -12,7 +12,7 @@ use super::fault::{Health, OpenError, Work};
 use super::group::{Bounds, Groups, Workplace};
 use super::options::SqliteOptions;
 use super::queue::{Queue, queue};
-use super::{allowed, file, mounts, opened_or_told, start};
+use super::{file, mounts, start, tell};
 use crate::data::{DataKey, KeyId};
 use crate::ports::{KeyError, KeyStore, StoreError};
 use crate::words::Clock;
@@ -50,18 +50,21 @@ impl SqliteKeys {
         options: SqliteOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let path = std::path::absolute(path).map_err(|error| OpenError::io(path, &error))?;
+        let (at, path) = (path.as_ref().to_owned(), path.as_ref());
         let health = Arc::new(Health::default());
         let (jobs, receiver) = queue(options.queued_writes, options.queued_bytes, health.clone());
-        let at = path.clone();
-        start("agent-shell-keys", &path, move |ready| {
-            let opened = allowed(&at, &options, mounts::file_system_of)
-                .and_then(|()| make_private(&at).map_err(|error| OpenError::io(&at, &error)))
-                .and_then(|()| file::open_keys(&at, &options));
-            let Some(connection) = opened_or_told(opened, ready) else { return };
+        let path = start("agent-shell-keys", path, move |ready| {
+            let opened = file::real_path(&at, &options, mounts::file_system_of).and_then(|path| {
+                make_private(&path).map_err(|error| OpenError::io(&path, &error))?;
+                Ok((file::open_keys(&path, &options)?, path))
+            });
+            let (connection, path) = match opened {
+                Ok(opened) => opened,
+                Err(error) => return tell(ready, Err(error)),
+            };
+            tell(ready, Ok(path));
             let bounds = Bounds { jobs: options.group_writes, bytes: options.group_bytes };
-            Groups { workplace: Keys { connection }, receiver, health, bounds, before_commit: None }.run();
+            Groups::new(Keys { connection }, receiver, health, bounds, None).run();
         })
         .await?;
         Ok(Self { jobs, clock, path })

@@ -24,6 +24,7 @@ pub(super) const fn lane(lane: Lane) -> i64 {
     match lane {
         Lane::Input => 0,
         Lane::Control => 1,
+        Lane::Signal => 2,
     }
 }
 
@@ -56,9 +57,10 @@ pub(super) fn judge_all(tx: &mut Tx, posts: &[Post]) -> Work<Vec<Verdict>, Appen
             kept.filter(|(other, verdict)| other.session == post.session && **verdict == Verdict::Keep)
                 .map(|(other, _)| other)
         };
+        let in_lane = earlier().filter(|other| other.kind.lane() == post.kind.lane()).count();
         let verdict = match earlier().find_map(|other| against(other, post)) {
             Some(verdict) => verdict,
-            None => judge(&tx.connection, session.nr, post, true, earlier().count())?,
+            None => judge(&tx.connection, session.nr, post, true, in_lane)?,
         };
         match verdict {
             Ok(verdict) => verdicts.push(verdict),
@@ -109,8 +111,9 @@ fn judge(
         return Ok(same(before, now));
     }
     let waiting = connection
-        .prepare_cached("SELECT count(*) FROM mail WHERE session = ?1 AND system = ?2")?
-        .query_row((session, system), |row| row.get::<_, u32>(0))? as usize
+        .prepare_cached("SELECT count(*) FROM mail WHERE session = ?1 AND lane = ?2 AND system = ?3")?
+        .query_row((session, lane(post.kind.lane()), system), |row| row.get::<_, u32>(0))?
+        as usize
         + kept_before;
     if waiting >= post.quota {
         return Ok(Err(PostError::Overloaded { waiting }));

@@ -12,7 +12,7 @@ use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId};
 #[async_trait]
 impl Mailbox for SqliteStore {
     async fn post(&self, post: Post) -> Result<Posted, PostError> {
-        self.write(post.sealed.len(), move |tx| mail::post(tx, &post)).await
+        self.on_writer(post.sealed.len(), move |tx| mail::post(tx, &post)).await
     }
 
     async fn waiting(
@@ -22,7 +22,7 @@ impl Mailbox for SqliteStore {
         after: Option<MailId>,
         rows: usize,
     ) -> Result<Vec<MailItem>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let Some((nr, _)) = reader.session(session)? else { return Ok(Vec::new()) };
             // Mail that was consumed meanwhile is nowhere; what waits is then read from the beginning.
             let after = after.map(MailId::to_bytes);
@@ -48,15 +48,24 @@ impl Mailbox for SqliteStore {
         .await
     }
 
-    async fn awaiting(&self, owner: OwnerId, rows: usize) -> Result<Vec<SessionId>, StoreError> {
-        self.read(move |reader| {
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        rows: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        // No id is all zeros, so nothing is passed over when the first page is asked for.
+        let after = after.map_or([0; 16], SessionId::to_bytes);
+        self.on_reader(move |reader| {
             reader
                 .connection
                 .prepare_cached(
-                    "SELECT id FROM sessions WHERE owner = ?1 \
-                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) LIMIT ?2",
+                    "SELECT id FROM sessions WHERE owner = ?1 AND id > ?2 \
+                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) ORDER BY id LIMIT ?3",
                 )?
-                .query_map((owner.to_bytes(), limit(rows)), |row| Ok(SessionId::from_bytes(row.get(0)?)))?
+                .query_map((owner.to_bytes(), after, limit(rows)), |row| {
+                    Ok(SessionId::from_bytes(row.get(0)?))
+                })?
                 .collect()
         })
         .await
@@ -68,7 +77,7 @@ impl Mailbox for SqliteStore {
         kind: MailKind,
         key: Digest,
     ) -> Result<Option<Dedupe>, StoreError> {
-        self.read(move |reader| match reader.session(session)? {
+        self.on_reader(move |reader| match reader.session(session)? {
             Some((nr, _)) => mail::dedupe(&reader.connection, nr, kind, key),
             None => Ok(None),
         })

@@ -26,7 +26,10 @@ mod owners;
 mod ownership;
 mod queue;
 mod reader;
+mod records;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod writer;
 
@@ -62,6 +65,25 @@ use crate::words::Clock;
 ///
 /// Dropping the store lets go of its owners' locks at once, as the end of the process would; writes that were
 /// handed over before are still made.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agent_shell_core::backends::SystemClock;
+/// use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("shell.db");
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let clock = Arc::new(SystemClock::new());
+/// let mut options = SqliteOptions::default();
+/// options.cache_kib = 64 << 10;
+/// let keys = SqliteKeys::open(SqliteKeys::path_beside(&path), options.clone(), clock.clone()).await?;
+/// let store = SqliteStore::store(&path, options, clock).await?;
+/// assert!(store.journal.sessions(Default::default(), None, 10).await.unwrap().is_empty());
+/// # Ok::<(), agent_shell_core::backends::sqlite::OpenError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SqliteStore {
     writes: Queue<Tx>,
     reads: Queue<Reader>,
@@ -111,39 +133,42 @@ impl SqliteStore {
         clock: Arc<dyn Clock>,
         seams: Seams,
     ) -> Result<Self, OpenError> {
-        // A path that is absolute is never taken for a name that SQLite gives a meaning, such as `:memory:`.
-        let path = std::path::absolute(path).map_err(|error| OpenError::io(path, &error))?;
         let health = Arc::new(Health::default());
-        let files = Arc::new(OwnerFiles::beside(&path));
         let (writes, write_jobs) = queue(options.queued_writes, options.queued_bytes, health.clone());
         let (reads, read_jobs) = queue(options.queued_reads, usize::MAX, health.clone());
-        let owners = Owners { clock: LeaseClock::new(options.lease_time, clock), files: files.clone() };
 
-        let (settings, at) = (options.clone(), path.clone());
-        let writer_health = health.clone();
-        let before_commit = seams.before_commit;
-        let file_system_of = seams.file_system_of;
-        start("agent-shell-write", &path, move |ready| {
-            let opened =
-                allowed(&at, &settings, file_system_of).and_then(|()| file::open_journal(&at, &settings));
-            let Some(connection) = opened_or_told(opened, ready) else { return };
+        let (at, settings, writer_health) = (path.to_owned(), options.clone(), health.clone());
+        let (path, files) = start("agent-shell-write", path, move |ready| {
+            let opened = file::real_path(&at, &settings, seams.file_system_of)
+                .and_then(|path| Ok((file::open_journal(&path, &settings)?, path)));
+            let (connection, path) = match opened {
+                Ok(opened) => opened,
+                Err(error) => return tell(ready, Err(error)),
+            };
+            let files = Arc::new(OwnerFiles::beside(&path));
+            files.clean();
+            let owners = Owners { clock: LeaseClock::new(settings.lease_time, clock), files: files.clone() };
+            tell(ready, Ok((path, files)));
             let bounds = Bounds { jobs: settings.group_writes, bytes: settings.group_bytes };
             let workplace = Tx::new(connection, owners, settings.checkpoint_pages);
-            Groups { workplace, receiver: write_jobs, health: writer_health, bounds, before_commit }.run();
+            Groups::new(workplace, write_jobs, writer_health, bounds, seams.before_commit).run();
         })
         .await?;
 
         let at = path.clone();
-        start("agent-shell-read", &path, move |ready| {
-            let Some(connection) = opened_or_told(file::open_reader(&at, &options), ready) else { return };
-            Reader::new(connection).run(read_jobs, &health);
+        start("agent-shell-read", &path, move |ready| match file::open_reader(&at, &options) {
+            Ok(connection) => {
+                tell(ready, Ok(()));
+                Reader::new(connection).run(read_jobs, &health);
+            }
+            Err(error) => tell(ready, Err(error)),
         })
         .await?;
         Ok(Self { writes, reads, files, path })
     }
 
     /// Runs a read on the thread that reads.
-    async fn read<T: Send + 'static>(
+    async fn on_reader<T: Send + 'static>(
         &self,
         mut work: impl FnMut(&mut Reader) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -151,7 +176,7 @@ impl SqliteStore {
     }
 
     /// Runs a write on the thread that writes, in a transaction that it may share with others.
-    async fn write<T, E>(
+    async fn on_writer<T, E>(
         &self,
         bytes: usize,
         work: impl FnMut(&mut Tx) -> Work<T, E> + Send + 'static,
@@ -188,19 +213,14 @@ impl Default for Seams {
     }
 }
 
-fn allowed(path: &Path, options: &SqliteOptions, of: mounts::FileSystemOf) -> Result<(), OpenError> {
-    match of(path).filter(|kind| mounts::is_network(kind)) {
-        Some(file_system) if !options.any_file_system => {
-            Err(OpenError::NetworkFileSystem { path: path.into(), file_system })
-        }
-        _ => Ok(()),
-    }
-}
+type Ready<T> = oneshot::Sender<Result<T, OpenError>>;
 
-type Ready = oneshot::Sender<Result<(), OpenError>>;
-
-/// Starts a thread of the store and waits until it has opened its connection.
-async fn start(name: &str, path: &Path, work: impl FnOnce(Ready) + Send + 'static) -> Result<(), OpenError> {
+/// Starts a thread of the store and waits until it has opened what it opens.
+async fn start<T: Send + 'static>(
+    name: &str,
+    path: &Path,
+    work: impl FnOnce(Ready<T>) + Send + 'static,
+) -> Result<T, OpenError> {
     let (ready, opened) = oneshot::channel();
     std::thread::Builder::new()
         .name(name.into())
@@ -210,14 +230,8 @@ async fn start(name: &str, path: &Path, work: impl FnOnce(Ready) + Send + 'stati
     opened.await.unwrap_or_else(|_| Err(ended()))
 }
 
-/// The connection, or none when the caller was told why not.
-fn opened_or_told<C>(opened: Result<C, OpenError>, ready: Ready) -> Option<C> {
-    match opened {
-        // A caller that went away wants no store: its queues are gone, and the thread ends.
-        Ok(connection) => ready.send(Ok(())).ok().map(|()| connection),
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            None
-        }
-    }
+/// Tells how the opening went. A caller that went away has dropped its end of the queues too, so that the thread
+/// finds nothing to do and ends.
+fn tell<T>(ready: Ready<T>, opened: Result<T, OpenError>) {
+    let _ = ready.send(opened);
 }

@@ -26,12 +26,10 @@ const LOCAL_FUSE: &[&str] = &[
 /// Looks up the type of the file system under a path.
 pub(super) type FileSystemOf = fn(&Path) -> Option<String>;
 
-/// The type of the file system under an absolute path, as the kernel tells it. None where it can't be told.
+/// The type of the file system under a canonical path, as the kernel tells it. None where it can't be told.
 pub(super) fn file_system_of(path: &Path) -> Option<String> {
     let table = std::fs::read("/proc/self/mountinfo").ok()?;
-    // The file may not exist yet; its folder does.
-    let real = path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok()?;
-    in_table(&String::from_utf8_lossy(&table), &real)
+    in_table(&String::from_utf8_lossy(&table), path)
 }
 
 /// Finds a path in the text of /proc/self/mountinfo (proc_pid_mountinfo(5)): of the mounts that hold it the deepest,

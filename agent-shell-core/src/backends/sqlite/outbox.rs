@@ -81,7 +81,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<OutboxItem> {
 #[async_trait]
 impl Outbox for SqliteStore {
     async fn pending(&self, after: OutboxPosition, rows: usize) -> Result<Vec<OutboxItem>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let sql = format!(
                 "{ITEM} WHERE o.position > max(?1, (SELECT position FROM outbox_acknowledged)) \
                  ORDER BY o.position LIMIT ?2"
@@ -96,7 +96,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
-        self.write(0, move |tx: &mut Tx| {
+        self.on_writer(0, move |tx: &mut Tx| {
             // A position that no row has reached acknowledges nothing that is still to come.
             tx.connection
                 .prepare_cached(
@@ -115,7 +115,7 @@ impl Outbox for SqliteStore {
         sequence: u64,
         rows: usize,
     ) -> Result<Vec<OutboxItem>, StoreError> {
-        self.read(move |reader| {
+        self.on_reader(move |reader| {
             let sql = format!("{ITEM} WHERE s.id = ?1 AND o.sequence >= ?2 ORDER BY o.sequence LIMIT ?3");
             reader
                 .connection
@@ -129,7 +129,7 @@ impl Outbox for SqliteStore {
     async fn trim(&self, before: Timestamp) -> Result<u64, StoreError> {
         let mut trimmed = 0;
         loop {
-            let removed = self.write(0, move |tx: &mut Tx| trim(&tx.connection, before)).await?;
+            let removed = self.on_writer(0, move |tx: &mut Tx| trim(&tx.connection, before)).await?;
             trimmed += removed as u64;
             if removed < TRIMMED_AT_ONCE {
                 return Ok(trimmed);

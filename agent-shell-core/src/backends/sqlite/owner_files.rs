@@ -62,6 +62,16 @@ impl OwnerFiles {
         }
     }
 
+    /// Removes the files of processes that ended and that nobody will ask for any more.
+    pub(super) fn clean(&self) {
+        let Ok(files) = std::fs::read_dir(&self.folder) else { return };
+        for file in files.flatten() {
+            if let Some(owner) = file.file_name().to_str().and_then(|name| name.parse().ok()) {
+                self.is_dead(owner);
+            }
+        }
+    }
+
     /// Lets go of an owner's lock if this handle has it, and removes its file.
     pub(super) fn let_go(&self, owner: OwnerId) {
         if let Some(file) = self.held().remove(&owner) {
@@ -101,6 +111,8 @@ fn lock(path: &Path, create: bool) -> io::Result<Locked> {
         match file.try_lock() {
             Ok(()) if stands_at(&file, path) => return Ok(Locked::Mine(file)),
             Ok(()) => {}
+            // Whoever looks whether the owner is dead has the lock for a moment.
+            Err(TryLockError::WouldBlock) if create => std::thread::yield_now(),
             Err(TryLockError::WouldBlock) => return Ok(Locked::Others),
             Err(TryLockError::Error(error)) => return Err(error),
         }

@@ -97,8 +97,10 @@ pub(super) fn bury_the_dead(tx: &mut Tx, me: OwnerId) -> rusqlite::Result<()> {
         })?
         .collect::<rusqlite::Result<_>>()?;
     for (owner, lease_runs) in others {
-        if !lease_runs || tx.owners.files.is_dead(owner) {
-            tracing::info!(%owner, lease_runs, "an owner is dead: its sessions may be claimed");
+        // Asked for in any case, because it removes the file of a dead process.
+        let ended = tx.owners.files.is_dead(owner);
+        if ended || !lease_runs {
+            tracing::info!(%owner, ended, lease_runs, "an owner is dead: its sessions may be claimed");
             strike_off(tx, owner)?;
         }
     }

@@ -11,11 +11,11 @@ use crate::words::{Epoch, OwnerId, SessionId};
 #[async_trait]
 impl Ownership for SqliteStore {
     async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
-        self.write(0, move |tx| owners::enlist(tx, owner, lease)).await
+        self.on_writer(0, move |tx| owners::enlist(tx, owner, lease)).await
     }
 
     async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
-        self.write(0, move |tx| owners::renew(tx, owner)).await
+        self.on_writer(0, move |tx| owners::renew(tx, owner)).await
     }
 
     async fn claim(
@@ -24,14 +24,14 @@ impl Ownership for SqliteStore {
         filter: ClaimFilter,
         limit: usize,
     ) -> Result<Vec<Claim>, OwnershipError> {
-        self.write(0, move |tx| claim::claim(tx, owner, &filter, limit)).await
+        self.on_writer(0, move |tx| claim::claim(tx, owner, &filter, limit)).await
     }
 
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
-        self.write(0, move |tx| owners::release(tx, owner, &sessions)).await
+        self.on_writer(0, move |tx| owners::release(tx, owner, &sessions)).await
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
-        self.write(0, move |tx| owners::resign(tx, owner)).await
+        self.on_writer(0, move |tx| owners::resign(tx, owner)).await
     }
 }

@@ -46,6 +46,12 @@ pub(super) fn queue<C>(
 }
 
 impl<C> Queue<C> {
+    /// How many more jobs fit the queue now.
+    #[cfg(test)]
+    pub(super) fn room_left(&self) -> usize {
+        self.sender.capacity()
+    }
+
     /// Waits for room, hands the work over, and waits for its answer. `bytes` is what the work holds, about.
     ///
     /// A future that is dropped before the work was handed over leaves nothing; afterwards it withdraws nothing.

@@ -1,7 +1,6 @@
 //! The thread that reads, on a connection of its own, so that no reader waits for a commit.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::mpsc::Receiver;
@@ -9,12 +8,16 @@ use tokio::sync::mpsc::Receiver;
 use super::columns;
 use super::fault::{self, Health};
 use super::queue::Item;
+use crate::ports::StoreError;
 use crate::words::{SessionId, Tenant};
 
 /// Sessions whose numbers the reader remembers at most.
 const REMEMBERED: usize = 1 << 16;
 
-/// What a read works with. Every statement sees all that was committed when it began.
+/// Reads that share a snapshot, at most.
+const TOGETHER: usize = 64;
+
+/// What a read works with: one snapshot, which holds all that was committed when the read was asked for.
 pub(super) struct Reader {
     pub(super) connection: Connection,
     /// Number and tenant never change, and no session is ever removed.
@@ -45,13 +48,35 @@ impl Reader {
         Ok(found)
     }
 
-    /// Works until every sender is gone and the queue is empty.
-    pub(super) fn run(mut self, mut receiver: Receiver<Item<Self>>, health: &Arc<Health>) {
-        while let Some(mut item) = receiver.blocking_recv() {
-            let end = health
-                .check()
-                .and_then(|()| item.job.run(&mut self).map_err(|error| fault::store_error(&error)));
-            item.job.answer(end);
+    /// Works until every sender is gone and the queue is empty. Reads that wait together share a snapshot, which
+    /// is taken when all of them are there, so that each sees what was committed before it was asked for.
+    pub(super) fn run(mut self, mut receiver: Receiver<Item<Self>>, health: &Health) {
+        let mut waiting = Vec::with_capacity(TOGETHER);
+        while let Some(first) = receiver.blocking_recv() {
+            waiting.push(first);
+            while waiting.len() < TOGETHER
+                && let Ok(next) = receiver.try_recv()
+            {
+                waiting.push(next);
+            }
+            let begun = health.check().and_then(|()| self.execute("BEGIN"));
+            for mut item in waiting.drain(..) {
+                let end = begun
+                    .clone()
+                    .and_then(|()| item.job.run(&mut self).map_err(|error| fault::store_error(&error)));
+                item.job.answer(end);
+            }
+            // Nothing was written, and some errors end the transaction by themselves.
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.execute("COMMIT")
+            {
+                tracing::warn!(%error, "a read transaction did not end");
+            }
         }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(()));
+        done.map(drop).map_err(|error| fault::store_error(&error))
     }
 }

@@ -27,8 +27,9 @@ CREATE INDEX sessions_ready ON sessions (tenant) WHERE owner IS NULL AND (mail =
 CREATE INDEX sessions_due ON sessions (wake_at) WHERE owner IS NULL AND wake_at IS NOT NULL;
 CREATE INDEX sessions_owned ON sessions (owner) WHERE owner IS NOT NULL;
 
--- A rowid table: records are only ever added at its end.
+-- Records in the order of their commits, only ever added at the end.
 CREATE TABLE records (
+    nr          INTEGER PRIMARY KEY,
     session     INTEGER NOT NULL,
     seq         INTEGER NOT NULL,
     epoch       INTEGER NOT NULL,
@@ -39,9 +40,25 @@ CREATE TABLE records (
     append      BLOB NOT NULL,
     hash        BLOB NOT NULL,
     body_digest BLOB NOT NULL,
-    body        BLOB NOT NULL,
-    UNIQUE (session, seq)
+    body        BLOB NOT NULL
 ) STRICT;
+
+-- Where a session's records stand. An index of its own, in two parts: an entry in the large one would make each
+-- session that appends write a page of its own. So the newest entries stand in a part of a few pages, which is
+-- merged into the large one when it has grown.
+CREATE TABLE places (
+    session INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    record  INTEGER NOT NULL,
+    PRIMARY KEY (session, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE recent_places (
+    session INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    record  INTEGER NOT NULL,
+    PRIMARY KEY (session, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE blobs (
     session INTEGER NOT NULL,

@@ -51,8 +51,9 @@ impl Sessions {
         let read = connection
             .prepare_cached(
                 "SELECT s.nr, s.tenant, s.epoch, s.owner, s.status, s.wake_at, r.seq, r.hash, s.mail \
-                 FROM sessions s LEFT JOIN records r ON r.session = s.nr \
-                      AND r.seq = (SELECT max(l.seq) FROM records l WHERE l.session = s.nr) \
+                 FROM sessions s LEFT JOIN records r ON r.nr = coalesce( \
+                      (SELECT record FROM recent_places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1), \
+                      (SELECT record FROM places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1)) \
                  WHERE s.id = ?1",
             )?
             .query_row((id.to_bytes(),), |row| {

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::group::Workplace;
 use super::owners::Owners;
+use super::records::Places;
 use super::sessions::Sessions;
 
 thread_local! {
@@ -17,6 +18,7 @@ thread_local! {
 pub(super) struct Tx {
     pub(super) connection: Connection,
     pub(super) sessions: Sessions,
+    pub(super) places: Places,
     pub(super) owners: Owners,
     /// Which of the tenants a claim serves first; moves on with every claim.
     pub(super) turn: usize,
@@ -40,7 +42,21 @@ impl Tx {
             Ok(())
         }));
         let log = Log { every_pages: checkpoint_pages, next_at: checkpoint_pages, pages: 0 };
-        Self { connection, sessions: Sessions::default(), owners, turn: 0, data_version: 0, log }
+        Self {
+            connection,
+            sessions: Sessions::default(),
+            places: Places::default(),
+            owners,
+            turn: 0,
+            data_version: 0,
+            log,
+        }
+    }
+
+    /// Forgets what was read from the file.
+    fn forget(&mut self) {
+        self.sessions.clear();
+        self.places = Places::default();
     }
 }
 
@@ -54,14 +70,14 @@ impl Workplace for Tx {
         let version =
             self.connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
         if version != self.data_version {
-            self.sessions.clear();
+            self.forget();
             self.data_version = version;
         }
-        Ok(())
+        self.places.merge_if_grown(&self.connection)
     }
 
     fn rolled_back(&mut self) {
-        self.sessions.clear();
+        self.forget();
     }
 
     /// A checkpoint, when the log has grown by so many pages: made here and not by SQLite within a commit, because

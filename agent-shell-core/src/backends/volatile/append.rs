@@ -20,7 +20,7 @@ impl VolatileStore {
             let mut state = lock(&session.state);
             return match judge(&session, &state, &append)? {
                 Some(committed) => Ok(committed),
-                None => self.commit(append, &session, &mut state, |_| Ok(0)),
+                None => self.commit(append, &session, &mut state, &mut Locked::new()),
             };
         }
         // Every session that gets mail is locked too, in the order of ids, so that two appends can't wait for one
@@ -38,41 +38,50 @@ impl VolatileStore {
         if let Some(committed) = judge(&session, &state, &append)? {
             return Ok(committed);
         }
-        self.commit(append, &session, &mut state, |posts| self.deliver(posts, &mut locked))
+        self.commit(append, &session, &mut state, &mut locked)
     }
 
-    /// Does an append that was judged. What can still refuse it comes first and leaves nothing behind.
+    /// Does an append that was judged, if there is room for it.
     fn commit(
         &self,
-        mut append: Append,
+        append: Append,
         session: &Session,
         state: &mut State,
-        deliver: impl FnOnce(Vec<Post>) -> Result<u64, AppendError>,
+        others: &mut Locked<'_>,
     ) -> Result<Appended, AppendError> {
         let (wanted, bytes) = room::of_append(&append);
         if bytes > Self::MAX_APPEND_BYTES {
             return Err(AppendError::TooLarge { bytes, allowed: Self::MAX_APPEND_BYTES });
         }
         self.room.take(wanted)?;
-        let refused = |error| {
-            self.room.give_back(wanted);
-            Err(error)
-        };
-        let mut turns = (!append.turns.is_empty()).then(|| lock(&self.turns));
+        match self.commit_whole(append, session, state, others) {
+            Ok(unneeded) => {
+                self.room.give_back(unneeded);
+                Ok(Appended { head: state.head(), still_owner: true })
+            }
+            Err(error) => {
+                self.room.give_back(wanted);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over all that an append brings, or nothing; returns how many bytes of room that frees, or did not need.
+    fn commit_whole(
+        &self,
+        mut append: Append,
+        session: &Session,
+        state: &mut State,
+        others: &mut Locked<'_>,
+    ) -> Result<u64, AppendError> {
+        // What can still be refused comes first; the mail is the last of it.
+        let turns = if append.turns.is_empty() { None } else { Some(lock(&self.turns)) };
         let marked = match &turns {
-            Some(turns) => marked(turns, append.session, &append.turns).map_err(corrupt),
-            None => Ok(Vec::new()),
+            Some(turns) => marked(turns, append.session, &append.turns).map_err(corrupt)?,
+            None => Vec::new(),
         };
-        let marked = match marked {
-            Ok(marked) => marked,
-            Err(error) => return refused(error),
-        };
-        let unneeded = match deliver(std::mem::take(&mut append.post_mail)) {
-            Ok(unneeded) => unneeded,
-            Err(error) => return refused(error),
-        };
-        // From here on nothing fails.
-        if let Some(turns) = &mut turns {
+        let mut unneeded = self.deliver(std::mem::take(&mut append.post_mail), session, state, others)?;
+        if let Some(mut turns) = turns {
             turns.extend(marked);
         }
         for named in append.actors.drain(..) {
@@ -83,45 +92,51 @@ impl VolatileStore {
             let mut rows = lock(&self.rows);
             append.outbox.drain(..).for_each(|outgoing| rows.push(append.session, outgoing));
         }
-        self.room.give_back(unneeded + state.take(append));
-        Ok(Appended { head: state.head(), still_owner: true })
+        unneeded += state.take(append);
+        Ok(unneeded)
     }
 
     /// Posts all mail of an append, or none; returns how many bytes of room were taken for mail that is not kept.
-    fn deliver(&self, posts: Vec<Post>, locked: &mut Locked<'_>) -> Result<u64, AppendError> {
-        let mut kept = Vec::new();
-        let mut refused = None;
-        let mut actors = Vec::new();
+    fn deliver(
+        &self,
+        posts: Vec<Post>,
+        session: &Session,
+        own: &mut State,
+        others: &mut Locked<'_>,
+    ) -> Result<u64, AppendError> {
         let mut unneeded = 0;
+        let mut kept = Vec::new();
+        let mut actors = Vec::new();
         for mut post in posts {
             post.system = true;
-            let Some((session, state)) = locked.get_mut(&post.session) else {
-                refused = Some(no_session(post.session).into());
-                break;
+            let (to, id) = (post.session, post.id);
+            let target = match others.get_mut(&to) {
+                Some((other, state)) => Ok((*other, &mut **state)),
+                None if to == session.new.id => Ok((session, &mut *own)),
+                None => Err(no_session(to).into()),
             };
-            match state.mail.judge(&post) {
-                Ok(Verdict::Keep) => {
-                    kept.push((post.session, post.id));
-                    actors.extend(post.named_actor.take().map(|named| (session.new.tenant.clone(), named)));
+            let judged = target.and_then(|(target, state)| {
+                let verdict = state.mail.judge(&post).map_err(|error| refusal(to, error))?;
+                Ok((target, state, verdict))
+            });
+            match judged {
+                Ok((target, state, Verdict::Keep)) => {
+                    actors.extend(post.named_actor.take().map(|named| (target.new.tenant.clone(), named)));
                     state.mail.keep(post);
+                    kept.push((to, id));
                 }
-                Ok(Verdict::Waits | Verdict::Duplicate(_)) => unneeded += room::of_post(&post),
+                Ok(_) => unneeded += room::of_post(&post),
                 Err(error) => {
-                    refused = Some(refusal(post.session, error));
-                    break;
+                    for (to, id) in kept {
+                        let state = others.get_mut(&to).map_or(&mut *own, |(_, state)| state);
+                        state.mail.withdraw(id);
+                    }
+                    return Err(error);
                 }
             }
         }
-        let Some(error) = refused else {
-            actors.into_iter().for_each(|(tenant, named)| self.remember_actor(&tenant, named));
-            return Ok(unneeded);
-        };
-        for (session, mail) in kept.into_iter().rev() {
-            if let Some((_, state)) = locked.get_mut(&session) {
-                state.mail.withdraw(mail);
-            }
-        }
-        Err(error)
+        actors.into_iter().for_each(|(tenant, named)| self.remember_actor(&tenant, named));
+        Ok(unneeded)
     }
 }
 

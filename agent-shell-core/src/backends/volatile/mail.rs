@@ -16,11 +16,12 @@ use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 #[derive(Default)]
 pub(super) struct Mailbag {
     /// What waits, by the number of its arrival.
-    letters: [BTreeMap<u64, Letter>; 2],
+    letters: [BTreeMap<u64, Letter>; 3],
     arrivals: u64,
     places: HashMap<MailId, (Lane, u64)>,
     used: HashMap<(MailKind, Digest), Dedupe>,
-    system: usize,
+    /// How many of the letters of each lane the runtime itself posted.
+    system: [usize; 3],
 }
 
 struct Letter {
@@ -54,7 +55,9 @@ impl Mailbag {
             let same = first.digest == asked.digest;
             return if same { Ok(Verdict::Duplicate(first.turn)) } else { Err(PostError::Mismatch) };
         }
-        let waiting = if post.system { self.system } else { self.waiting() - self.system };
+        let lane = index(post.kind.lane());
+        let of_system = self.system[lane];
+        let waiting = if post.system { of_system } else { self.letters[lane].len() - of_system };
         if waiting >= post.quota {
             return Err(PostError::Overloaded { waiting });
         }
@@ -66,7 +69,7 @@ impl Mailbag {
         let Post { id, kind, system, dedupe, actor, posted, sealed, .. } = post;
         self.arrivals += 1;
         self.places.insert(id, (kind.lane(), self.arrivals));
-        self.system += usize::from(system);
+        self.system[index(kind.lane())] += usize::from(system);
         self.used.extend(dedupe.map(|used| ((kind, used.key), used)));
         let item = MailItem { id, kind, actor, posted, sealed };
         let letter = Letter { item, system, dedupe: dedupe.map(|used| used.key) };
@@ -88,7 +91,7 @@ impl Mailbag {
     fn remove(&mut self, id: MailId) -> Option<Letter> {
         let (lane, arrival) = self.places.remove(&id)?;
         let letter = self.letters[index(lane)].remove(&arrival)?;
-        self.system -= usize::from(letter.system);
+        self.system[index(lane)] -= usize::from(letter.system);
         Some(letter)
     }
 
@@ -112,6 +115,7 @@ fn index(lane: Lane) -> usize {
     match lane {
         Lane::Input => 0,
         Lane::Control => 1,
+        Lane::Signal => 2,
     }
 }
 
@@ -151,13 +155,20 @@ impl Mailbox for VolatileStore {
         Ok(session.map_or_else(Vec::new, |session| lock(&session.state).mail.read(lane, after, limit)))
     }
 
-    async fn awaiting(&self, owner: OwnerId, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let sessions = self.sessions.read().expect(LOCKED);
         let waits = |session: &&Arc<Session>| {
             let state = lock(&session.state);
             state.owner == Some(owner) && state.mail.waiting() > 0
         };
-        Ok(sessions.values().filter(waits).take(limit).map(|session| session.new.id).collect())
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = sessions.range((from, Bound::Unbounded)).map(|(_, session)| session);
+        Ok(later.filter(waits).take(limit).map(|session| session.new.id).collect())
     }
 
     async fn dedupe(

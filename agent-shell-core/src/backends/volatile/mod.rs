@@ -14,6 +14,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -81,8 +82,12 @@ impl VolatileStore {
         self.sessions.read().expect(LOCKED).get(&id).cloned()
     }
 
+    /// Keeps an actor's name, for which room was taken, unless there is one.
     fn remember_actor(&self, tenant: &Tenant, named: NamedActor) {
-        lock(&self.actors).entry((tenant.clone(), named.actor)).or_insert(named);
+        match lock(&self.actors).entry((tenant.clone(), named.actor)) {
+            Entry::Occupied(_) => self.room.give_back(room::stored(named.sealed.len())),
+            Entry::Vacant(place) => drop(place.insert(named)),
+        }
     }
 }
 

@@ -233,8 +233,10 @@ where
     async fn run(&self, input: Arc<Value>, call: Call) -> Result<Value, ToolError> {
         let typed = Self::read(&input).map_err(|error| ToolError::refused(error.reason))?;
         let output = (self.run)(typed, call).await?;
-        serde_json::to_value(output).map_err(|error| ToolError::Applied {
-            output: Value::String(format!("the tool's output is not JSON: {error}")),
+        serde_json::to_value(output).map_err(|error| match self.contract.class {
+            EffectClass::Pure => ToolError::refused(format!("the tool's output is not JSON: {error}")),
+            // It took effect, and what it brought is lost: nobody but a person can tell.
+            _ => ToolError::ambiguous(format!("it took effect, but its output is not JSON: {error}")),
         })
     }
 

@@ -25,6 +25,10 @@ Options:
   --history    Print what the journal holds, and do nothing else
   --verify     Check the journal's chain, and do nothing else; fails when it is broken
   -h, --help   Print this
+
+The summary's tickets and calls are the ledger's own count, over all runs in the state folder.
+Ends with 0 when the briefing is published, 1 when something failed or the chain is broken,
+2 when the command line is wrong, 3 when the run is parked until somebody approves.
 ";
 
 /// What the program was asked to be.
@@ -81,6 +85,7 @@ impl Options {
     /// The command line of a worker that does these options' work, after `kills` before it.
     pub(crate) fn worker_arguments(&self, kills: u32) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--worker".into(), kills.to_string().into()];
+        arguments.extend(["--crash".into(), self.crashes.to_string().into()]);
         arguments.extend(["--state".into(), self.state.clone().into_os_string()]);
         arguments.extend(self.yes.then(|| "--yes".into()));
         arguments.extend(self.json.then(|| "--json".into()));

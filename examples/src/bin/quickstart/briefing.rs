@@ -185,6 +185,7 @@ fn write_left_out(page: &mut String, review: &Review) -> std::fmt::Result {
         (notes.crowded_files, "files with more notes than are looked for in one file"),
         (review.headings.without_heading.left_out, "documents without a heading beyond the limit"),
         (review.languages.very_large.left_out, "very large files beyond the limit"),
+        (review.languages.long.left_out, "long source files beyond the limit"),
     ];
     for (count, words) in cut.iter().filter(|(count, _)| *count > 0) {
         writeln!(page, "- {count} {words}")?;

@@ -38,6 +38,12 @@ impl FindingId {
     }
 }
 
+impl From<String> for FindingId {
+    fn from(id: String) -> Self {
+        Self(id)
+    }
+}
+
 impl fmt::Display for FindingId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -54,6 +60,7 @@ pub(crate) enum FindingKind {
     Fixme,
     Todo,
     VeryLargeFile,
+    LongSourceFile,
     DocumentWithoutHeading,
 }
 
@@ -67,6 +74,7 @@ impl FindingKind {
             Self::Fixme => "fixme note",
             Self::Todo => "todo note",
             Self::VeryLargeFile => "very large file",
+            Self::LongSourceFile => "long source file",
             Self::DocumentWithoutHeading => "document without a heading",
         }
     }
@@ -169,6 +177,7 @@ fn is_complete(review: &Review) -> bool {
         && review.headings.without_heading.is_complete()
         && review.headings.coverage.beyond_limit == 0
         && review.languages.very_large.is_complete()
+        && review.languages.long.is_complete()
 }
 
 /// A finding before it is known how many others are just like it.
@@ -221,9 +230,12 @@ fn drafts(review: &Review) -> impl Iterator<Item = Draft> {
     let large = review.languages.very_large.items.iter();
     let large =
         large.map(|file| plain(FindingKind::VeryLargeFile, &file.path, format!("{} bytes", file.bytes)));
+    let long = review.languages.long.items.iter();
+    let long =
+        long.map(|file| plain(FindingKind::LongSourceFile, &file.path, format!("{} lines", file.lines)));
     let bare = review.headings.without_heading.items.iter();
     let bare = bare.map(|path| plain(FindingKind::DocumentWithoutHeading, path, String::new()));
-    left_out.chain(notes).chain(large).chain(bare)
+    left_out.chain(notes).chain(large).chain(long).chain(bare)
 }
 
 fn plain(kind: FindingKind, path: &str, detail: String) -> Draft {

@@ -152,7 +152,7 @@ fn line(name: &str, state: &State) -> String {
 }
 
 /// A name from a folder must not drive the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The work that reviews a folder: five scanners, each a plain function from a [`Folder`] to a
 //! typed result.
 //!
-//! A result goes into a journal, so it is bounded ([`MAX_RESULT_BYTES`] of JSON), says what it left
+//! A result goes into a journal, so it is bounded (`MAX_RESULT_BYTES` of JSON), says what it left
 //! out, and depends on nothing but what the folder holds: two scans of one state are equal. The
 //! scanners block and share one walk, so they may run side by side on blocking threads. They never
 //! write, and never follow a symbolic link.
@@ -23,7 +23,9 @@ pub(crate) use bounded::{Bounded, json_bytes, shorten};
 pub(crate) use files::{Files, files};
 pub(crate) use folder::{Folder, FolderError, Limits};
 pub(crate) use headings::{Headings, headings};
-pub(crate) use history::{Commit, History, history};
+#[cfg(test)]
+pub(crate) use history::Commit;
+pub(crate) use history::{History, history};
 pub(crate) use languages::{Languages, languages};
 pub(crate) use notes::{NoteKind, Notes, notes};
 pub(crate) use read::Coverage;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 /// The most JSON that one scanner's result may take, in bytes. The limits of the lists inside each
 /// result are chosen so that their sum stays below it.
+#[cfg(test)]
 pub(crate) const MAX_RESULT_BYTES: usize = 256 * 1024;
 
 /// What all five scanners found in one folder.

@@ -66,7 +66,7 @@ fn mistakes_are_named() {
 fn a_worker_does_the_same_work() {
     let parent = options("--yes --json --crash 5 --state s -- --odd");
     let worker = parse(parent.worker_arguments(3), "default".into()).unwrap();
-    assert_eq!(worker, Arguments::Run(Options { crashes: 0, worker: Some(3), ..parent }));
+    assert_eq!(worker, Arguments::Run(Options { worker: Some(3), ..parent }));
 }
 
 #[test]

@@ -40,6 +40,9 @@ fn every_kind_is_found_in_its_order() {
     fs::write(at("a.md"), "no heading\n").unwrap();
     fs::write(at("b.rs"), "// TODO: one\n// FIXME: two\n").unwrap();
     fs::File::create(at("c.bin")).unwrap().set_len(5 << 20).unwrap();
+    fs::write(at("f.rs"), "\n".repeat(301)).unwrap();
+    fs::write(at("g.rs"), "\n".repeat(300)).unwrap();
+    fs::write(at("h.json"), "\n".repeat(301)).unwrap();
     symlink("nowhere", at("d")).unwrap();
     symlink("e", at("e")).unwrap();
     let mut review = review(&folder);
@@ -55,6 +58,7 @@ fn every_kind_is_found_in_its_order() {
         (FindingKind::Fixme, "b.rs", Some(2), "b.rs: FIXME: two"),
         (FindingKind::Todo, "b.rs", Some(1), "b.rs: TODO: one"),
         (FindingKind::VeryLargeFile, "c.bin", None, "c.bin: very large file"),
+        (FindingKind::LongSourceFile, "f.rs", None, "f.rs: long source file"),
         (FindingKind::DocumentWithoutHeading, "a.md", None, "a.md: document without a heading"),
     ];
     assert_eq!(rows, expected);

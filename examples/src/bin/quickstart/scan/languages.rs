@@ -15,6 +15,12 @@ use super::{Bounded, Coverage, Folder, FolderError};
 pub(crate) const VERY_LARGE_BYTES: u64 = 1024 * 1024;
 const LARGEST: ListLimit = ListLimit { max_items: 10, max_bytes: 32 * 1024 };
 const VERY_LARGE: ListLimit = ListLimit { max_items: 100, max_bytes: 96 * 1024 };
+/// A source file of more lines is worth a finding.
+const LONG_FILE_LINES: u64 = 300;
+const LONG: ListLimit = ListLimit { max_items: 100, max_bytes: 64 * 1024 };
+/// Languages whose files are as long as what they tell, and nobody would split.
+const NO_SOURCE: [&str; 11] =
+    [OTHER, "JSON", "TOML", "YAML", "XML", "CSV", "Markdown", "reStructuredText", "AsciiDoc", "TeX", "Text"];
 const OTHER: &str = "Other";
 
 /// Languages by size, and the largest files.
@@ -26,6 +32,8 @@ pub(crate) struct Languages {
     pub(crate) largest: Vec<SizedFile>,
     /// Every file of at least [`VERY_LARGE_BYTES`], largest first.
     pub(crate) very_large: Bounded<SizedFile>,
+    /// Source files of more than 300 lines, in the order of the walk.
+    pub(crate) long: Bounded<LongFile>,
     pub(crate) coverage: Coverage,
 }
 
@@ -46,6 +54,12 @@ pub(crate) struct SizedFile {
     pub(crate) bytes: u64,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LongFile {
+    pub(crate) path: String,
+    pub(crate) lines: u64,
+}
+
 /// Measures the folder.
 pub(crate) fn languages(folder: &Folder) -> Result<Languages, FolderError> {
     let listing = folder.listing()?;
@@ -57,12 +71,17 @@ pub(crate) fn languages(folder: &Folder) -> Result<Languages, FolderError> {
         language.files += 1;
         language.bytes += file.bytes;
     }
+    let mut long = Vec::new();
     let coverage = each_text(
         folder,
         |_| true,
         |file, text| {
-            if let Some(language) = by_name.get_mut(language_of(&file.path)) {
-                *language.lines.get_or_insert(0) += count_lines(text);
+            let (name, lines) = (language_of(&file.path), count_lines(text));
+            if let Some(language) = by_name.get_mut(name) {
+                *language.lines.get_or_insert(0) += lines;
+            }
+            if lines > LONG_FILE_LINES && !NO_SOURCE.contains(&name) {
+                long.push(LongFile { path: file.name(), lines });
             }
         },
     )?;
@@ -75,6 +94,7 @@ pub(crate) fn languages(folder: &Folder) -> Result<Languages, FolderError> {
         languages,
         largest: Bounded::take(by_size.iter().map(|file| sized(file)), LARGEST).items,
         very_large: Bounded::take(very_large.map(|file| sized(file)), VERY_LARGE),
+        long: Bounded::take(long, LONG),
         coverage,
     })
 }

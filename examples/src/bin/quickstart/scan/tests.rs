@@ -264,7 +264,8 @@ fn languages_are_sorted_by_size_and_binaries_have_no_lines() {
 fn every_result_stays_within_its_bytes() {
     let folder = TempDir::new().unwrap();
     let long = "ü".repeat(120);
-    let note = format!("// {}: {}\n", NoteKind::Todo.word(), "\u{1}".repeat(300)).repeat(30);
+    let note =
+        format!("// {}: {}\n", NoteKind::Todo.word(), "\u{1}".repeat(300)).repeat(30) + &"\n".repeat(300);
     for number in 0..1500 {
         let name = format!("{number}{long}");
         fs::write(folder.path().join(format!("{name}.rs")), &note).unwrap();

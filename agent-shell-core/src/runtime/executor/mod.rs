@@ -12,23 +12,26 @@ use std::time::Duration;
 use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
+use self::pace::weight;
+use self::work::Work;
 use super::admission::Place;
 use super::core::{Core, Stopping};
 use super::inbox::Inbox;
-use super::processor::{Attempt, Completion, StepProcessor};
+use super::processor::Completion;
 use super::registry::SessionHandle;
 use super::rest::Rest;
 use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
-use crate::data::{Body, EffectClass, Outcome, PlannerRef, RequirementId};
-use crate::machine::{Command, Entry, Env, Event, Folded, Live, fold, next_wake, owed, react, status};
+use crate::data::{Body, Outcome, RequirementId};
+use crate::machine::{Entry, Env, Folded, Live, fold, next_wake, owed, react, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
-/// How long a session without work is held before it is let go.
-const IDLE: Duration = Duration::from_secs(30);
-/// The longest sleep of a session that waits for nothing in particular.
-const LONG: Duration = Duration::from_secs(3600);
+mod pace;
+mod work;
+
+/// How often a session that drains looks whether an outcome has waited long enough for company.
+const DRAINING: Duration = Duration::from_millis(20);
 
 /// Drives one session.
 pub(crate) struct PlanExecutor {
@@ -41,22 +44,21 @@ pub(crate) struct PlanExecutor {
     inbox: Inbox,
     /// Folded, and not yet durable.
     pending: Vec<Entry>,
+    /// About how many bytes `pending` holds.
+    pending_bytes: usize,
     consumed: Vec<MailId>,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
     riding_since: Option<Monotonic>,
     mark: Mark,
     requires: Vec<RequirementId>,
+    /// Which lease this process held when it took the session.
+    lease: u64,
     handles: BTreeMap<Work, AbortHandle>,
     done: (mpsc::Sender<Completion>, mpsc::Receiver<Completion>),
     place: Option<Place>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Work {
-    Plan,
-    Act(usize),
-    Probe(usize),
+    /// What this shell does not have and the turn needs: the session is let go for another to take.
+    lacks: Option<String>,
 }
 
 impl PlanExecutor {
@@ -72,6 +74,7 @@ impl PlanExecutor {
         // Room for every act and probe that runs; one more waits with its completion, and holds up nobody.
         let done = mpsc::channel(2 * core.limits.parallel_steps + 2);
         Self {
+            lease: core.lease.generation(),
             mark: entry.mark,
             requires: entry.requires.clone(),
             core,
@@ -82,12 +85,14 @@ impl PlanExecutor {
             writer,
             inbox,
             pending: Vec::new(),
+            pending_bytes: 0,
             consumed: Vec::new(),
             urgent: false,
             riding_since: None,
             handles: BTreeMap::new(),
             done,
             place: None,
+            lacks: None,
         }
     }
 
@@ -96,9 +101,8 @@ impl PlanExecutor {
     /// # Errors
     /// What ended it otherwise: `Fenced`, `Poisoned`, `Corrupt`, or the shell's own stop.
     pub(crate) async fn run(mut self) -> Result<()> {
-        let driven = self.drive().await;
-        self.handles.values().for_each(AbortHandle::abort);
-        driven
+        self.handle.set_driven(true);
+        self.drive().await
     }
 
     async fn drive(&mut self) -> Result<()> {
@@ -111,13 +115,15 @@ impl PlanExecutor {
                     self.settle().await?;
                 }
                 Stopping::Draining if self.handles.is_empty() => return self.flush().await,
+                Stopping::Draining if self.urgent || self.rides_too_long() => self.flush().await?,
                 Stopping::Draining => {}
                 _ => return Err(Error::new(ErrorKind::ShuttingDown, "the shell has stopped")),
             }
-            if self.state.turn.is_none() && self.inbox.may_have_input() && stopping == Stopping::No {
+            let has_input = self.state.turn.is_none() && self.inbox.may_have_input();
+            if stopping == Stopping::No && (has_input || self.inbox.may_have_control()) {
                 continue;
             }
-            let sleep = self.sleep_for();
+            let sleep = if stopping == Stopping::No { self.sleep_for() } else { DRAINING };
             tokio::select! {
                 biased;
                 completion = self.done.1.recv() => self.complete(completion)?,
@@ -126,7 +132,7 @@ impl PlanExecutor {
                 () = self.core.clock.sleep(sleep) => {
                     if self.rides_too_long() {
                         self.urgent = true;
-                    } else if self.is_idle() && sleep >= self.idle_after() && self.core.registry.remove(self.entry.id, false) {
+                    } else if self.is_idle() && sleep >= self.idle_after() && self.core.registry.remove(self.entry.id, &self.handle, false) {
                         return self.flush().await;
                     }
                 }
@@ -140,7 +146,9 @@ impl PlanExecutor {
             let opened = self.inbox.opening(&self.entry)?;
             self.take(vec![opened], Pseudonym::RUNTIME)?;
         }
-        if self.handle.take_mail() {
+        // A decision counts by the time when it was posted, so the mailbox is read before anything expires.
+        let now = self.core.clock.now();
+        if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
             self.inbox.mail_arrived();
         }
         if self.state.turn.is_some() && self.place.is_none() {
@@ -195,6 +203,9 @@ impl PlanExecutor {
             let mut again = false;
             for command in owed.commands {
                 again |= self.obey(command)?;
+                if self.is_heavy() {
+                    self.flush().await?;
+                }
             }
             if again {
                 // A step whose intent is among the new records begins only once they are durable.
@@ -209,7 +220,10 @@ impl PlanExecutor {
         if self.mark.status != SessionStatus::Running {
             self.place = None;
         }
-        Ok(())
+        match self.lacks.take() {
+            Some(lacking) => Err(Error::new(ErrorKind::Unsupported, lacking)),
+            None => Ok(()),
+        }
     }
 
     /// Takes records into the state. From here on they are on their way to the journal.
@@ -223,144 +237,10 @@ impl PlanExecutor {
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };
             }
+            self.pending_bytes += weight(&entry);
             self.pending.push(entry);
         }
         Ok(())
-    }
-
-    /// Carries out a command. True when it led to records at once.
-    fn obey(&mut self, command: Command) -> Result<bool> {
-        match command {
-            Command::Check { step, tool, input } => {
-                let problem = match self.core.tools.get(&tool) {
-                    Some(tool) => tool.check(&input).err().map(|error| error.reason),
-                    None => Some(format!("the shell has no tool `{tool}`")),
-                };
-                self.happened(Event::Checked { step, input, problem })?;
-                return Ok(true);
-            }
-            Command::Plan => return self.plan(),
-            Command::Act { step, tool, input, key, attempt, deadline } => {
-                let class = self.turn().map_or(EffectClass::Pure, |turn| turn.class_of(step));
-                self.live.running.insert(step, attempt);
-                self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
-            }
-            Command::Probe { step, tool, input, key, attempt } => {
-                self.live.probing.insert(step);
-                let deadline = self.core.clock.now().plus(self.core.limits.attempt());
-                self.begin(Work::Probe(step), tool, (input, key, attempt), deadline, EffectClass::Pure);
-            }
-            Command::Drop { step } => {
-                self.live.running.remove(&step);
-                if let Some(handle) = self.handles.remove(&Work::Act(step)) {
-                    handle.abort();
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn turn(&self) -> Option<&crate::machine::TurnState> {
-        self.state.turn.as_ref()
-    }
-
-    fn plan(&mut self) -> Result<bool> {
-        let Some(turn) = self.state.turn.as_ref() else { return Ok(false) };
-        let named = match &turn.planner {
-            PlannerRef::Fixed(plan) => {
-                let answer = self.core.plan_answer(plan.clone(), false);
-                self.happened(Event::Planned(Ok(answer)))?;
-                return Ok(true);
-            }
-            PlannerRef::Named(name) => name,
-        };
-        let Some(planner) = self.core.planners.get(named).cloned() else {
-            let failure = self.core.no_such_planner(named);
-            self.happened(Event::Planned(Err(failure)))?;
-            return Ok(true);
-        };
-        let view = self.core.plan_view(self.state.session, turn);
-        let processor = self.processor(turn.id);
-        self.live.planning = true;
-        self.handles.insert(Work::Plan, processor.plan(planner, view));
-        Ok(false)
-    }
-
-    fn begin(
-        &mut self,
-        work: Work,
-        tool: crate::words::ToolName,
-        (input, key, attempt): (Arc<serde_json::Value>, Arc<str>, u32),
-        deadline: crate::words::Timestamp,
-        class: EffectClass,
-    ) {
-        let (Work::Act(place) | Work::Probe(place)) = work else { return };
-        let Some(turn) = self.state.turn.as_ref() else { return };
-        let processor = self.processor(turn.id);
-        let step = turn.steps[place].step.id.clone();
-        let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class };
-        let handle =
-            if matches!(work, Work::Act(_)) { processor.act(attempt) } else { processor.probe(attempt) };
-        self.handles.insert(work, handle);
-    }
-
-    fn processor(&self, turn: TurnId) -> StepProcessor {
-        StepProcessor {
-            core: self.core.clone(),
-            session: self.entry.id,
-            turn,
-            epoch: self.entry.epoch,
-            done: self.done.0.clone(),
-        }
-    }
-
-    /// Takes a completion and all others that have arrived.
-    fn complete(&mut self, first: Option<Completion>) -> Result<()> {
-        let mut next = first;
-        while let Some(Completion { turn, event }) = next {
-            next = self.done.1.try_recv().ok();
-            if self.turn().is_none_or(|running| running.id != turn) {
-                continue;
-            }
-            let mut rides = false;
-            match &event {
-                Event::Planned(_) => {
-                    self.live.planning = false;
-                    self.handles.remove(&Work::Plan);
-                    rides = self.may_ride();
-                }
-                Event::Finished { step, attempt, .. } => {
-                    // A dropped act that had already reported is no longer expected.
-                    if self.live.running.get(step) != Some(attempt) {
-                        continue;
-                    }
-                    self.live.running.remove(step);
-                    self.handles.remove(&Work::Act(*step));
-                    rides = self.may_ride()
-                        && self.turn().is_some_and(|turn| turn.class_of(*step) == EffectClass::Pure);
-                }
-                Event::Probed { step, .. } => {
-                    self.live.probing.remove(step);
-                    self.handles.remove(&Work::Probe(*step));
-                }
-                _ => {}
-            }
-            self.happened(event)?;
-            self.urgent |= !rides;
-            if rides && self.riding_since.is_none() {
-                self.riding_since = Some(self.core.clock.monotonic());
-            }
-        }
-        Ok(())
-    }
-
-    fn may_ride(&self) -> bool {
-        self.core.limits.riding_ms > 0
-    }
-
-    fn happened(&mut self, event: Event) -> Result<()> {
-        let records = react(&self.state, event, &self.env());
-        self.take(records, Pseudonym::RUNTIME)
     }
 
     /// Appends what is pending. What is shown to others is shown after.
@@ -371,6 +251,7 @@ impl PlanExecutor {
             return Ok(());
         }
         let entries = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         let ended: Vec<(TurnId, Outcome)> = entries.iter().filter_map(ended).collect();
         let mark = status(&self.state, &self.live);
         let requires = self.core.required_by(&self.state);
@@ -402,31 +283,6 @@ impl PlanExecutor {
             limits: &self.core.limits,
             random: self.core.entropy.below(u64::MAX),
         }
-    }
-
-    /// Whether nothing but mail or an instant can move the session.
-    fn is_idle(&self) -> bool {
-        self.handles.is_empty() && self.pending.is_empty() && self.mark.status != SessionStatus::Running
-    }
-
-    fn idle_after(&self) -> Duration {
-        let crowded = self.core.registry.len() > self.core.limits.held_sessions;
-        if crowded { Duration::ZERO } else { IDLE }
-    }
-
-    fn rides_too_long(&self) -> bool {
-        let riding = Duration::from_millis(self.core.limits.riding_ms);
-        self.riding_since.is_some_and(|since| self.core.clock.monotonic().since(since) >= riding)
-    }
-
-    fn sleep_for(&self) -> Duration {
-        let until_wake = next_wake(&self.state).map(|wake| wake.since(self.core.clock.now()));
-        let until_ride = self.riding_since.map(|since| {
-            let riding = Duration::from_millis(self.core.limits.riding_ms);
-            riding.saturating_sub(self.core.clock.monotonic().since(since))
-        });
-        let until_idle = self.is_idle().then(|| self.idle_after());
-        [until_wake, until_ride, until_idle].into_iter().flatten().min().unwrap_or(LONG)
     }
 }
 

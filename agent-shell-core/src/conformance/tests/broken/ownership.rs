@@ -1,0 +1,133 @@
+//! Faults of ownership.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Broken, Fault};
+use crate::conformance::scene::named;
+use crate::ports::{Claim, ClaimFilter, Journal, Lease, Ownership, OwnershipError, SessionFilter};
+use crate::words::{Epoch, OwnerId, SessionId};
+
+const LONG: Duration = Duration::from_secs(1 << 30);
+
+impl Broken {
+    /// Spoils what is asked for.
+    async fn spoil_claim(&self, owner: OwnerId, filter: &mut ClaimFilter) -> Result<(), OwnershipError> {
+        match self.fault {
+            Some(Fault::WorkIsNotSeen) => drop(filter.sessions.get_or_insert_default()),
+            Some(Fault::NamesNeedWork) => {
+                let mut busy = Vec::new();
+                for session in filter.sessions.take().unwrap_or_default() {
+                    let entry = self.inner.session(session).await?;
+                    busy.extend(entry.filter(|entry| entry.waiting_mail > 0).map(|entry| entry.id));
+                }
+                filter.sessions = Some(busy);
+            }
+            Some(Fault::TheLivingAreRobbed) => {
+                let leases = self.seen().leases.clone();
+                for (other, lease) in leases.into_iter().filter(|(other, _)| *other != owner) {
+                    self.inner.resign(other).await?;
+                    self.inner.enlist(other, lease).await?;
+                }
+            }
+            Some(Fault::RequirementsAreIgnored) => filter.offers = None,
+            Some(Fault::ClaimsIgnoreTenants) => filter.tenant = None,
+            Some(Fault::StrangersAreEnlisted) => drop(self.inner.enlist(owner, LONG).await?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Serves one tenant after the other.
+    async fn claim_in_line(
+        &self,
+        owner: OwnerId,
+        filter: &ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        let all = self.inner.sessions(SessionFilter::default(), None, usize::MAX).await?;
+        let mut claims = Vec::new();
+        for tenant in all.into_iter().map(|entry| entry.tenant).collect::<BTreeSet<_>>() {
+            let filter = ClaimFilter { tenant: Some(tenant), ..filter.clone() };
+            claims.extend(self.inner.claim(owner, filter, limit - claims.len()).await?);
+        }
+        Ok(claims)
+    }
+}
+
+#[async_trait]
+impl Ownership for Broken {
+    async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
+        self.seen().leases.insert(owner, lease);
+        match self.fault {
+            Some(Fault::LeasesDoNotEnd) => {
+                self.inner.enlist(owner, LONG).await?;
+                Ok(Lease { lasts: lease })
+            }
+            Some(Fault::LeasesEndEarly) => self.inner.enlist(owner, lease / 4).await,
+            Some(Fault::EnlistingDropsAll) => {
+                self.inner.resign(owner).await?;
+                self.inner.enlist(owner, lease).await
+            }
+            Some(Fault::EnlistingKeepsAll) => {
+                let lease = self.inner.enlist(owner, lease).await?;
+                let held = self.seen().held.get(&owner).cloned().unwrap_or_default();
+                self.inner.claim(owner, named(held), usize::MAX).await?;
+                Ok(lease)
+            }
+            _ => self.inner.enlist(owner, lease).await,
+        }
+    }
+
+    async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
+        let lasts = self.seen().leases.get(&owner).copied();
+        match self.fault {
+            Some(Fault::RenewalsDoNothing) => {
+                lasts.map(|lasts| Lease { lasts }).ok_or(OwnershipError::NotEnlisted)
+            }
+            Some(Fault::StrangersAreEnlisted) => self.inner.enlist(owner, LONG).await,
+            _ => self.inner.renew(owner).await,
+        }
+    }
+
+    async fn claim(
+        &self,
+        owner: OwnerId,
+        mut filter: ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        let by_work = filter.sessions.is_none();
+        self.spoil_claim(owner, &mut filter).await?;
+        let mut claims = if self.is(Fault::TenantsAreServedInLine) {
+            self.claim_in_line(owner, &filter, limit).await?
+        } else {
+            self.inner.claim(owner, filter, self.limit(limit)).await?
+        };
+        if self.is(Fault::OwnSessionsAreClaimedAgain) && by_work {
+            let held = self.seen().held.get(&owner).cloned().unwrap_or_default();
+            claims.extend(self.inner.claim(owner, named(held), limit).await?);
+        }
+        self.seen().held.entry(owner).or_default().extend(claims.iter().map(|claim| claim.entry.id));
+        if self.is(Fault::EpochsStay) {
+            claims.iter_mut().for_each(|claim| claim.entry.epoch = Epoch::new(1));
+        }
+        Ok(claims)
+    }
+
+    async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
+        if !self.is(Fault::StaleReleasesCount) {
+            return self.inner.release(owner, sessions).await;
+        }
+        let mut current = Vec::new();
+        for (session, _) in sessions {
+            current.extend(self.inner.session(session).await?.map(|entry| (session, entry.epoch)));
+        }
+        self.inner.release(owner, current).await
+    }
+
+    async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
+        if self.is(Fault::ResigningDoesNothing) { Ok(()) } else { self.inner.resign(owner).await }
+    }
+}

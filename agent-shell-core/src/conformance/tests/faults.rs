@@ -1,0 +1,158 @@
+//! Which properties must fail on which fault: those that guard against it first of all.
+
+use super::broken::Fault::{self, *};
+
+pub(super) const FAULTS: &[(Fault, &[&str])] = &[
+    // Sessions.
+    (
+        NamesAreNotUnique,
+        &[
+            "a_session_is_registered_as_asked",
+            "a_name_finds_the_first_session",
+            "a_name_is_unique_under_concurrent_callers",
+            "a_registration_outlives_a_reopening",
+        ],
+    ),
+    (TenantsShareNames, &["a_name_belongs_to_its_tenant"]),
+    (ListsAreInAnyOrder, &["sessions_are_listed_in_the_order_of_their_ids"]),
+    (FiltersAreIgnored, &["sessions_are_filtered"]),
+    // Fences and heads.
+    (
+        FencesAreIgnored,
+        &[
+            "a_session_without_an_owner_takes_no_append",
+            "another_owner_is_fenced",
+            "another_epoch_is_fenced",
+            "a_stale_writer_is_fenced",
+            "a_released_session_takes_no_append",
+            "an_owner_that_resigned_is_fenced",
+            "appends_are_judged_one_by_one",
+            "epochs_outlive_a_reopening",
+        ],
+    ),
+    (OwnersAreIgnored, &["another_owner_is_fenced", "appends_are_judged_one_by_one"]),
+    (EpochsAreIgnored, &["another_epoch_is_fenced"]),
+    (LeasesFence, &["only_a_claim_fences"]),
+    (HeadsAreIgnored, &["another_place_is_a_conflict", "appends_are_judged_one_by_one"]),
+    (HashesAreIgnored, &["another_hash_is_a_conflict"]),
+    (HeadsComeFirst, &["the_fence_is_judged_before_the_head"]),
+    (EpochsStay, &["every_claim_takes_the_next_epoch", "another_epoch_is_fenced", "the_dead_are_replaced"]),
+    // Repeats.
+    (
+        IdsAreForgotten,
+        &[
+            "an_append_is_idempotent_by_id",
+            "a_repeat_is_recognised_after_later_appends",
+            "a_repeat_is_recognised_before_the_fence",
+            "concurrent_repeats_are_committed_once",
+            "a_repeat_is_recognised_after_a_reopening",
+        ],
+    ),
+    (IdsComeAfterFences, &["a_repeat_is_recognised_before_the_fence"]),
+    (OnlyTheLastIdIsKnown, &["a_repeat_is_recognised_after_later_appends"]),
+    (RepeatsAnswerTheHead, &["a_repeat_is_recognised_after_later_appends"]),
+    (CallersAlwaysOwn, &["a_repeat_tells_whether_the_caller_owns_the_session"]),
+    (RepeatsAreCompared, &["a_committed_id_wins_over_other_content"]),
+    (AnyIdIsARepeat, &["another_id_is_not_a_repeat"]),
+    (RefusalsAreRemembered, &["a_refused_id_may_be_committed_later"]),
+    // What an append brings.
+    (RecordsAreNotChecked, &["records_must_be_the_appends_own", "a_refused_append_leaves_nothing"]),
+    (UnknownSessionsTakeAppends, &["an_unknown_session_takes_no_append"]),
+    (
+        RefusedMailIsPosted,
+        &[
+            "a_refused_append_leaves_nothing",
+            "an_append_posts_mail_within_the_system_quota",
+            "a_refusal_leaves_nothing_after_a_reopening",
+        ],
+    ),
+    (MarksAreReset, &["what_an_append_does_not_change_stays"]),
+    (RequirementsAreReset, &["what_an_append_does_not_change_stays"]),
+    (BodiesAreText, &["records_are_kept_as_they_were_written"]),
+    (RecordsAreInAnyOrder, &["records_are_contiguous", "records_are_read_in_pages"]),
+    (SnapshotsAreDropped, &["an_append_takes_effect_whole", "everything_outlives_a_reopening"]),
+    (TheFirstSnapshotStays, &["a_snapshot_replaces_the_one_before"]),
+    (ActorsAreDropped, &["an_append_takes_effect_whole", "actors_are_kept_by_tenant"]),
+    (TenantsShareActors, &["actors_are_kept_by_tenant"]),
+    (SessionsShareBlobs, &["blobs_are_kept_by_session_and_address"]),
+    (BlobsAreInvented, &["the_unknown_is_absent"]),
+    (SessionsShareRecords, &["sessions_have_chains_of_their_own"]),
+    (
+        PagesAreUnbounded,
+        &["records_are_read_in_pages", "mail_is_read_in_pages", "claims_keep_to_their_limit"],
+    ),
+    (TurnsDoNotEnd, &["turns_are_found_from_start_to_end"]),
+    (ARefusalSpoilsTheNext, &["appends_are_judged_one_by_one"]),
+    // Mail.
+    (MailIsText, &["mail_is_kept_as_it_was_posted"]),
+    (MailIsInTheOrderOfIds, &["mail_is_read_in_the_order_of_its_posts", "everything_outlives_a_reopening"]),
+    (LanesAreMixed, &["mail_is_read_in_lanes"]),
+    (MailIsFoundByAnybody, &["an_owner_finds_the_mail_of_what_it_holds"]),
+    (PagesAfterReadMailAreEmpty, &["mail_is_read_in_pages"]),
+    (PostsGetNewIds, &["a_post_is_idempotent_by_id"]),
+    (UnknownSessionsTakeMail, &["an_unknown_session_takes_no_mail"]),
+    (
+        ReadMailStays,
+        &["consumed_mail_is_gone", "a_key_stays_used_after_consumption", "mail_outlives_a_reopening"],
+    ),
+    (QuotasAreIgnored, &["mail_is_bounded_by_its_quota", "concurrent_posts_are_judged_one_by_one"]),
+    (QuotasAreShared, &["system_mail_has_a_quota_of_its_own"]),
+    (AppendsHaveNoQuota, &["an_append_posts_mail_within_the_system_quota"]),
+    (MailOfAppendsIsLost, &["an_append_takes_effect_whole", "sessions_may_write_to_one_another"]),
+    (
+        KeysAreIgnored,
+        &[
+            "a_repeat_gets_the_first_turn",
+            "concurrent_posts_are_judged_one_by_one",
+            "mail_outlives_a_reopening",
+        ],
+    ),
+    (MismatchesAreRepeats, &["a_used_key_with_another_input_is_a_mismatch"]),
+    (KindsShareKeys, &["keys_are_apart_by_session_and_kind"]),
+    (ReadMailFreesItsKey, &["a_key_stays_used_after_consumption", "mail_outlives_a_reopening"]),
+    (QuotasComeFirst, &["a_repeat_is_answered_in_a_full_mailbox"]),
+    (KeysCanNotBeAsked, &["the_first_use_of_a_key_can_be_asked_for"]),
+    (AppendsIgnoreKeys, &["an_appends_mail_is_deduplicated"]),
+    // Claims and leases.
+    (WorkIsNotSeen, &["what_has_work_is_claimed", "the_dead_are_replaced", "claims_keep_to_their_limit"]),
+    (NamesNeedWork, &["what_is_named_is_claimed_without_work"]),
+    (TheLivingAreRobbed, &["the_living_are_left_alone", "concurrent_claims_share_nothing"]),
+    (OwnSessionsAreClaimedAgain, &["what_has_work_is_claimed", "an_owner_may_claim_its_own_by_name"]),
+    (RequirementsAreIgnored, &["requirements_must_be_offered"]),
+    (ClaimsIgnoreTenants, &["claims_are_filtered_by_tenant"]),
+    (TenantsAreServedInLine, &["claims_are_spread_over_tenants"]),
+    (StrangersAreEnlisted, &["a_stranger_claims_nothing", "a_stranger_renews_nothing"]),
+    (StaleReleasesCount, &["a_stale_release_is_passed_over"]),
+    (LeasesDoNotEnd, &["a_lease_runs_out", "leases_run_one_by_one", "epochs_outlive_a_reopening"]),
+    (LeasesEndEarly, &["a_lease_runs_out", "a_lease_is_given_as_asked"]),
+    (
+        RenewalsDoNothing,
+        &["a_renewed_lease_goes_on", "a_late_renewal_is_answered_truly", "leases_run_one_by_one"],
+    ),
+    (EnlistingDropsAll, &["enlisting_again_keeps_what_is_held"]),
+    (EnlistingKeepsAll, &["who_was_replaced_must_enlist_again"]),
+    (ResigningDoesNothing, &["who_resigns_lets_go_of_everything", "an_owner_that_resigned_is_fenced"]),
+    // The outbox.
+    (RowsAreInAnyOrder, &["rows_are_pending_in_the_order_of_commits", "a_publisher_misses_no_row"]),
+    (
+        AcknowledgementsAreForgotten,
+        &["acknowledged_rows_are_pending_no_more", "the_outbox_outlives_a_reopening"],
+    ),
+    (AcknowledgementsReachAhead, &["later_rows_are_not_acknowledged"]),
+    (OnlyPendingRowsAreReplayed, &["a_sessions_rows_are_replayed"]),
+    (TrimsTakeAll, &["only_old_acknowledged_rows_are_trimmed"]),
+    (GapsAreClosed, &["a_gap_in_the_outbox_is_refused", "sequences_go_on_after_a_trim"]),
+    // Durability.
+    (
+        EverythingIsForgotten,
+        &[
+            "everything_outlives_a_reopening",
+            "a_registration_outlives_a_reopening",
+            "epochs_outlive_a_reopening",
+            "a_repeat_is_recognised_after_a_reopening",
+            "mail_outlives_a_reopening",
+            "the_outbox_outlives_a_reopening",
+            "a_refusal_leaves_nothing_after_a_reopening",
+        ],
+    ),
+];

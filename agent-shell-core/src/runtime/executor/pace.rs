@@ -1,0 +1,72 @@
+//! When a session sleeps, hurries, or is let go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::PlanExecutor;
+use crate::data::{Body, Resolution, WaitEnd, WaitFor};
+use crate::machine::{Entry, json_bytes, next_wake};
+use crate::ports::SessionStatus;
+
+/// How long a session without work is held before it is let go.
+const IDLE: Duration = Duration::from_secs(30);
+/// The longest sleep of a session that waits for nothing in particular.
+const LONG: Duration = Duration::from_secs(3600);
+/// What an append holds before it is sent without waiting for more.
+const HEAVY_BYTES: usize = 8 << 20;
+
+impl PlanExecutor {
+    /// Whether what is pending should go before more is added: an append has a largest size.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.pending_bytes > HEAVY_BYTES
+    }
+
+    /// Whether nothing but mail or an instant can move the session.
+    pub(super) fn is_idle(&self) -> bool {
+        self.handles.is_empty() && self.pending.is_empty() && self.mark.status != SessionStatus::Running
+    }
+
+    pub(super) fn idle_after(&self) -> Duration {
+        let crowded = self.core.registry.len() >= self.core.limits.held_sessions;
+        if crowded { Duration::ZERO } else { IDLE }
+    }
+
+    pub(super) fn rides_too_long(&self) -> bool {
+        let riding = Duration::from_millis(self.core.limits.riding_ms);
+        self.riding_since.is_some_and(|since| self.core.clock.monotonic().since(since) >= riding)
+    }
+
+    pub(super) fn sleep_for(&self) -> Duration {
+        let until_wake = next_wake(&self.state, &self.live).map(|wake| wake.since(self.core.clock.now()));
+        let until_ride = self.riding_since.map(|since| {
+            let riding = Duration::from_millis(self.core.limits.riding_ms);
+            riding.saturating_sub(self.core.clock.monotonic().since(since))
+        });
+        let until_idle = self.is_idle().then(|| self.idle_after());
+        [until_wake, until_ride, until_idle].into_iter().flatten().min().unwrap_or(LONG)
+    }
+}
+
+/// About how many bytes an entry has besides a fixed part that does not count.
+pub(super) fn weight(entry: &Entry) -> usize {
+    let merged = |context: &BTreeMap<_, Value>| context.values().map(json_bytes).sum();
+    match &entry.body {
+        Body::StepSucceeded { output, context, .. } => json_bytes(&output.value()) + merged(context),
+        Body::StepResolved { resolution: Resolution::Applied(output), context, .. } => {
+            json_bytes(output) + merged(context)
+        }
+        Body::WaitEnded { end: WaitEnd::Signalled(payload), context, .. } => {
+            json_bytes(&payload.value()) + merged(context)
+        }
+        Body::WaitEnded { context, .. } => merged(context),
+        Body::StepStarted { input: Some(payload), .. }
+        | Body::TurnStarted { input: payload, .. }
+        | Body::PlanAnswered { answer: payload, .. }
+        | Body::SignalReceived { payload, .. }
+        | Body::WaitOpened { wait: WaitFor::Approval { shown: payload, .. }, .. }
+        | Body::TurnEnded { answer: Some(payload), .. } => json_bytes(&payload.value()),
+        _ => 0,
+    }
+}

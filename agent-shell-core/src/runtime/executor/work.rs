@@ -1,0 +1,174 @@
+//! What runs for a session: acts, probes and the planner, begun by commands and ended by completions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures::future::AbortHandle;
+use serde_json::Value;
+
+use super::PlanExecutor;
+use crate::data::{EffectClass, PlannerRef};
+use crate::machine::{Command, Event, TurnState, react};
+use crate::runtime::processor::{Attempt, Completion, StepProcessor};
+use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
+
+/// Something that runs in a task of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work {
+    Plan,
+    Act(usize),
+    Probe(usize),
+}
+
+impl PlanExecutor {
+    /// Carries out a command. True when it led to records at once.
+    pub(super) fn obey(&mut self, command: Command) -> Result<bool> {
+        match command {
+            Command::Check { step, tool, input } => {
+                let problem = match self.core.tools.get(&tool) {
+                    Some(tool) => {
+                        let checked = catch_unwind(AssertUnwindSafe(|| tool.check(&input)));
+                        match checked {
+                            Ok(checked) => checked.err().map(|error| error.reason),
+                            Err(_) => Some("the tool panicked when it looked at its input".into()),
+                        }
+                    }
+                    None => Some(format!("the shell has no tool `{tool}`")),
+                };
+                self.happened(Event::Checked { step, input, problem })?;
+                return Ok(true);
+            }
+            Command::Plan => return self.plan(),
+            Command::Act { step, tool, input, key, attempt, deadline } => {
+                let class = self.turn().map_or(EffectClass::Pure, |turn| turn.class_of(step));
+                self.live.running.insert(step, attempt);
+                self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
+            }
+            Command::Probe { step, tool, input, key, attempt } => {
+                self.live.probing.insert(step);
+                let deadline = self.core.clock.now().plus(self.core.limits.attempt());
+                self.begin(Work::Probe(step), tool, (input, key, attempt), deadline, EffectClass::Pure);
+            }
+            Command::Drop { step } => {
+                self.live.running.remove(&step);
+                if let Some(handle) = self.handles.remove(&Work::Act(step)) {
+                    handle.abort();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn turn(&self) -> Option<&TurnState> {
+        self.state.turn.as_ref()
+    }
+
+    fn plan(&mut self) -> Result<bool> {
+        let Some(turn) = self.state.turn.as_ref() else { return Ok(false) };
+        if turn.round == 0
+            && let Some(lacking) = self.core.lacks(&turn.planner)
+        {
+            self.lacks = Some(lacking);
+            return Ok(false);
+        }
+        let named = match &turn.planner {
+            PlannerRef::Fixed(plan) => {
+                let answer = self.core.plan_answer(plan.clone(), false);
+                self.happened(Event::Planned(answer))?;
+                return Ok(true);
+            }
+            PlannerRef::Named(name) => name,
+        };
+        let Some(planner) = self.core.planners.get(named).cloned() else { return Ok(false) };
+        let view = self.core.plan_view(self.state.session, turn);
+        let processor = self.processor(turn.id);
+        self.live.planning = true;
+        self.handles.insert(Work::Plan, processor.plan(planner, view));
+        Ok(false)
+    }
+
+    fn begin(
+        &mut self,
+        work: Work,
+        tool: ToolName,
+        (input, key, attempt): (Arc<Value>, Arc<str>, u32),
+        deadline: Timestamp,
+        class: EffectClass,
+    ) {
+        let (Work::Act(place) | Work::Probe(place)) = work else { return };
+        let Some(turn) = self.state.turn.as_ref() else { return };
+        let processor = self.processor(turn.id);
+        let step = turn.steps[place].step.id.clone();
+        let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class };
+        let handle =
+            if matches!(work, Work::Act(_)) { processor.act(attempt) } else { processor.probe(attempt) };
+        self.handles.insert(work, handle);
+    }
+
+    fn processor(&self, turn: TurnId) -> StepProcessor {
+        StepProcessor {
+            core: self.core.clone(),
+            session: self.entry.id,
+            turn,
+            epoch: self.entry.epoch,
+            lease: self.lease,
+            done: self.done.0.clone(),
+        }
+    }
+
+    /// Takes a completion and all others that have arrived.
+    pub(super) fn complete(&mut self, first: Option<Completion>) -> Result<()> {
+        let mut next = first;
+        while let Some(Completion { turn, event }) = next {
+            next = if self.is_heavy() { None } else { self.done.1.try_recv().ok() };
+            if self.turn().is_none_or(|running| running.id != turn) {
+                continue;
+            }
+            let mut rides = false;
+            match &event {
+                Event::Planned(_) => {
+                    self.live.planning = false;
+                    self.handles.remove(&Work::Plan);
+                    rides = self.may_ride();
+                }
+                Event::Finished { step, attempt, .. } => {
+                    // A dropped act that had already reported is no longer expected.
+                    if self.live.running.get(step) != Some(attempt) {
+                        continue;
+                    }
+                    self.live.running.remove(step);
+                    self.handles.remove(&Work::Act(*step));
+                    rides = self.may_ride()
+                        && self.turn().is_some_and(|turn| turn.class_of(*step) == EffectClass::Pure);
+                }
+                Event::Probed { step, .. } => {
+                    self.live.probing.remove(step);
+                    self.handles.remove(&Work::Probe(*step));
+                }
+                _ => {}
+            }
+            self.happened(event)?;
+            self.urgent |= !rides;
+            if rides && self.riding_since.is_none() {
+                self.riding_since = Some(self.core.clock.monotonic());
+            }
+        }
+        Ok(())
+    }
+
+    fn may_ride(&self) -> bool {
+        self.core.limits.riding_ms > 0
+    }
+
+    fn happened(&mut self, event: Event) -> Result<()> {
+        let records = react(&self.state, event, &self.env());
+        self.take(records, Pseudonym::RUNTIME)
+    }
+}
+
+/// However the loop ends, no act of it goes on.
+impl Drop for PlanExecutor {
+    fn drop(&mut self) {
+        self.handles.values().for_each(AbortHandle::abort);
+    }
+}

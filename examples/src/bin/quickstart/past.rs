@@ -1,0 +1,103 @@
+//! What the journal says of the runs of a folder: the quickstart keeps no other memory.
+
+use std::collections::BTreeMap;
+
+use agent_shell_core::data::Body;
+use agent_shell_core::runtime::HistoryEntry;
+use agent_shell_core::words::{Epoch, TurnId};
+use agent_shell_core::{Outcome, Resolution, Result, Session};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::changes::Remembered;
+use crate::findings::{FindingId, Known};
+use crate::planner::{CLOSE, OPEN};
+
+/// Records read at once.
+const PAGE: usize = 256;
+
+/// The runs of a folder. Each is a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Runs that have ended.
+    pub(crate) ended: u64,
+    /// What the runs that have ended left.
+    pub(crate) remembered: Remembered,
+    /// The latest run.
+    pub(crate) latest: Option<Run>,
+    open: BTreeMap<FindingId, Known>,
+    epoch_of_last_end: Epoch,
+}
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) turn: TurnId,
+    pub(crate) has_ended: bool,
+    /// Steps that have succeeded.
+    pub(crate) steps: u64,
+    /// How often nobody knew what had become of a step.
+    pub(crate) doubts: u64,
+    /// The epoch of the last owner before this run.
+    pub(crate) epoch_before: Epoch,
+}
+
+/// The part of a run's answer that the next one needs.
+#[derive(Deserialize)]
+struct Answer {
+    reported: Vec<Known>,
+}
+
+impl Past {
+    /// Reads a session's records.
+    pub(crate) async fn of(session: &Session) -> Result<Self> {
+        let mut past = Self::default();
+        let mut history = session.history().await?;
+        loop {
+            let entries = history.next(PAGE).await?;
+            if entries.is_empty() {
+                return Ok(past);
+            }
+            entries.iter().for_each(|entry| past.add(entry));
+        }
+    }
+
+    fn add(&mut self, entry: &HistoryEntry) {
+        match &entry.body {
+            Body::TurnStarted { turn, .. } => {
+                let (turn, epoch_before) = (*turn, self.epoch_of_last_end);
+                self.latest = Some(Run { turn, has_ended: false, steps: 0, doubts: 0, epoch_before });
+            }
+            Body::StepSucceeded { step, output, .. } => self.succeeded(step.as_str(), &output.value()),
+            Body::StepResolved { step, resolution: Resolution::Applied(output), .. } => {
+                self.succeeded(step.as_str(), output);
+            }
+            Body::StepInDoubt { .. } => self.latest.iter_mut().for_each(|run| run.doubts += 1),
+            Body::TurnEnded { outcome, answer, .. } => {
+                self.ended += 1;
+                self.epoch_of_last_end = entry.epoch;
+                self.latest.iter_mut().for_each(|run| run.has_ended = true);
+                let answer = match (outcome, answer) {
+                    (_, Some(answer)) => Answer::deserialize(&*answer.value()),
+                    (Outcome::Answered(answer), None) => Answer::deserialize(answer),
+                    // Nothing was published, so what was told before is still the last that was told.
+                    _ => Ok(Answer { reported: self.remembered.reported.clone() }),
+                };
+                self.remembered.reported = answer.map(|answer| answer.reported).unwrap_or_default();
+                self.remembered.open = self.open.values().cloned().collect();
+            }
+            _ => {}
+        }
+    }
+
+    /// A ticket that was opened stays open in whatever way its run ends.
+    fn succeeded(&mut self, step: &str, output: &Value) {
+        self.latest.iter_mut().for_each(|run| run.steps += 1);
+        let known = |prefix| step.strip_prefix(prefix).and_then(|_| Known::deserialize(output).ok());
+        if let Some(known) = known(OPEN) {
+            self.open.insert(known.id.clone(), known);
+        } else if let Some(known) = known(CLOSE) {
+            self.open.remove(&known.id);
+        }
+    }
+}

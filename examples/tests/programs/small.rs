@@ -1,0 +1,79 @@
+//! The small programs: each ends well by itself, says what it shows, and is short enough to be read at a glance.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a program that must succeed, and returns what it printed.
+fn printed(program: &str, arguments: &[&Path]) -> Vec<String> {
+    let output = Command::new(program).args(arguments).output().expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} ended with {}: {errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn tools() {
+    let answered = r#"{"answered":{"charge":"200 charged in attempt 2","post":"posted last","ship":"on its way","tax":238}}"#;
+    let failed =
+        r#"{"failed":{"code":"not_applied","message":"there is nothing to charge","step":"charge"}}"#;
+    assert_eq!(printed(env!("CARGO_BIN_EXE_tools"), &[]), [answered, failed]);
+}
+
+#[test]
+fn parallel_plan() {
+    let sum = r#"{"cities":["Oslo","Rome","Trondheim"],"offers":17}"#;
+    assert_eq!(printed(env!("CARGO_BIN_EXE_parallel_plan"), &[]), [sum]);
+}
+
+#[test]
+fn approval() {
+    let lines = [
+        r#"waits for a person: {"order":"A-17"}"#,
+        r#"{"answered":"A-17 is refunded"}"#,
+        r#"waits for a person: {"order":"A-18"}"#,
+        r#"{"failed":{"code":"denied","message":"the parcel is on its way","step":"refund"}}"#,
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_approval"), &[]), lines);
+}
+
+#[test]
+fn crash_and_resume() {
+    let program = env!("CARGO_BIN_EXE_crash_and_resume");
+    let folder = tempfile::tempdir().unwrap();
+    // In a folder of the caller's it may run again; the journal grows, and each run has a turn of its own.
+    let mut keys = Vec::new();
+    for arguments in [&[][..], &[folder.path()], &[folder.path()]] {
+        let lines = printed(program, arguments);
+        let [end, key, answer] = &lines[..] else { panic!("{lines:?}") };
+        assert!(cfg!(not(unix)) || end == "the first process ended by signal: 9 (SIGKILL)", "{end}");
+        assert_eq!(*answer, format!(r#"{{"attempt":2,"key":"{key}"}}"#));
+        keys.push(key.clone());
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 3, "each turn has a key of its own");
+    assert!(folder.path().join("shell.db").exists());
+}
+
+#[test]
+fn own_backend() {
+    let properties = printed(env!("CARGO_BIN_EXE_own_backend"), &[]);
+    assert!(
+        properties.iter().any(|line| line == "proved: a_destroyed_key_is_gone_for_good"),
+        "{properties:?}"
+    );
+    assert!(properties.iter().all(|line| line.starts_with("proved: ")), "{properties:?}");
+}
+
+#[test]
+fn each_has_at_most_forty_lines() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    let programs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut seen = 0;
+    for program in programs.filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let lines = std::fs::read_to_string(&program).unwrap().lines().count();
+        assert!(lines <= 40, "{} has {lines} lines", program.display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "only {seen} programs were found");
+}

@@ -1,0 +1,237 @@
+//! What the lines of `records-v1.jsonl` say, in their order: every kind of body, and every variant inside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_shell_core::data::{
+    Body, EffectClass, Failure, FailureCode, MailKind, Outcome, Payload, Plan, PlannerRef, Reducer,
+    RequirementId, Resolution, Retry, Step, Template, ToolContract, ToolTerms, WaitEnd, WaitFor, context,
+    from, input, output,
+};
+use agent_shell_core::words::{
+    ContextKey, Digest, MailId, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
+    TurnId, UserId,
+};
+use serde_json::{Value, json};
+
+pub(super) const TURN: TurnId = TurnId::from_bytes([3; 16]);
+const AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
+pub(super) const LATER: Timestamp = Timestamp::from_millis(1_764_000_060_000);
+
+/// Every body of the file.
+pub(super) fn bodies() -> Vec<Body> {
+    let mut bodies = opened();
+    bodies.extend(planned());
+    bodies.extend(waits());
+    bodies.extend(attempts());
+    bodies.extend(ends());
+    bodies
+}
+
+pub(super) fn step(name: &str) -> StepId {
+    StepId::new(name).unwrap()
+}
+
+/// Numbers of all forms, texts of all kinds.
+pub(super) fn value() -> Value {
+    json!({
+        "fraction": 2.5,
+        "large": u64::MAX,
+        "negative": i64::MIN,
+        "nested": [{ "a": null, "b": true }, [], {}],
+        "small": 1e-7,
+        "text": "ä€𝄞 \"quoted\" \\ \n\u{1f}/",
+    })
+}
+
+pub(super) fn blob() -> Payload {
+    Payload::Blob { address: Digest::from_bytes([8; 32]), bytes: 40_000 }
+}
+
+fn context_values() -> BTreeMap<ContextKey, Value> {
+    [("list", json!(["a", 1])), ("sum", json!(-7))]
+        .map(|(key, value)| (ContextKey::new(key).unwrap(), value))
+        .into()
+}
+
+fn opened() -> Vec<Body> {
+    let opened = |name: &str, subject| Body::SessionOpened { name: SessionName::new(name).unwrap(), subject };
+    let started =
+        |input, planner, deadline| Body::TurnStarted { turn: TURN, input, planner, posted: AT, deadline };
+    let named = PlannerRef::Named(PlannerName::new("default").unwrap());
+    vec![
+        opened("customer-42", Subject::User(UserId::new("ada@example.org").unwrap())),
+        opened("nightly", Subject::None),
+        started(value().into(), named, None),
+        started(blob(), PlannerRef::Fixed(small_plan()), Some(LATER)),
+    ]
+}
+
+pub(super) fn small_plan() -> Plan {
+    Plan::new([Step::tool("only", "charge", json!({ "cents": 900 }))]).unwrap()
+}
+
+/// Every action, template and reducer, and every setting of a step.
+fn large_plan() -> Plan {
+    let retry = Retry { attempts: 2, base_ms: 10, max_ms: 1_000 };
+    let deadline = Duration::from_millis(2_500);
+    let steps = [
+        Step::tool("search", "search", Template::object([("all", input("")), ("part", input("/query"))]))
+            .writes("found", Reducer::Union, "/ids")
+            .writes("most", Reducer::Max, "/score")
+            .writes("least", Reducer::Min, "/score")
+            .writes("total", Reducer::Sum, "/count"),
+        Step::tool("charge", "charge", Template::list([output("search"), from("search", "/ids/0")]))
+            .lock("account")
+            .retry(retry)
+            .attempt_deadline(deadline)
+            .writes("log", Reducer::Append, "")
+            .writes("last", Reducer::Replace, ""),
+        Step::approval("ask", context("total")).after(["search"]).expires(deadline),
+        Step::approval("ask-for-ever", value()).after(["before"]),
+        Step::signal("paid", "payment").expires(deadline),
+        Step::signal("shipped", "parcel"),
+        Step::timer("nap", deadline),
+        Step::timer_at("noon", LATER),
+        Step::tool("letter", "post", Value::Null).held(),
+    ];
+    Plan::builder().steps(steps).earlier([step("before")]).answer(output("charge")).build().unwrap()
+}
+
+fn terms() -> BTreeMap<ToolName, ToolTerms> {
+    let of = |name: &str, class, change: &dyn Fn(&mut ToolTerms)| {
+        let name = ToolName::new(name).unwrap();
+        let mut terms = ToolTerms::of(&ToolContract::new(name.clone(), "", class, json!({})), 30_000);
+        terms.requirement = RequirementId(Digest::from_bytes([9; 32]));
+        change(&mut terms);
+        (name, terms)
+    };
+    let asks = |terms: &mut ToolTerms| (terms.ask_first, terms.approval_ms) = (true, Some(60_000));
+    BTreeMap::from([
+        of("search", EffectClass::Pure, &|_| ()),
+        of("charge", EffectClass::Idempotent, &asks),
+        of("ship", EffectClass::Probed, &|terms| terms.version = 3),
+        of("post", EffectClass::Irreversible, &|terms| terms.held = true),
+    ])
+}
+
+fn planned() -> Vec<Body> {
+    vec![
+        Body::PlanAdopted { turn: TURN, round: 1, plan: large_plan(), more: true, terms: terms() },
+        Body::PlanAdopted { turn: TURN, round: 2, plan: small_plan(), more: false, terms: BTreeMap::new() },
+        Body::PlanAnswered { turn: TURN, answer: json!("done").into() },
+        Body::PlanAnswered { turn: TURN, answer: blob() },
+        Body::PlanFailed { turn: TURN, failure: Failure::of_turn(FailureCode::Planner, "no idea") },
+    ]
+}
+
+fn waits() -> Vec<Body> {
+    let opened = |name: &str, wait| Body::WaitOpened { turn: TURN, step: step(name), wait };
+    let digest = Digest::from_bytes([7; 32]);
+    let tool = Some(ToolName::new("charge").unwrap());
+    let ended = |name: &str, end, context| Body::WaitEnded { turn: TURN, step: step(name), end, context };
+    let signal = |expires| WaitFor::Signal { name: SignalName::new("payment").unwrap(), expires };
+    vec![
+        opened("charge", WaitFor::Approval { digest, tool, shown: value().into(), expires: Some(LATER) }),
+        opened("ask", WaitFor::Approval { digest, tool: None, shown: blob(), expires: None }),
+        opened("paid", signal(Some(LATER))),
+        opened("paid", signal(None)),
+        opened("nap", WaitFor::Timer { due: LATER }),
+        ended("charge", WaitEnd::Approved, BTreeMap::new()),
+        ended("paid", WaitEnd::Signalled(value().into()), context_values()),
+        ended("paid", WaitEnd::Signalled(blob()), BTreeMap::new()),
+        ended("nap", WaitEnd::Fired { late_ms: 12 }, BTreeMap::new()),
+        Body::SignalReceived { name: SignalName::new("payment").unwrap(), payload: value().into() },
+        Body::SignalReceived { name: SignalName::new("payment").unwrap(), payload: blob() },
+    ]
+}
+
+fn attempts() -> Vec<Body> {
+    let started = |attempt, input| Body::StepStarted {
+        turn: TURN,
+        step: step("charge"),
+        attempt,
+        input,
+        context_version: 4,
+        key: "000102030405060708090a0b0c0d0e0f".into(),
+        deadline: LATER,
+    };
+    let attempt_failed = |not_applied, counts| Body::AttemptFailed {
+        turn: TURN,
+        step: step("charge"),
+        attempt: 1,
+        not_applied,
+        counts,
+        reason: "cut off".into(),
+        retry_at: LATER,
+    };
+    let succeeded = |output, context| Body::StepSucceeded {
+        turn: TURN,
+        step: step("charge"),
+        attempt: 2,
+        output,
+        context,
+    };
+    let resolved =
+        |resolution, context| Body::StepResolved { turn: TURN, step: step("charge"), resolution, context };
+    let reason = || "the line went dead".to_owned();
+    vec![
+        started(1, Some(value().into())),
+        started(1, Some(blob())),
+        started(2, None),
+        attempt_failed(true, true),
+        attempt_failed(false, false),
+        Body::ProbeFailed { turn: TURN, step: step("ship"), reason: reason(), retry_at: LATER },
+        succeeded(value().into(), context_values()),
+        succeeded(blob(), BTreeMap::new()),
+        Body::StepInDoubt {
+            turn: TURN,
+            step: step("post"),
+            attempt: 1,
+            reason: reason(),
+            not_applied_from: LATER,
+        },
+        resolved(Resolution::Applied(value()), context_values()),
+        resolved(Resolution::Retry, BTreeMap::new()),
+        resolved(Resolution::GiveUp, BTreeMap::new()),
+    ]
+}
+
+fn ends() -> Vec<Body> {
+    let codes = [
+        FailureCode::NotApplied,
+        FailureCode::InvalidArguments,
+        FailureCode::UnresolvedInput,
+        FailureCode::DeadlineExceeded,
+        FailureCode::TooLarge,
+        FailureCode::Denied,
+        FailureCode::Expired,
+        FailureCode::ResolvedNotApplied,
+        FailureCode::Panicked,
+        FailureCode::Planner,
+        FailureCode::Context,
+        FailureCode::Skipped,
+    ];
+    let failure = |code| Failure::of_step(&step("charge"), code, "it failed");
+    let failed = |code| Body::StepFailed { turn: TURN, step: step("charge"), failure: failure(code) };
+    let kinds = [MailKind::Submit, MailKind::Decide, MailKind::Signal, MailKind::Resolve, MailKind::Abandon];
+    let refused = |mail_kind| Body::MailRefused {
+        mail: MailId::from_bytes([6; 16]),
+        mail_kind,
+        reason: "the turn has ended".into(),
+    };
+    let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer };
+    let mut bodies: Vec<Body> = codes.into_iter().map(failed).chain(kinds.into_iter().map(refused)).collect();
+    bodies.extend([
+        Body::TurnExpired { turn: TURN },
+        ended(Outcome::Answered(Value::Null), Some(value().into())),
+        ended(Outcome::Answered(Value::Null), Some(blob())),
+        ended(Outcome::Answered(value()), None),
+        ended(Outcome::Failed(failure(FailureCode::NotApplied)), None),
+        ended(Outcome::Cancelled, None),
+        ended(Outcome::Expired, None),
+        ended(Outcome::Abandoned { reason: "out of date".into() }, None),
+        ended(Outcome::Purged, None),
+    ]);
+    bodies
+}
