@@ -54,7 +54,7 @@ impl Default for SqliteOptions {
             group_writes: 512,
             group_bytes: 16 << 20,
             busy_timeout_ms: 5_000,
-            checkpoint_pages: 4_000,
+            checkpoint_pages: 1_000,
             cache_kib: 16 << 10,
             lease_time: LeaseTime::Boot,
             any_file_system: false,

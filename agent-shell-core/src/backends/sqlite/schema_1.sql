@@ -25,7 +25,10 @@ CREATE TABLE sessions (
 -- What a claim looks for, and nothing else stands in these.
 CREATE INDEX sessions_ready ON sessions (tenant) WHERE owner IS NULL AND (mail = 1 OR status = 1);
 CREATE INDEX sessions_due ON sessions (wake_at) WHERE owner IS NULL AND wake_at IS NOT NULL;
-CREATE INDEX sessions_owned ON sessions (owner) WHERE owner IS NOT NULL;
+
+-- Lists, in the order of ids.
+CREATE INDEX sessions_owned ON sessions (owner, id) WHERE owner IS NOT NULL;
+CREATE INDEX sessions_of_tenant ON sessions (tenant, id);
 
 -- Records in the order of their commits, only ever added at the end.
 CREATE TABLE records (

@@ -8,7 +8,7 @@ mod open;
 mod conformance;
 #[cfg(feature = "conformance")]
 mod failures;
-#[cfg(feature = "conformance")]
+#[cfg(all(unix, feature = "conformance"))]
 mod keys;
 #[cfg(feature = "conformance")]
 mod owners;

@@ -75,18 +75,23 @@ impl Running {
     /// Asks for all at once, while the thread is held up, so that they stand in the queue together.
     async fn add_together(&self, numbers: &[Option<u32>], bytes: usize) -> Vec<Result<(), StoreError>> {
         let (go, wait) = mpsc::channel::<()>();
-        let hold = self.jobs.ask(0, move |_: &mut Table| {
+        let (started, has_started) = tokio::sync::oneshot::channel();
+        let mut started = Some(started);
+        let mut hold = Box::pin(self.jobs.ask(0, move |_: &mut Table| {
+            if let Some(started) = started.take() {
+                let _ = started.send(());
+            }
             let _ = wait.recv();
             Ok(Ok::<(), StoreError>(()))
-        });
+        }));
+        assert!(futures::poll!(&mut hold).is_pending(), "the thread is held up");
+        has_started.await.expect("the thread took the job");
+        self.begun.store(0, Ordering::Relaxed);
         let adds =
             numbers.iter().map(|&number| self.jobs.ask(bytes, move |table: &mut Table| add(table, number)));
-        let release = async {
-            tokio::task::yield_now().await;
-            self.begun.store(0, Ordering::Relaxed);
-            drop(go);
-        };
-        let (_, answers, ()) = futures::join!(hold, futures::future::join_all(adds), release);
+        // All are asked for before the last of these is polled.
+        let release = async { drop(go) };
+        let (answers, _, ()) = futures::join!(futures::future::join_all(adds), hold, release);
         answers
     }
 

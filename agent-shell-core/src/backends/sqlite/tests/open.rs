@@ -168,6 +168,7 @@ fn names_that_mean_something_to_sqlite_are_files() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn all_paths_to_a_file_are_one_store() {
     let (folder, path) = folder();
