@@ -73,7 +73,7 @@ INPUT = {"order": 17, "lines": [{"sku": "ä€𝄞\n", "cents": 1999.5}], "note"
 
 def export():
     bodies = [
-        ("session.opened", b"runtime.........", {"name": "customer-42", "subject": {"User": "customer-42"}}),
+        ("session.opened", b"runtime.........", {"name": "customer-42", "subject": {"user": "customer-42"}}),
         (
             "turn.started",
             digest(KEY, "actor", b"olga")[:16],

@@ -230,7 +230,7 @@ impl Whole {
         let journal = &scene.store.journal;
         let blob = journal.blob(*session, self.blob.address).await;
         assert_eq!(blob.as_ref(), Ok(&self.blob.sealed), "a blob must be kept");
-        let (started, ended) = (records[0].header.seq, Some(records[1].header.seq));
+        let (started, ended) = (Some(records[0].header.seq), Some(records[1].header.seq));
         let turn = journal.turn(self.turn).await;
         assert_eq!(turn, Ok(Some(TurnEntry { session: *session, started, ended })), "a turn must be marked");
         let actor = journal.actor(&records[0].header.tenant, self.actor.actor).await;

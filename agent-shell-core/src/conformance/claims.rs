@@ -65,6 +65,33 @@ pub async fn what_has_work_is_claimed(fixture: &dyn StoreFixture) {
     assert_eq!(scene.claim(owner, due()).await, [], "what an owner holds already is not claimed again");
 }
 
+/// An input that waits until a turn has ended is no work, however the session became free; other mail is.
+pub async fn inputs_behind_a_turn_are_no_work(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut sessions = Vec::new();
+    for status in [SessionStatus::Waiting, SessionStatus::Resting] {
+        let posted_after = left_with(&scene, status, None).await;
+        scene.accept(post(posted_after, MailKind::Submit, "next")).await;
+        let mut released = scene.owned().await;
+        let mut dead = scene.owned().await;
+        for writer in [&mut released, &mut dead] {
+            scene.accept(post(writer.session, MailKind::Submit, "next")).await;
+            let append = writer.mark(status, None);
+            writer.write(&scene.store, append).await;
+        }
+        let_go(&scene, &released).await;
+        sessions.extend([posted_after, released.session, dead.session]);
+    }
+    scene.outlive_leases().await;
+    let owner = scene.owner().await;
+    assert_eq!(scene.claim(owner, due()).await, [], "an input behind a turn must not be work");
+    for &session in &sessions {
+        scene.accept(post(session, MailKind::Decide, "approved")).await;
+    }
+    sessions.sort();
+    assert_eq!(ids(&scene.claim(owner, due()).await), sessions, "a decision must be work");
+}
+
 /// Sessions that are named are claimed with or without work, and no others are.
 pub async fn what_is_named_is_claimed_without_work(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;

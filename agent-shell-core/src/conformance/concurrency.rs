@@ -58,7 +58,7 @@ async fn contend(store: Store, mut writer: Writer) -> Writer {
         let heads = [one.records[0].head(), two.records[0].head()];
         let appends = [one, two, stale, damaged].map(|append| {
             let journal = store.journal.clone();
-            spawn(async move { journal.append(append).await })
+            spawn(async move { journal.append(append.into()).await })
         });
         let answers = join_all(appends).await;
         let (contenders, others) = answers.split_at(2);
@@ -94,7 +94,7 @@ pub async fn concurrent_repeats_are_committed_once(fixture: &dyn StoreFixture) {
         let head = append.records[1].head();
         let repeats = (0..8).map(|_| {
             let (journal, append) = (scene.store.journal.clone(), append.clone());
-            spawn(async move { journal.append(append).await })
+            spawn(async move { journal.append(append.into()).await })
         });
         for answer in join_all(repeats).await {
             assert_eq!(

@@ -95,7 +95,7 @@ pub async fn sessions_are_listed_in_the_order_of_their_ids(fixture: &dyn StoreFi
     }
 }
 
-/// A filter lets through what has its tenant, its name and its status.
+/// A filter lets through what has its tenant, its name, its status and its owner.
 pub async fn sessions_are_filtered(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
     let owner = scene.owner().await;
@@ -113,7 +113,7 @@ pub async fn sessions_are_filtered(fixture: &dyn StoreFixture) {
     for of_tenant in [None, Some(tenant("one")), Some(tenant("two")), Some(tenant("three"))] {
         for status in [None].into_iter().chain(statuses.map(Some)) {
             for name in [None, Some(all[2].name), Some(digest_of("no such name"))] {
-                let filter = SessionFilter { tenant: of_tenant.clone(), name, status };
+                let filter = SessionFilter { tenant: of_tenant.clone(), name, status, owner: None };
                 let wanted = all.iter().filter(|entry| {
                     filter.tenant.as_ref().is_none_or(|only| *only == entry.tenant)
                         && filter.name.is_none_or(|only| only == entry.name)
@@ -125,6 +125,13 @@ pub async fn sessions_are_filtered(fixture: &dyn StoreFixture) {
             }
         }
     }
+    let other = scene.owner().await;
+    let taken = scene.session().await.id;
+    scene.take(other, taken).await;
+    let held_by = async |owner| pages(&scene, SessionFilter { owner, ..SessionFilter::default() }, 3).await;
+    assert_eq!(held_by(Some(owner)).await, all, "a listing must hold what the owner holds");
+    assert_eq!(held_by(Some(other)).await, [scene.entry(taken).await], "and nothing of another's");
+    assert_eq!(held_by(Some(unique())).await, [], "a stranger holds nothing");
 }
 
 async fn pages(scene: &Scene<'_>, filter: SessionFilter, limit: usize) -> Vec<SessionEntry> {

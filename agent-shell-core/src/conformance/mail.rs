@@ -3,7 +3,9 @@
 use super::StoreFixture;
 use super::scene::{ALL, Scene, post, texts, unique};
 use crate::data::{Lane, MailKind};
-use crate::ports::{Append, AppendError, MailItem, Post, PostError, Posted};
+use crate::ports::{
+    Append, AppendError, MailItem, Post, PostError, Posted, SessionStatus, TurnEntry, TurnMark,
+};
 use crate::words::{MailId, Pseudonym, Timestamp};
 
 /// Mail is read as it was posted.
@@ -12,10 +14,62 @@ pub async fn mail_is_kept_as_it_was_posted(fixture: &dyn StoreFixture) {
     let session = scene.session().await.id;
     let sealed = b"\0 sealed \xff".to_vec();
     let (actor, posted) = (Pseudonym::from_bytes([7; 16]), Timestamp::from_millis(123_456_789));
-    let mail = Post { actor, posted, sealed: sealed.clone(), ..post(session, MailKind::Resolve, "") };
+    let turn = Some(unique());
+    let mail = Post { actor, posted, turn, sealed: sealed.clone(), ..post(session, MailKind::Resolve, "") };
     let id = scene.accept(mail).await;
-    let expected = MailItem { id, kind: MailKind::Resolve, actor, posted, sealed };
+    let expected = MailItem { id, kind: MailKind::Resolve, actor, posted, turn, sealed };
     assert_eq!(scene.waiting(session, Lane::Control).await, [expected], "mail must be kept as it was posted");
+}
+
+/// A turn is found from the moment when its mail is posted, and asking for it again is a repeat for ever.
+pub async fn a_turn_is_registered_with_its_mail(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let (session, turn) = (writer.session, unique());
+    let first = Post {
+        turn: Some(turn),
+        dedupe: Some(super::scene::dedupe("key", "asked", Some(turn))),
+        ..post(session, MailKind::Submit, "asked")
+    };
+    let mail = scene.accept(first.clone()).await;
+    let found = async |turn| scene.store.journal.turn(turn).await;
+    let waiting = Ok(Some(TurnEntry::waiting(session)));
+    assert_eq!(found(turn).await, waiting, "a turn must be found as soon as its mail is posted");
+    let (repeated, refused) = (unique(), unique());
+    let again = Post { id: unique(), turn: Some(repeated), ..first.clone() };
+    let answer = scene.store.mailbox.post(again).await;
+    assert_eq!(answer, Ok(Posted::Duplicate(Some(turn))), "a repeat must get the first turn");
+    let full = Post { turn: Some(refused), quota: 0, ..post(session, MailKind::Submit, "no room") };
+    assert!(scene.store.mailbox.post(full).await.is_err(), "mail beyond the quota must be refused");
+    for never in [repeated, refused] {
+        assert_eq!(found(never).await, Ok(None), "mail that is not kept must register no turn");
+    }
+    let mut append = Append { consume_mail: vec![mail], ..writer.append(["started", "ended"]) };
+    let [started, ended] = [0, 1].map(|place| append.records[place].header.seq);
+    append.turns = vec![TurnMark::Started(turn, started), TurnMark::Ended(turn, ended)];
+    writer.write(&scene.store, append).await;
+    let entry = TurnEntry { session, started: Some(started), ended: Some(ended) };
+    assert_eq!(found(turn).await, Ok(Some(entry)), "a turn that waited must start and end like any other");
+    scene.accept(Post { id: unique(), dedupe: None, ..first }).await;
+    assert_eq!(scene.waiting(session, Lane::Input).await, [], "a turn that was asked for must not run twice");
+    assert_eq!(found(turn).await, Ok(Some(entry)), "and its entry must stay as it is");
+}
+
+/// An owner is not woken for an input that waits until a turn has ended.
+pub async fn an_owner_is_not_told_of_inputs_behind_a_turn(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let (session, owner) = (writer.session, writer.fence.owner);
+    scene.accept(post(session, MailKind::Submit, "next")).await;
+    let told = async || scene.store.mailbox.awaiting(owner, None, ALL).await;
+    assert_eq!(told().await, Ok(vec![session]), "a session without a turn must be told of its input");
+    for status in [SessionStatus::Running, SessionStatus::Waiting, SessionStatus::Resting] {
+        let append = writer.mark(status, None);
+        writer.write(&scene.store, append).await;
+        assert_eq!(told().await, Ok(vec![]), "an input must wait until the turn has ended ({status:?})");
+    }
+    scene.accept(post(session, MailKind::Signal, "a signal")).await;
+    assert_eq!(told().await, Ok(vec![session]), "other mail must be told of");
 }
 
 /// Mail waits in the order in which it was accepted, which need not be the order of ids or of clocks.

@@ -118,7 +118,7 @@ pub async fn turns_are_found_from_start_to_end(fixture: &dyn StoreFixture) {
     let entry = |started, ended: Option<u64>| {
         Ok(Some(TurnEntry {
             session: writer.session,
-            started: Seq::new(started),
+            started: Some(Seq::new(started)),
             ended: ended.map(Seq::new),
         }))
     };

@@ -1,5 +1,6 @@
 //! What the properties share: a store with owners and sessions in it, and looks at all of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
@@ -40,6 +41,7 @@ pub fn post(session: SessionId, kind: MailKind, content: &str) -> Post {
         kind,
         system: false,
         dedupe: None,
+        turn: None,
         actor: Pseudonym::HOST,
         named_actor: None,
         posted: Timestamp::from_millis(1_700_000_000_000),
@@ -143,7 +145,7 @@ impl<'a> Scene<'a> {
     }
 
     pub(super) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.store.journal.append(append).await
+        self.store.journal.append(Arc::new(append)).await
     }
 
     pub(super) async fn accept(&self, post: Post) -> MailId {
@@ -188,7 +190,7 @@ trait AllRecords {
     async fn all_records(&self, session: SessionId) -> Vec<Record>;
 }
 
-impl AllRecords for std::sync::Arc<dyn crate::ports::Journal> {
+impl AllRecords for Arc<dyn crate::ports::Journal> {
     async fn all_records(&self, session: SessionId) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::new();
         loop {

@@ -1,6 +1,7 @@
 //! Valid appends: records that chain.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::scene::{digest_of, unique};
 use crate::data::{Header, Kind, Record, record_hash};
@@ -73,7 +74,8 @@ impl Writer {
     pub async fn write(&mut self, store: &Store, append: Append) -> Appended {
         let reached = append.records.last().map_or(append.expected, Record::head);
         let sequence = append.outbox.last().map_or(self.sequence, |row| row.sequence);
-        let appended = store.journal.append(append).await.expect("a journal must accept a valid append");
+        let appended =
+            store.journal.append(Arc::new(append)).await.expect("a journal must accept a valid append");
         let expected = Appended { head: reached, still_owner: true };
         assert_eq!(appended, expected, "an append must answer with the head of its last record");
         (self.head, self.sequence) = (reached, sequence);

@@ -379,12 +379,14 @@ bodies! {
         /// What it carries.
         payload: Payload,
     }
-    /// Mail was consumed that no longer applies.
+    /// Mail was consumed that can't be read, or no longer applies.
     MailRefused = "mail.refused" {
         /// The mail.
         mail: MailId,
         /// Its kind.
         mail_kind: MailKind,
+        /// The turn that it asked for, which so ends before it started.
+        turn: Option<TurnId>,
         /// Why.
         reason: String,
     }
@@ -425,7 +427,8 @@ impl Body {
     /// The turn that the record belongs to.
     pub fn turn(&self) -> Option<TurnId> {
         match self {
-            Self::SessionOpened { .. } | Self::SignalReceived { .. } | Self::MailRefused { .. } => None,
+            Self::SessionOpened { .. } | Self::SignalReceived { .. } => None,
+            Self::MailRefused { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
             | Self::PlanAdopted { turn, .. }
             | Self::PlanAnswered { turn, .. }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::body::Body;
 use crate::words::StepId;
 
 /// How a turn ended. Once durable it never changes.
@@ -34,6 +35,18 @@ impl Outcome {
             Self::Answered(Value::String(text)) => text.clone(),
             Self::Answered(value) => value.to_string(),
             _ => String::new(),
+        }
+    }
+
+    /// What a record that ends a turn says of its end; none for any other record.
+    pub(crate) fn recorded(body: &Body) -> Option<Self> {
+        match body {
+            Body::TurnEnded { answer: Some(answer), .. } => Some(Self::Answered((*answer.value()).clone())),
+            Body::TurnEnded { outcome, .. } => Some(outcome.clone()),
+            Body::MailRefused { turn: Some(_), reason, .. } => {
+                Some(Self::Failed(Failure::of_turn(FailureCode::Unreadable, reason.clone())))
+            }
+            _ => None,
         }
     }
 
@@ -99,4 +112,6 @@ pub enum FailureCode {
     Context,
     /// A step before it failed, so it was not started.
     Skipped,
+    /// The request for the turn could not be read back, so the turn did not start.
+    Unreadable,
 }

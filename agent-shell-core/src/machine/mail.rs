@@ -17,7 +17,11 @@ pub(super) fn received(
     env: &Env<'_>,
 ) -> Vec<Body> {
     let mail_kind = mail.kind();
-    let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, reason }];
+    let turn = match &mail {
+        Mail::Submit { turn, .. } => Some(*turn),
+        _ => None,
+    };
+    let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
         Mail::Submit { turn, input, planner, deadline } => match &state.turn {
             Some(_) => Err("a turn runs already".into()),

@@ -1,11 +1,13 @@
 //! The journal: per session, an ordered and contiguous sequence of chained records.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::mailbox::Post;
 use super::outbox::Outgoing;
 use super::store::StoreError;
-use crate::data::{KeyId, Record, RequirementId};
+use crate::data::{KeyId, Lane, Record, RequirementId};
 use crate::words::{
     AppendId, Digest, Epoch, Head, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
 };
@@ -36,14 +38,14 @@ pub trait Journal: Send + Sync + 'static {
     /// Dropping the future does not withdraw the registration.
     async fn open_session(&self, new: NewSession) -> Result<SessionEntry, StoreError>;
 
-    /// Appends records and all that belongs to them.
+    /// Appends records and all that belongs to them. The append is shared, so that a caller can repeat it.
     ///
     /// # Errors
     /// [`AppendError`] tells the caller what to do.
     ///
     /// # Cancel safety
     /// Dropping the future withdraws nothing: the append may still happen. Repeat it with the same id to learn.
-    async fn append(&self, append: Append) -> Result<Appended, AppendError>;
+    async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError>;
 
     /// The records after `after`, in order, at most `limit` and at least one if there is any.
     ///
@@ -95,7 +97,7 @@ pub trait Journal: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<SessionEntry>, StoreError>;
 
-    /// Where a turn's records stand. None until its first append: a turn that waits in the mailbox is not here.
+    /// Where a turn stands, from the moment when its mail was posted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -184,6 +186,12 @@ pub enum SessionStatus {
 }
 
 impl SessionStatus {
+    /// Whether mail in `lane` can move a session in this state. An input can't as long as a turn runs or rests: it
+    /// is no reason to claim a session, or to wake its owner.
+    pub const fn reads(self, lane: Lane) -> bool {
+        !matches!(lane, Lane::Input) || matches!(self, Self::Idle)
+    }
+
     /// The status as stored.
     pub const fn number(self) -> u8 {
         match self {
@@ -215,17 +223,26 @@ pub struct SessionFilter {
     pub name: Option<Digest>,
     /// Only those with this status.
     pub status: Option<SessionStatus>,
+    /// Only those that this owner holds.
+    pub owner: Option<OwnerId>,
 }
 
-/// Where a turn's records stand.
+/// Where a turn stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnEntry {
     /// Its session.
     pub session: SessionId,
-    /// The place of its first record.
-    pub started: Seq,
+    /// The place of its first record; none as long as it waits in the mailbox.
+    pub started: Option<Seq>,
     /// The place of its last record, once it has ended.
     pub ended: Option<Seq>,
+}
+
+impl TurnEntry {
+    /// The entry of a turn that waits in the mailbox of a session.
+    pub const fn waiting(session: SessionId) -> Self {
+        Self { session, started: None, ended: None }
+    }
 }
 
 /// Who may append: an owner and the epoch under which it claimed the session.

@@ -16,7 +16,8 @@ use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, Timestamp, Tur
 /// - **Deduplicated**: of the posts with one (session, kind, dedupe key) the first is kept, for the life of the
 ///   session, also after it was consumed. A later one with the same digest is answered with the first one's turn;
 ///   with another digest it is refused.
-/// - **Idempotent by id**: a post whose id waits already is answered as the first time.
+/// - **Idempotent by id**: a post whose id waits already is answered as the first time, and so is one whose turn is
+///   registered in the session already, also when its mail was consumed.
 /// - **Bounded**: user mail beyond the quota of its lane is refused. Inputs can't fill the lane of control mail, and
 ///   users can't fill the runtime's own quota.
 #[async_trait]
@@ -46,8 +47,9 @@ pub trait Mailbox: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError>;
 
-    /// The sessions after `after`, in the order of their ids, that `owner` holds and in which mail waits, at most
-    /// `limit`: how an owner finds mail that another process posted.
+    /// The sessions after `after`, in the order of their ids, that `owner` holds and in which mail waits that can move
+    /// them ([`SessionStatus::reads`](super::SessionStatus::reads)), at most `limit`: how an owner finds mail that
+    /// another process posted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -89,6 +91,9 @@ pub struct Post {
     pub system: bool,
     /// The caller's own key, when it gave one.
     pub dedupe: Option<Dedupe>,
+    /// The turn that it asks for. It is registered with the mail, so that it is found from then on
+    /// ([`Journal::turn`](super::Journal::turn)).
+    pub turn: Option<TurnId>,
     /// Who asks.
     pub actor: Pseudonym,
     /// The name behind the actor, when it may be new to the store.
@@ -133,6 +138,8 @@ pub struct MailItem {
     pub actor: Pseudonym,
     /// When it was posted.
     pub posted: Timestamp,
+    /// The turn that it asks for.
+    pub turn: Option<TurnId>,
     /// The content, sealed.
     pub sealed: Vec<u8>,
 }

@@ -84,8 +84,9 @@ pub struct Lease {
 /// Which sessions to claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClaimFilter {
-    /// Only these, whether or not they have work. Without it: those that have mail, are `Running`, or whose
-    /// `wake_at` is not after `due_by`. A session that this owner itself holds is returned only if named here.
+    /// Only these, whether or not they have work. Without it: those that have mail which can move them
+    /// ([`SessionStatus::reads`](super::SessionStatus::reads)), are `Running`, or whose `wake_at` is not after
+    /// `due_by`. A session that this owner itself holds is returned only if named here.
     pub sessions: Option<Vec<SessionId>>,
     /// Only this tenant's.
     pub tenant: Option<Tenant>,

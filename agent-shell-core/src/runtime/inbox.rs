@@ -9,7 +9,7 @@ use super::session::NameAndSubject;
 use crate::data::{Body, Lane, Mail, WaitFor};
 use crate::machine::{Event, Folded, Phase};
 use crate::ports::{MailItem, SessionEntry};
-use crate::words::{ErrorKind, MailId, Pseudonym, Result, SessionId, SignalName};
+use crate::words::{Error, ErrorKind, MailId, Pseudonym, Result, SessionId, SignalName};
 
 /// Control mail read at once.
 const PAGE: usize = 64;
@@ -18,7 +18,7 @@ const PAGE: usize = 64;
 pub(crate) struct Letter {
     pub(crate) id: MailId,
     pub(crate) actor: Pseudonym,
-    /// The event, or the record that refuses what can't be read.
+    /// The event, or the record that refuses what was damaged.
     pub(crate) event: std::result::Result<Event, Body>,
 }
 
@@ -68,7 +68,8 @@ impl Inbox {
             decisions => decisions?,
         };
         self.control = decisions.len() == PAGE;
-        let mut letters: Vec<Letter> = decisions.into_iter().map(|item| self.read(item)).collect();
+        let read = |item| self.read(item);
+        let mut letters: Vec<Letter> = decisions.into_iter().map(read).collect::<Result<_>>()?;
         let mut room = self.core.limits.buffered_signals.saturating_sub(state.signals.len());
         let mut after = None;
         loop {
@@ -76,7 +77,7 @@ impl Inbox {
             let is_last = signals.len() < PAGE;
             after = signals.last().map(|item| item.id);
             for item in signals {
-                let letter = self.read(item);
+                let letter = self.read(item)?;
                 let is_waited_for = match &letter.event {
                     Ok(Event::Mail { mail: Mail::Signal { name, .. }, .. }) => waits_for(state, name),
                     _ => true,
@@ -105,25 +106,30 @@ impl Inbox {
         }
         let items = self.core.store.mailbox.waiting(self.session, Lane::Input, None, 1).await?;
         self.input = !items.is_empty();
-        Ok(items.into_iter().next().map(|item| self.read(item)))
+        items.into_iter().next().map(|item| self.read(item)).transpose()
     }
 
-    fn read(&self, item: MailItem) -> Letter {
-        let MailItem { id, kind, actor, posted, sealed } = item;
-        let opened = self
-            .keys
-            .open(Place::Mail(self.session, kind.as_str()), &sealed)
-            .map_err(|error| error.to_string());
-        let mail = opened.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
-        let event = match mail {
-            Ok(mail) => Ok(Event::Mail { id, mail, posted }),
-            Err(reason) => {
+    /// Opens mail. What does not open was damaged: it is refused by a record. What opens and is not understood was
+    /// posted by another version, and stays for a process that understands it.
+    fn read(&self, item: MailItem) -> Result<Letter> {
+        let MailItem { id, kind, actor, posted, turn, sealed } = item;
+        let event = match self.keys.open(Place::Mail(self.session, kind.as_str()), &sealed) {
+            Ok(text) => {
+                let mail = serde_json::from_slice(&text).map_err(|error| {
+                    let message =
+                        format!("mail {id} of session {} is of another version: {error}", self.session);
+                    Error::new(ErrorKind::Unsupported, message)
+                })?;
+                Ok(Event::Mail { id, mail, posted })
+            }
+            Err(error) => {
+                let reason = error.to_string();
                 let error = corrupt(format!("mail {id} of session {}: {reason}", self.session));
                 tracing::error!(%error, "mail that can't be read is refused");
-                Err(Body::MailRefused { mail: id, mail_kind: kind, reason })
+                Err(Body::MailRefused { mail: id, mail_kind: kind, turn, reason })
             }
         };
-        Letter { id, actor, event }
+        Ok(Letter { id, actor, event })
     }
 }
 

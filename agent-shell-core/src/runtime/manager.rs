@@ -13,7 +13,7 @@ use super::inbox::Inbox;
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
-use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry};
+use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter};
 use crate::words::{Error, ErrorKind, Result, SessionId};
 
 /// Sessions claimed at once.
@@ -60,6 +60,7 @@ impl TurnManager {
             let room = self.core.limits.held_sessions.saturating_sub(self.core.registry.len());
             let limit = room.min(BATCH);
             if limit == 0 {
+                self.core.registry.wake_idle(BATCH);
                 return Ok(recovered);
             }
             let filter = ClaimFilter {
@@ -67,7 +68,7 @@ impl TurnManager {
                 offers: Some(self.core.offers.clone()),
                 ..ClaimFilter::default()
             };
-            let claims = self.core.store.ownership.claim(self.core.owner, filter, limit).await?;
+            let claims = self.claim(filter, limit).await?;
             let found = claims.len();
             recovered += found;
             for Claim { entry } in claims {
@@ -120,45 +121,95 @@ impl TurnManager {
     /// Looks for work, and for mail that other processes posted to sessions that this one holds: a page of them, and
     /// the next page at the next poll. Returns where that begins.
     async fn poll(&self, after: Option<SessionId>) -> Option<SessionId> {
-        let found = match self.recover().await {
-            Ok(_) => {
-                Ok(self.core.store.mailbox.awaiting(self.core.owner, after, BATCH).await.map_err(Error::from))
-            }
-            Err(error) => Err(error),
-        };
-        match found.and_then(|found| found) {
+        match self.look_for_work(after).await {
             Ok(sessions) => {
                 sessions.iter().for_each(|session| self.attend(*session));
                 sessions.last().copied().filter(|_| sessions.len() == BATCH)
             }
             Err(error) => {
-                tracing::warn!(%error, "the store was not asked for work");
-                if error.kind() == ErrorKind::Poisoned {
-                    self.core.stop.advance(Stopping::Poisoned);
-                }
+                self.not_asked(&error);
                 None
             }
         }
     }
 
+    async fn look_for_work(&self, after: Option<SessionId>) -> Result<Vec<SessionId>> {
+        self.find_strays().await?;
+        self.recover().await?;
+        Ok(self.core.store.mailbox.awaiting(self.core.owner, after, BATCH).await?)
+    }
+
+    /// Claims sessions. A claim that failed may have been committed: [`TurnManager::find_strays`] looks.
+    async fn claim(&self, filter: ClaimFilter, limit: usize) -> Result<Vec<Claim>> {
+        let claiming = self.core.registry.claiming();
+        let claims = self.core.store.ownership.claim(self.core.owner, filter, limit).await?;
+        claiming.was_answered();
+        Ok(claims)
+    }
+
+    /// Takes up the sessions that stand in this process's name and that it does not hold: the answer to their claim
+    /// was lost. Nobody else can take them as long as this process lives.
+    async fn find_strays(&self) -> Result<()> {
+        if !self.core.registry.take_strays() {
+            return Ok(());
+        }
+        let looking = self.core.registry.claiming();
+        let mut after = None;
+        loop {
+            let held = SessionFilter { owner: Some(self.core.owner), ..SessionFilter::default() };
+            let page = self.core.store.journal.sessions(held, after, BATCH).await?;
+            let unknown = page
+                .iter()
+                .filter_map(|entry| self.core.registry.reserve(entry.id).map(|handle| (entry.id, handle)));
+            let unknown: Vec<_> = unknown.collect();
+            if !unknown.is_empty() {
+                tracing::warn!(
+                    sessions = unknown.len(),
+                    "sessions whose claim was not answered are taken up"
+                );
+                self.claim_named(unknown).await?;
+            }
+            match page.last() {
+                Some(last) if page.len() == BATCH => after = Some(last.id),
+                _ => break,
+            }
+        }
+        looking.was_answered();
+        Ok(())
+    }
+
     async fn claim_wanted(&self, wanted: Vec<(SessionId, Arc<SessionHandle>)>) {
+        if let Err(error) = self.claim_named(wanted).await {
+            self.not_asked(&error);
+        }
+    }
+
+    /// Claims the sessions for which places are reserved, and starts those that it gets.
+    async fn claim_named(&self, wanted: Vec<(SessionId, Arc<SessionHandle>)>) -> Result<()> {
         let filter = ClaimFilter {
             sessions: Some(wanted.iter().map(|(session, _)| *session).collect()),
             due_by: self.core.clock.now(),
             offers: Some(self.core.offers.clone()),
             ..ClaimFilter::default()
         };
-        let claimed = self.core.store.ownership.claim(self.core.owner, filter, wanted.len()).await;
-        let mut claims = claimed.unwrap_or_else(|error| {
-            tracing::warn!(%error, "sessions were not claimed; the next poll tries again");
-            Vec::new()
-        });
+        let (mut claims, failed) = match self.claim(filter, wanted.len()).await {
+            Ok(claims) => (claims, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
         for (session, handle) in wanted {
             match claims.iter().position(|claim| claim.entry.id == session) {
                 Some(found) => self.start(claims.swap_remove(found).entry, handle),
                 // Another process holds it, and finds the mail by its own poll.
                 None => drop(self.core.registry.remove(session, &handle, true)),
             }
+        }
+        failed
+    }
+
+    fn not_asked(&self, error: &Error) {
+        tracing::warn!(%error, "the store was not asked for work; the next poll tries again");
+        if error.kind() == ErrorKind::Poisoned {
+            self.core.stop.advance(Stopping::Poisoned);
         }
     }
 

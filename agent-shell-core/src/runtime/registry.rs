@@ -14,6 +14,7 @@ pub(crate) struct SessionHandle {
     mail: AtomicBool,
     wake: Notify,
     driven: AtomicBool,
+    idle: AtomicBool,
     trouble: Mutex<Option<(ErrorKind, String)>>,
 }
 
@@ -38,6 +39,11 @@ impl SessionHandle {
         self.driven.store(driven, Ordering::Release);
     }
 
+    /// Whether the session sleeps without work.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Ordering::Release);
+    }
+
     /// Why the session can't go on at the moment.
     pub(crate) fn trouble(&self) -> Option<Error> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,15 +61,49 @@ impl SessionHandle {
     }
 }
 
+/// A claim under way.
+#[must_use]
+pub(crate) struct Claiming<'a> {
+    strays: Option<&'a AtomicBool>,
+}
+
+impl Claiming<'_> {
+    /// The store said what was claimed.
+    pub(crate) fn was_answered(mut self) {
+        self.strays = None;
+    }
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        if let Some(strays) = self.strays {
+            strays.store(true, Ordering::Release);
+        }
+    }
+}
+
 /// Which sessions are held. A session is in here from before it is claimed until after its task has ended.
 #[derive(Default)]
 pub(crate) struct Registry {
+    /// Whether sessions may stand in this process's name that are not in here.
+    strays: AtomicBool,
     sessions: Mutex<HashMap<SessionId, Arc<SessionHandle>>>,
 }
 
 impl Registry {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<SessionHandle>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether sessions may stand in this process's name that are not in here.
+    /// Once asked, it is for the asker to find them.
+    pub(crate) fn take_strays(&self) -> bool {
+        self.strays.swap(false, Ordering::AcqRel)
+    }
+
+    /// A claim begins. Unless it is answered there may be strays.
+    pub(crate) fn claiming(&self) -> Claiming<'_> {
+        Claiming { strays: Some(&self.strays) }
     }
 
     /// The handle of a session that is held.
@@ -97,6 +137,13 @@ impl Registry {
             sessions.remove(&session);
         }
         true
+    }
+
+    /// Wakes at most so many sessions that sleep without work, so that they see that others wait for their places.
+    pub(crate) fn wake_idle(&self, most: usize) {
+        let sessions = self.lock();
+        let idle = sessions.values().filter(|handle| handle.idle.load(Ordering::Acquire));
+        idle.take(most).for_each(|handle| handle.wake.notify_one());
     }
 
     pub(crate) fn len(&self) -> usize {

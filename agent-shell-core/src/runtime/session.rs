@@ -150,7 +150,8 @@ impl SessionInner {
         let name = name_digest(&tenant_key, &self.name);
         let key = self.core.keyring.subject_key_id(&self.tenant, &self.subject).await?;
         // The key of a session that exists must exist: a new one in its place would hide that it was lost.
-        let filter = SessionFilter { tenant: Some(self.tenant.clone()), name: Some(name), status: None };
+        let filter =
+            SessionFilter { tenant: Some(self.tenant.clone()), name: Some(name), ..SessionFilter::default() };
         let known = self.core.store.journal.sessions(filter, None, 1).await?;
         if known.first().is_some_and(|known| known.key != key) {
             return Err(other_subject());
@@ -239,6 +240,7 @@ pub(crate) async fn post(
         kind,
         system: false,
         dedupe,
+        turn,
         actor: pseudonym,
         named_actor,
         posted,

@@ -100,8 +100,7 @@ impl ShellBuilder {
     /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner; else what the store says.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave sessions claimed, and driven, by a shell without a handle, as long as the process
-    /// lives: do not drop it, except with the process.
+    /// Dropping the future stops what was started and lets go of what was claimed, soon after.
     pub async fn open(self) -> Result<Shell> {
         let mut tools = BTreeMap::new();
         for tool in self.tools {
@@ -152,21 +151,33 @@ impl ShellBuilder {
     }
 }
 
+/// A shell that is being opened. Unless it is finished, nothing is left behind that would hold sessions without a shell.
+struct Opening {
+    core: Option<Arc<Core>>,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let Some(core) = self.core.take() else { return };
+        core.stop.advance(Stopping::Abrupt);
+        let resigning = core.clone();
+        core.spawn.spawn(Box::pin(async move {
+            if let Err(error) = resigning.store.ownership.resign(resigning.owner).await {
+                tracing::warn!(%error, "a shell that was not opened did not resign; its lease runs out");
+            }
+        }));
+    }
+}
+
 async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
+    let mut opening = Opening { core: Some(core.clone()) };
     let asked = core.clock.monotonic();
     let given = core.store.ownership.enlist(core.owner, lease).await?;
     core.lease.extend(asked, given.lasts);
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
-    let recovered = match manager.recover().await {
-        Ok(recovered) => recovered,
-        Err(error) => {
-            // Nothing is left behind that would hold sessions without a shell.
-            core.stop.advance(Stopping::Abrupt);
-            let _ = core.store.ownership.resign(core.owner).await;
-            return Err(error);
-        }
-    };
+    let recovered = manager.recover().await?;
+    opening.core = None;
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
     Ok(Shell { core, manager, recovered })
@@ -196,8 +207,8 @@ impl Shell {
         Ok(Session::new(self.core.clone(), self.manager.clone(), tenant, name, subject))
     }
 
-    /// A turn by its id. Nothing is looked up: of a turn that still waits in its session's mailbox, and of one that
-    /// never was, there is nothing to be seen, and whoever waits for it waits.
+    /// A turn by its id, from the moment when `submit` returned it, in any process. Nothing is looked up yet: a turn
+    /// that never was is `NotFound` when it is first asked for something.
     pub fn turn(&self, id: TurnId) -> Turn {
         Turn::new(self.core.clone(), self.manager.clone(), None, id)
     }

@@ -12,7 +12,7 @@ use super::reader::{corrupt, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
-use crate::data::{Body, Decision, Lane, Mail, Outcome, Resolution};
+use crate::data::{Decision, Lane, Mail, Outcome, Resolution};
 use crate::ports::{SessionStatus, TurnEntry};
 use crate::words::{
     Actor, Digest, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, ToolName, TurnId,
@@ -37,10 +37,11 @@ impl Turn {
         self.id
     }
 
-    /// Waits until the turn has ended, and returns how. Once returned it never changes.
+    /// Waits until the turn has ended, and returns how. Once returned it never changes. A turn that waits behind another
+    /// one of its session waits for as long as that one does.
     ///
     /// # Errors
-    /// [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
+    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
     /// says, or `ShuttingDown`.
     ///
     /// # Cancel safety
@@ -134,13 +135,20 @@ impl Turn {
     /// applied stays applied. While an act runs it is refused, by a record in the session's history.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the turn has ended, or has not started; else what the store says.
+    /// [`ErrorKind::NotFound`] when there is no such turn, or it has ended; [`ErrorKind::InvalidInput`] when it has not
+    /// started and waits behind another; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw it.
     pub async fn abandon(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
-        if self.look().await?.outcome.is_some() {
+        let entry = self.entry().await?;
+        if entry.ended.is_some() {
             return Err(Error::new(ErrorKind::NotFound, "the turn has ended, so it can't be abandoned"));
+        }
+        if entry.started.is_none() {
+            let message = "the turn waits for another turn of its session, so there is nothing to abandon yet: \
+                           look for what holds the session's queue with `Shell::rests`";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.post(Mail::Abandon { turn: self.id, reason: reason.into() }, actor).await
     }
@@ -156,10 +164,12 @@ impl Turn {
         if let Some(session) = self.session {
             return Ok(session);
         }
+        Ok(self.entry().await?.session)
+    }
+
+    async fn entry(&self) -> Result<TurnEntry> {
         let entry = self.core.store.journal.turn(self.id).await?;
-        let unknown =
-            || Error::new(ErrorKind::NotFound, format!("turn {} has not started, or never was", self.id));
-        entry.map(|entry| entry.session).ok_or_else(unknown)
+        entry.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no turn {}", self.id)))
     }
 
     async fn opened(&self) -> Result<Opened> {
@@ -181,8 +191,7 @@ impl Turn {
             if let Some(found) = found(&view) {
                 return Ok(found);
             }
-            // A turn that still waits in another handle's mailbox has no session here yet.
-            let handle = self.session().await.ok().and_then(|session| self.core.registry.find(session));
+            let handle = self.core.registry.find(self.session().await?);
             if let Some(trouble) = handle.as_ref().and_then(|handle| handle.trouble()) {
                 return Err(trouble);
             }
@@ -217,12 +226,13 @@ impl Turn {
     /// What is durable of the turn.
     async fn look(&self) -> Result<TurnView> {
         let journal = &*self.core.store.journal;
-        match journal.turn(self.id).await? {
-            None => Ok(TurnView::default()),
-            Some(TurnEntry { ended: Some(ended), .. }) => {
+        match self.entry().await? {
+            // It waits in the mailbox.
+            TurnEntry { started: None, .. } => Ok(TurnView::default()),
+            TurnEntry { ended: Some(ended), .. } => {
                 Ok(TurnView { outcome: Some(self.read_outcome(ended).await?), ..TurnView::default() })
             }
-            Some(TurnEntry { session, .. }) => {
+            TurnEntry { session, .. } => {
                 // A decision that is posted and not yet read will move the turn. The mailbox is asked first: what was
                 // read by then shows in the entry.
                 let decisions = self.core.store.mailbox.waiting(session, Lane::Control, None, 1).await?;
@@ -245,11 +255,9 @@ impl Turn {
         let records = journal.read(entry.id, Seq::new(ended.number().saturating_sub(1)), 1).await?;
         let record =
             records.first().ok_or_else(|| corrupt(format!("record {ended} of {} is gone", entry.id)))?;
-        match open(journal, &keys, record).await?.body {
-            Body::TurnEnded { answer: Some(answer), .. } => Ok(Outcome::Answered((*answer.value()).clone())),
-            Body::TurnEnded { outcome, .. } => Ok(outcome),
-            _ => Err(corrupt(format!("record {ended} of {} does not end the turn", entry.id))),
-        }
+        let body = open(journal, &keys, record).await?.body;
+        Outcome::recorded(&body)
+            .ok_or_else(|| corrupt(format!("record {ended} of {} does not end the turn", entry.id)))
     }
 }
 

@@ -62,7 +62,7 @@ impl SessionWriter {
         beside: Beside,
         state: Option<&Folded>,
     ) -> Result<(), AppendError> {
-        let append = self.build(entries, beside, state);
+        let append = Arc::new(self.build(entries, beside, state));
         let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
         let appended = self.until_known(append).await?;
         self.head = appended;
@@ -80,6 +80,9 @@ impl SessionWriter {
             match &entry.body {
                 Body::TurnStarted { turn, .. } => turns.push(TurnMark::Started(*turn, entry.seq)),
                 Body::TurnEnded { turn, .. } => turns.push(TurnMark::Ended(*turn, entry.seq)),
+                Body::MailRefused { turn: Some(turn), .. } => {
+                    turns.extend([TurnMark::Started(*turn, entry.seq), TurnMark::Ended(*turn, entry.seq)]);
+                }
                 _ => {}
             }
             let record = self.record(id, &head.hash, entry, &mut blobs);
@@ -161,7 +164,7 @@ impl SessionWriter {
     }
 
     /// Repeats the append under its id until the journal says what became of it, or the shell stops.
-    async fn until_known(&self, append: Append) -> Result<Head, AppendError> {
+    async fn until_known(&self, append: Arc<Append>) -> Result<Head, AppendError> {
         let mut pause = Duration::from_millis(5);
         loop {
             let error = match self.core.store.journal.append(append.clone()).await {

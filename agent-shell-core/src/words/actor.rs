@@ -8,6 +8,7 @@ use super::name::{InvalidName, UserId};
 
 /// Who submits, approves, resolves or purges. Every such act carries one and is journaled under it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Actor {
     /// The host application itself, when it names nobody.
@@ -63,6 +64,7 @@ impl fmt::Debug for Pseudonym {
 
 /// Whose data a session holds. It is always said, never guessed: a purge of a user erases by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A person: the data is sealed under the person's own key, and goes when that key is destroyed.
     User(UserId),

@@ -9,6 +9,7 @@ mod documents;
 mod endings;
 mod export;
 mod golden;
+mod holding;
 mod layers;
 mod licences;
 mod machine;

@@ -1,5 +1,7 @@
 //! The journal port.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, ToSql};
 
@@ -10,7 +12,7 @@ use crate::ports::{
     Append, AppendError, Appended, Journal, NamedActor, NewSession, SessionEntry, SessionFilter, Snapshot,
     StoreError, TurnEntry,
 };
-use crate::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
+use crate::words::{Digest, OwnerId, Pseudonym, Seq, SessionId, Tenant, TurnId};
 
 /// What one read returns at most, in bytes of bodies; a single larger record is still returned.
 const READ_BYTES: usize = 16 << 20;
@@ -28,7 +30,7 @@ impl Journal for SqliteStore {
         }
     }
 
-    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+    async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError> {
         let bytes = append::bytes_of(&append);
         if bytes > append::MAX_APPEND_BYTES {
             return Err(AppendError::TooLarge { bytes, allowed: append::MAX_APPEND_BYTES });
@@ -123,6 +125,11 @@ impl Journal for SqliteStore {
             if let Some(status) = &status {
                 sql.push_str(" AND s.status = :status");
                 values.push((":status", status));
+            }
+            let owner = filter.owner.map(OwnerId::to_bytes);
+            if let Some(owner) = &owner {
+                sql.push_str(" AND s.owner = :owner");
+                values.push((":owner", owner));
             }
             sql.push_str(" ORDER BY s.id LIMIT :rows");
             reader.connection.prepare_cached(&sql)?.query_map(&*values, columns::entry)?.collect()

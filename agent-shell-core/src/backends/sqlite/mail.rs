@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::append::remember_actor;
 use super::columns::kept;
 use super::fault::Work;
+use super::turns;
 use super::writer::Tx;
 use crate::data::{Lane, MailKind};
 use crate::ports::{AppendError, Dedupe, Post, PostError, Posted};
@@ -14,7 +15,7 @@ use crate::words::{Digest, SessionId, TurnId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Keep,
-    /// The same piece waits already.
+    /// The same piece waits already, or waited.
     Waits,
     /// Its dedupe key was used for the same before.
     Duplicate(Option<TurnId>),
@@ -81,7 +82,7 @@ pub(super) fn write_all(tx: &mut Tx, posts: &[Post], verdicts: Vec<Verdict>) -> 
 
 /// Judges mail against another piece for the same session that is kept in the same append.
 fn against(other: &Post, post: &Post) -> Option<Result<Verdict, PostError>> {
-    if other.id == post.id {
+    if other.id == post.id || other.turn.is_some_and(|turn| post.turn == Some(turn)) {
         return Some(Ok(Verdict::Waits));
     }
     let (before, now) = (other.dedupe?, post.dedupe?);
@@ -102,7 +103,7 @@ fn judge(
     let waits = connection
         .prepare_cached("SELECT 1 FROM mail WHERE session = ?1 AND id = ?2")?
         .exists((session, post.id.to_bytes()))?;
-    if waits {
+    if waits || is_registered(connection, session, post)? {
         return Ok(Ok(Verdict::Waits));
     }
     if let Some(now) = post.dedupe
@@ -119,6 +120,14 @@ fn judge(
         return Ok(Err(PostError::Overloaded { waiting }));
     }
     Ok(Ok(Verdict::Keep))
+}
+
+/// Whether the turn that mail asks for was asked for before: the post is a repeat, whatever became of the mail.
+fn is_registered(connection: &Connection, session: i64, post: &Post) -> rusqlite::Result<bool> {
+    match post.turn {
+        Some(turn) => turns::is_of(connection, session, turn),
+        None => Ok(false),
+    }
 }
 
 /// What a dedupe key was first used for.
@@ -142,8 +151,8 @@ fn write(tx: &mut Tx, post: &Post, system: bool) -> rusqlite::Result<()> {
     let Some(session) = sessions.find(connection, post.session)? else { return Ok(()) };
     connection
         .prepare_cached(
-            "INSERT INTO mail (session, lane, system, id, kind, actor, posted, sealed) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO mail (session, lane, system, id, kind, actor, posted, turn, sealed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute((
             session.nr,
@@ -153,8 +162,12 @@ fn write(tx: &mut Tx, post: &Post, system: bool) -> rusqlite::Result<()> {
             post.kind.as_str(),
             post.actor.as_bytes(),
             kept(post.posted.as_millis()),
+            post.turn.map(TurnId::to_bytes),
             &post.sealed,
         ))?;
+    if let Some(turn) = post.turn {
+        turns::register(connection, session.nr, turn)?;
+    }
     if let Some(dedupe) = &post.dedupe {
         connection
             .prepare_cached(
@@ -171,7 +184,7 @@ fn write(tx: &mut Tx, post: &Post, system: bool) -> rusqlite::Result<()> {
     if let Some(named) = &post.named_actor {
         remember_actor(connection, &session.tenant, named)?;
     }
-    if session.owner.is_none() && !session.has_mail {
+    if session.owner.is_none() && !session.has_mail && session.mark.status.reads(post.kind.lane()) {
         // For a claim to find. An owner finds its own sessions' mail itself.
         connection.prepare_cached("UPDATE sessions SET mail = 1 WHERE nr = ?1")?.execute((session.nr,))?;
         sessions.change(post.session, |known| known.has_mail = true);

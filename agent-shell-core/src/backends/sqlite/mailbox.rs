@@ -7,7 +7,7 @@ use super::fault::damaged;
 use super::{SqliteStore, mail};
 use crate::data::{Lane, MailKind};
 use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
-use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId};
+use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, TurnId};
 
 #[async_trait]
 impl Mailbox for SqliteStore {
@@ -29,7 +29,7 @@ impl Mailbox for SqliteStore {
             reader
                 .connection
                 .prepare_cached(
-                    "SELECT id, kind, actor, posted, sealed FROM mail WHERE session = ?1 AND lane = ?2 \
+                    "SELECT id, kind, actor, posted, turn, sealed FROM mail WHERE session = ?1 AND lane = ?2 \
                      AND place > coalesce((SELECT place FROM mail WHERE session = ?1 AND id = ?3), 0) \
                      ORDER BY place LIMIT ?4",
                 )?
@@ -40,7 +40,8 @@ impl Mailbox for SqliteStore {
                             .ok_or_else(|| damaged("mail has a kind that is none of this version's"))?,
                         actor: Pseudonym::from_bytes(row.get(2)?),
                         posted: columns::timestamp(row, 3)?,
-                        sealed: row.get(4)?,
+                        turn: row.get::<_, Option<_>>(4)?.map(TurnId::from_bytes),
+                        sealed: row.get(5)?,
                     })
                 })?
                 .collect()
@@ -61,7 +62,8 @@ impl Mailbox for SqliteStore {
                 .connection
                 .prepare_cached(
                     "SELECT id FROM sessions WHERE owner = ?1 AND id > ?2 \
-                     AND EXISTS (SELECT 1 FROM mail WHERE mail.session = sessions.nr) ORDER BY id LIMIT ?3",
+                     AND EXISTS (SELECT 1 FROM mail m WHERE m.session = sessions.nr \
+                                 AND (m.lane <> 0 OR sessions.status = 0)) ORDER BY id LIMIT ?3",
                 )?
                 .query_map((owner.to_bytes(), after, limit(rows)), |row| {
                     Ok(SessionId::from_bytes(row.get(0)?))

@@ -19,9 +19,9 @@ pub(super) struct Owners {
     pub(super) files: Arc<OwnerFiles>,
 }
 
-/// Makes a session nobody's, and notes whether mail waits in it, for a claim to find.
-const LET_GO: &str = "UPDATE sessions SET owner = NULL, \
-                      mail = EXISTS (SELECT 1 FROM mail m WHERE m.session = sessions.nr) ";
+/// Makes a session nobody's, and notes whether mail waits that can move it, for a claim to find.
+const LET_GO: &str = "UPDATE sessions SET owner = NULL, mail = EXISTS (SELECT 1 FROM mail m \
+                      WHERE m.session = sessions.nr AND (m.lane <> 0 OR sessions.status = 0)) ";
 
 pub(super) fn enlist(tx: &mut Tx, owner: OwnerId, lease: Duration) -> Work<Lease, OwnershipError> {
     // The lock comes first: whoever finds the row must find the lock held.

@@ -15,7 +15,7 @@ CREATE TABLE sessions (
     owner    BLOB,
     status   INTEGER NOT NULL DEFAULT 0,
     wake_at  INTEGER,
-    -- Whether mail waits; kept only while nobody owns the session, for a claim to find it.
+    -- Whether mail waits that can move it; kept only while nobody owns the session, for a claim to find it.
     mail     INTEGER NOT NULL DEFAULT 0,
     -- The digests of what it requires, one after another.
     requires BLOB NOT NULL DEFAULT x'',
@@ -78,10 +78,11 @@ CREATE TABLE snapshots (
     sealed       BLOB NOT NULL
 ) STRICT;
 
+-- Turns, from the moment when their mail was posted.
 CREATE TABLE turns (
     turn    BLOB PRIMARY KEY,
     session INTEGER NOT NULL,
-    started INTEGER NOT NULL,
+    started INTEGER,
     ended   INTEGER
 ) STRICT, WITHOUT ROWID;
 
@@ -103,6 +104,7 @@ CREATE TABLE mail (
     kind    TEXT NOT NULL,
     actor   BLOB NOT NULL,
     posted  INTEGER NOT NULL,
+    turn    BLOB,
     sealed  BLOB NOT NULL,
     UNIQUE (session, id)
 ) STRICT;

@@ -1,8 +1,9 @@
-//! Where turns stand: marks of an append.
+//! Where turns stand: registered by mail, marked by appends.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::columns::{self, kept};
+use super::fault::damaged;
 use crate::ports::{Append, TurnEntry, TurnMark};
 use crate::words::{Seq, TurnId};
 
@@ -10,7 +11,7 @@ use crate::words::{Seq, TurnId};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stand {
     session: i64,
-    started: Seq,
+    started: Option<Seq>,
     ended: Option<Seq>,
 }
 
@@ -28,9 +29,14 @@ pub(super) fn judge(
             None => stored(connection, turn)?,
         };
         let after = match (*mark, before) {
-            (TurnMark::Started(_, started), None) => Stand { session, started, ended: None },
+            (TurnMark::Started(_, started), None) => Stand { session, started: Some(started), ended: None },
+            (TurnMark::Started(_, started), Some(before))
+                if before.session == session && before.started.is_none() =>
+            {
+                Stand { started: Some(started), ..before }
+            }
             (TurnMark::Ended(_, ended), Some(before))
-                if before.session == session && before.ended.is_none() =>
+                if before.session == session && before.started.is_some() && before.ended.is_none() =>
             {
                 Stand { ended: Some(ended), ..before }
             }
@@ -48,12 +54,7 @@ fn stored(connection: &Connection, turn: TurnId) -> rusqlite::Result<Option<Stan
     connection
         .prepare_cached("SELECT session, started, ended FROM turns WHERE turn = ?1")?
         .query_row((turn.to_bytes(),), |row| {
-            let ended = row.get::<_, Option<i64>>(2)?;
-            Ok(Stand {
-                session: row.get(0)?,
-                started: Seq::new(columns::number(row, 1)?),
-                ended: ended.map(|seq| Seq::new(seq.cast_unsigned())),
-            })
+            Ok(Stand { session: row.get(0)?, started: place(row, 1)?, ended: place(row, 2)? })
         })
         .optional()
 }
@@ -71,11 +72,31 @@ pub(super) fn write(
             .execute((
                 turn.to_bytes(),
                 session,
-                kept(stand.started.number()),
+                stand.started.map(|seq| kept(seq.number())),
                 stand.ended.map(|seq| kept(seq.number())),
             ))?;
     }
     Ok(())
+}
+
+/// Makes the entry of a turn whose mail is kept.
+pub(super) fn register(connection: &Connection, session: i64, turn: TurnId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO turns (turn, session) VALUES (?1, ?2)")?
+        .execute((turn.to_bytes(), session))
+        .map(drop)
+}
+
+/// Whether a turn is registered in this session. One that is another session's is damage: ids are unique.
+pub(super) fn is_of(connection: &Connection, session: i64, turn: TurnId) -> rusqlite::Result<bool> {
+    match stored(connection, turn)? {
+        Some(stand) if stand.session != session => Err(damaged("a turn is registered in another session")),
+        stand => Ok(stand.is_some()),
+    }
+}
+
+fn place(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Seq>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|seq| Seq::new(seq.cast_unsigned())))
 }
 
 /// The entry of a turn.
@@ -85,11 +106,10 @@ pub(super) fn entry(connection: &Connection, turn: TurnId) -> rusqlite::Result<O
             "SELECT s.id, t.started, t.ended FROM turns t JOIN sessions s ON s.nr = t.session WHERE t.turn = ?1",
         )?
         .query_row((turn.to_bytes(),), |row| {
-            let ended = row.get::<_, Option<i64>>(2)?;
             Ok(TurnEntry {
                 session: columns::session_id(row, 0)?,
-                started: Seq::new(columns::number(row, 1)?),
-                ended: ended.map(|seq| Seq::new(seq.cast_unsigned())),
+                started: place(row, 1)?,
+                ended: place(row, 2)?,
             })
         })
         .optional()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard};
 
-use super::mail::Verdict;
+use super::mail::{Verdict, registered};
 use super::session::{Session, State};
 use super::{VolatileStore, lock, no_session, room};
 use crate::data::Record;
@@ -14,11 +14,11 @@ use crate::words::{Head, SessionId, TurnId};
 type Locked<'a> = BTreeMap<SessionId, (&'a Session, MutexGuard<'a, State>)>;
 
 impl VolatileStore {
-    pub(super) fn append_now(&self, append: Append) -> Result<Appended, AppendError> {
+    pub(super) fn append_now(&self, append: &Append) -> Result<Appended, AppendError> {
         let session = self.find(append.session).ok_or_else(|| no_session(append.session))?;
         if append.post_mail.is_empty() {
             let mut state = lock(&session.state);
-            return match judge(&session, &state, &append)? {
+            return match judge(&session, &state, append)? {
                 Some(committed) => Ok(committed),
                 None => self.commit(append, &session, &mut state, &mut Locked::new()),
             };
@@ -35,7 +35,7 @@ impl VolatileStore {
         let mut locked: Locked<'_> =
             others.iter().map(|(&id, session)| (id, (&**session, lock(&session.state)))).collect();
         let (_, mut state) = locked.remove(&append.session).expect("the session was locked with the others");
-        if let Some(committed) = judge(&session, &state, &append)? {
+        if let Some(committed) = judge(&session, &state, append)? {
             return Ok(committed);
         }
         self.commit(append, &session, &mut state, &mut locked)
@@ -44,12 +44,12 @@ impl VolatileStore {
     /// Does an append that was judged, if there is room for it.
     fn commit(
         &self,
-        append: Append,
+        append: &Append,
         session: &Session,
         state: &mut State,
         others: &mut Locked<'_>,
     ) -> Result<Appended, AppendError> {
-        let (wanted, bytes) = room::of_append(&append);
+        let (wanted, bytes) = room::of_append(append);
         if bytes > Self::MAX_APPEND_BYTES {
             return Err(AppendError::TooLarge { bytes, allowed: Self::MAX_APPEND_BYTES });
         }
@@ -69,28 +69,30 @@ impl VolatileStore {
     /// Takes over all that an append brings, or nothing; returns how many bytes of room that frees, or did not need.
     fn commit_whole(
         &self,
-        mut append: Append,
+        append: &Append,
         session: &Session,
         state: &mut State,
         others: &mut Locked<'_>,
     ) -> Result<u64, AppendError> {
         // What can still be refused comes first; the mail is the last of it.
-        let turns = if append.turns.is_empty() { None } else { Some(lock(&self.turns)) };
+        let touches_turns =
+            !append.turns.is_empty() || append.post_mail.iter().any(|post| post.turn.is_some());
+        let mut turns = touches_turns.then(|| lock(&self.turns));
         let marked = match &turns {
             Some(turns) => marked(turns, append.session, &append.turns).map_err(corrupt)?,
             None => Vec::new(),
         };
-        let mut unneeded = self.deliver(std::mem::take(&mut append.post_mail), session, state, others)?;
+        let mut unneeded = self.deliver(&append.post_mail, session, state, others, turns.as_deref_mut())?;
         if let Some(mut turns) = turns {
             turns.extend(marked);
         }
-        for named in append.actors.drain(..) {
-            self.remember_actor(&session.new.tenant, named);
+        for named in &append.actors {
+            self.remember_actor(&session.new.tenant, named.clone());
         }
         if let Some(last) = append.outbox.last() {
             state.sequence = last.sequence;
             let mut rows = lock(&self.rows);
-            append.outbox.drain(..).for_each(|outgoing| rows.push(append.session, outgoing));
+            append.outbox.iter().for_each(|outgoing| rows.push(append.session, outgoing.clone()));
         }
         unneeded += state.take(append);
         Ok(unneeded)
@@ -99,16 +101,17 @@ impl VolatileStore {
     /// Posts all mail of an append, or none; returns how many bytes of room were taken for mail that is not kept.
     fn deliver(
         &self,
-        posts: Vec<Post>,
+        posts: &[Post],
         session: &Session,
         own: &mut State,
         others: &mut Locked<'_>,
+        mut turns: Option<&mut HashMap<TurnId, TurnEntry>>,
     ) -> Result<u64, AppendError> {
         let mut unneeded = 0;
         let mut kept = Vec::new();
         let mut actors = Vec::new();
-        for mut post in posts {
-            post.system = true;
+        for post in posts {
+            let mut post = Post { system: true, ..post.clone() };
             let (to, id) = (post.session, post.id);
             let target = match others.get_mut(&to) {
                 Some((other, state)) => Ok((*other, &mut **state)),
@@ -116,18 +119,28 @@ impl VolatileStore {
                 None => Err(no_session(to).into()),
             };
             let judged = target.and_then(|(target, state)| {
-                let verdict = state.mail.judge(&post).map_err(|error| refusal(to, error))?;
+                let known = |turn| turns.as_deref().map_or(Ok(false), |turns| registered(turns, turn, to));
+                let verdict = match post.turn.map_or(Ok(false), known)? {
+                    true => Verdict::Waits,
+                    false => state.mail.judge(&post).map_err(|error| refusal(to, error))?,
+                };
                 Ok((target, state, verdict))
             });
             match judged {
                 Ok((target, state, Verdict::Keep)) => {
                     actors.extend(post.named_actor.take().map(|named| (target.new.tenant.clone(), named)));
+                    if let (Some(turns), Some(turn)) = (turns.as_deref_mut(), post.turn) {
+                        turns.insert(turn, TurnEntry::waiting(to));
+                    }
+                    kept.push((to, id, post.turn));
                     state.mail.keep(post);
-                    kept.push((to, id));
                 }
                 Ok(_) => unneeded += room::of_post(&post),
                 Err(error) => {
-                    for (to, id) in kept {
+                    for (to, id, turn) in kept {
+                        if let (Some(turns), Some(turn)) = (turns.as_deref_mut(), turn) {
+                            turns.remove(&turn);
+                        }
                         let state = others.get_mut(&to).map_or(&mut *own, |(_, state)| state);
                         state.mail.withdraw(id);
                     }
@@ -142,27 +155,27 @@ impl VolatileStore {
 
 impl State {
     /// Takes over what an append brings to its own session; returns how many bytes of room that frees.
-    fn take(&mut self, append: Append) -> u64 {
+    fn take(&mut self, append: &Append) -> u64 {
         let mut freed = 0;
-        self.records.extend(append.records);
-        for blob in append.blobs {
+        self.records.extend_from_slice(&append.records);
+        for blob in &append.blobs {
             let bytes = blob.sealed.len();
             match self.blobs.entry(blob.address) {
                 std::collections::hash_map::Entry::Occupied(_) => freed += room::stored(bytes),
-                std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(blob.sealed)),
+                std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(blob.sealed.clone())),
             }
         }
-        for mail in append.consume_mail {
-            freed += self.mail.consume(mail).map_or(0, |item| room::stored(item.sealed.len()));
+        for mail in &append.consume_mail {
+            freed += self.mail.consume(*mail).map_or(0, |item| room::stored(item.sealed.len()));
         }
-        if let Some(requires) = append.requires {
-            self.requires = requires;
+        if let Some(requires) = &append.requires {
+            self.requires = requires.clone();
         }
         if let Some(mark) = append.mark {
             self.mark = mark;
         }
         if append.snapshot.is_some() {
-            let before = std::mem::replace(&mut self.snapshot, append.snapshot);
+            let before = std::mem::replace(&mut self.snapshot, append.snapshot.clone());
             freed += before.map_or(0, |snapshot| room::stored(snapshot.sealed.len()));
         }
         freed
@@ -241,9 +254,16 @@ fn marked(
         let before = changed.iter().rev().find(|(id, _)| *id == turn).map(|(_, entry)| entry);
         let before = before.or_else(|| turns.get(&turn)).copied();
         let after = match (*mark, before) {
-            (TurnMark::Started(_, started), None) => TurnEntry { session, started, ended: None },
+            (TurnMark::Started(_, started), None) => {
+                TurnEntry { started: Some(started), ..TurnEntry::waiting(session) }
+            }
+            (TurnMark::Started(_, started), Some(before))
+                if before.session == session && before.started.is_none() =>
+            {
+                TurnEntry { started: Some(started), ..before }
+            }
             (TurnMark::Ended(_, ended), Some(before))
-                if before.session == session && before.ended.is_none() =>
+                if before.session == session && before.started.is_some() && before.ended.is_none() =>
             {
                 TurnEntry { ended: Some(ended), ..before }
             }

@@ -36,8 +36,8 @@ impl Journal for VolatileStore {
         Ok(session.entry(&lock(&session.state)))
     }
 
-    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.append_now(append)
+    async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError> {
+        self.append_now(&append)
     }
 
     async fn read(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -77,7 +77,9 @@ impl Journal for VolatileStore {
                 return None;
             }
             let state = lock(&session.state);
-            filter.status.is_none_or(|status| status == state.mark.status).then(|| session.entry(&state))
+            let is_listed = filter.status.is_none_or(|status| status == state.mark.status)
+                && filter.owner.is_none_or(|owner| Some(owner) == state.owner);
+            is_listed.then(|| session.entry(&state))
         });
         Ok(listed.take(limit).collect())
     }

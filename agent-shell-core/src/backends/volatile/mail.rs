@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use super::session::Session;
 use super::{LOCKED, VolatileStore, lock, room};
 use crate::data::{Lane, MailKind};
-use crate::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
+use crate::ports::{
+    Dedupe, MailItem, Mailbox, Post, PostError, Posted, SessionStatus, StoreError, TurnEntry,
+};
 use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 
 /// What waits in a session, and what its dedupe keys were used for.
@@ -66,12 +68,12 @@ impl Mailbag {
 
     /// Keeps a post that was judged to be new.
     pub(super) fn keep(&mut self, post: Post) {
-        let Post { id, kind, system, dedupe, actor, posted, sealed, .. } = post;
+        let Post { id, kind, system, dedupe, actor, posted, turn, sealed, .. } = post;
         self.arrivals += 1;
         self.places.insert(id, (kind.lane(), self.arrivals));
         self.system[index(kind.lane())] += usize::from(system);
         self.used.extend(dedupe.map(|used| ((kind, used.key), used)));
-        let item = MailItem { id, kind, actor, posted, sealed };
+        let item = MailItem { id, kind, actor, posted, turn, sealed };
         let letter = Letter { item, system, dedupe: dedupe.map(|used| used.key) };
         self.letters[index(kind.lane())].insert(self.arrivals, letter);
     }
@@ -95,10 +97,12 @@ impl Mailbag {
         Some(letter)
     }
 
-    /// The mail that has waited longest.
-    pub(super) fn oldest(&self) -> Option<&MailItem> {
-        let first =
-            self.letters.iter().filter_map(BTreeMap::first_key_value).min_by_key(|(arrival, _)| *arrival);
+    /// The mail that has waited longest, of the lanes that a session with this status reads.
+    pub(super) fn oldest(&self, status: SessionStatus) -> Option<&MailItem> {
+        let lanes = [Lane::Input, Lane::Control, Lane::Signal].into_iter().filter(|lane| status.reads(*lane));
+        let first = lanes
+            .filter_map(|lane| self.letters[index(lane)].first_key_value())
+            .min_by_key(|(arrival, _)| *arrival);
         first.map(|(_, letter)| &letter.item)
     }
 
@@ -119,10 +123,28 @@ fn index(lane: Lane) -> usize {
     }
 }
 
+/// Whether a turn was asked for before in this session: its post is a repeat, whatever became of the mail.
+pub(super) fn registered(
+    turns: &HashMap<TurnId, TurnEntry>,
+    turn: TurnId,
+    session: SessionId,
+) -> Result<bool, StoreError> {
+    match turns.get(&turn) {
+        Some(entry) if entry.session != session => {
+            Err(StoreError::Corrupt { detail: format!("turn {turn} is registered in another session") })
+        }
+        entry => Ok(entry.is_some()),
+    }
+}
+
 impl VolatileStore {
     fn post_now(&self, mut post: Post) -> Result<Posted, PostError> {
         let session = self.find(post.session).ok_or(PostError::NoSession)?;
         let mut state = lock(&session.state);
+        let mut turns = lock(&self.turns);
+        if post.turn.map_or(Ok(false), |turn| registered(&turns, turn, post.session))? {
+            return Ok(Posted::Accepted);
+        }
         match state.mail.judge(&post)? {
             Verdict::Waits => Ok(Posted::Accepted),
             Verdict::Duplicate(turn) => Ok(Posted::Duplicate(turn)),
@@ -131,6 +153,7 @@ impl VolatileStore {
                 if let Some(named) = post.named_actor.take() {
                     self.remember_actor(&session.new.tenant, named);
                 }
+                turns.extend(post.turn.map(|turn| (turn, TurnEntry::waiting(post.session))));
                 state.mail.keep(post);
                 Ok(Posted::Accepted)
             }
@@ -164,7 +187,7 @@ impl Mailbox for VolatileStore {
         let sessions = self.sessions.read().expect(LOCKED);
         let waits = |session: &&Arc<Session>| {
             let state = lock(&session.state);
-            state.owner == Some(owner) && state.mail.waiting() > 0
+            state.owner == Some(owner) && state.mail.oldest(state.mark.status).is_some()
         };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let later = sessions.range((from, Bound::Unbounded)).map(|(_, session)| session);

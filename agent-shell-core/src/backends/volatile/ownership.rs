@@ -135,7 +135,7 @@ fn may_take(state: &State, owner: OwnerId, filter: &ClaimFilter, owners: &Owners
     }
     let running = (state.mark.status == SessionStatus::Running).then(Timestamp::default);
     let due = state.mark.wake_at.filter(|wake_at| *wake_at <= filter.due_by);
-    let mail = state.mail.oldest().map(|item| item.posted);
+    let mail = state.mail.oldest(state.mark.status).map(|item| item.posted);
     let since = [running, due, mail].into_iter().flatten().min();
     since.or_else(|| named.then(Timestamp::default))
 }

@@ -84,14 +84,14 @@ fn a_full_store_is_unavailable_and_keeps_what_it_has() {
         let mut kept = 0;
         let refused = loop {
             let append = writer.append([[1; 1000]]);
-            if is_unavailable(&store.journal.append(append.clone()).await) {
+            if is_unavailable(&store.journal.append(append.clone().into()).await) {
                 break append;
             }
             writer.head = append.records[0].head();
             kept += 1;
         };
         assert!((10..20).contains(&kept), "about twenty kilobytes hold {kept} records of one");
-        assert!(is_unavailable(&store.journal.append(refused).await), "a full store stays full");
+        assert!(is_unavailable(&store.journal.append(refused.into()).await), "a full store stays full");
         let entry = store.journal.session(writer.session).await.unwrap().unwrap();
         assert_eq!(entry.head, writer.head, "a refused append leaves nothing");
         let mail = post(writer.session, MailKind::Submit, &"x".repeat(1000));
@@ -125,7 +125,7 @@ fn what_is_replaced_read_trimmed_or_refused_makes_room_again() {
             append.post_mail = vec![again];
             let mut refused = append.clone();
             refused.post_mail.push(post(unique(), MailKind::Decide, "to nobody"));
-            assert!(store.journal.append(refused).await.is_err(), "mail to nobody is refused");
+            assert!(store.journal.append(refused.into()).await.is_err(), "mail to nobody is refused");
             writer.write(&store, append).await;
             let rows = store.outbox.pending(Default::default(), 9).await.unwrap();
             store.outbox.acknowledge(rows[0].position).await.unwrap();
@@ -139,7 +139,7 @@ fn an_append_beyond_the_bound_is_too_large() {
     check(VolatileStore::DEFAULT_CAPACITY_BYTES, |store, mut writer| async move {
         let allowed = VolatileStore::MAX_APPEND_BYTES;
         let append = writer.append([vec![0; allowed + 1]]);
-        let answer = store.journal.append(append).await;
+        let answer = store.journal.append(append.into()).await;
         assert_eq!(answer, Err(AppendError::TooLarge { bytes: allowed + 1, allowed }));
         let append = writer.append([vec![0; allowed]]);
         writer.write(&store, append).await;
@@ -197,7 +197,11 @@ fn an_id_is_known_by_its_last_append_also_when_it_is_moved() {
         let mut moved = writer.append(["once"]);
         moved.id = id;
         moved.records[0].append = id;
-        assert_eq!(store.journal.append(moved).await, Ok(first), "the same id at the new head is a repeat");
+        assert_eq!(
+            store.journal.append(moved.into()).await,
+            Ok(first),
+            "the same id at the new head is a repeat"
+        );
     });
 }
 
@@ -209,13 +213,13 @@ fn turns_must_start_once_before_they_end_once() {
         let with =
             |writer: &Writer, turns: &[TurnMark]| Append { turns: turns.to_vec(), ..writer.append(["turn"]) };
         for wrong in [&[end][..], &[end, start], &[start, start], &[start, end, end]] {
-            let answer = store.journal.append(with(&writer, wrong)).await;
+            let answer = store.journal.append(with(&writer, wrong).into()).await;
             assert!(matches!(answer, Err(AppendError::Corrupt { .. })), "{wrong:?}: {answer:?}");
         }
         let append = with(&writer, &[start, end]);
         writer.write(&store, append).await;
         for wrong in [start, end] {
-            let answer = store.journal.append(with(&writer, &[wrong])).await;
+            let answer = store.journal.append(with(&writer, &[wrong]).into()).await;
             assert!(matches!(answer, Err(AppendError::Corrupt { .. })), "{wrong:?}: {answer:?}");
         }
     });
@@ -228,7 +232,7 @@ fn an_append_may_write_to_its_own_session() {
         append.post_mail = vec![post(writer.session, MailKind::Decide, "later")];
         let mut refused = append.clone();
         refused.post_mail.push(post(unique(), MailKind::Decide, "to nobody"));
-        assert!(store.journal.append(refused).await.is_err(), "mail to nobody is refused");
+        assert!(store.journal.append(refused.into()).await.is_err(), "mail to nobody is refused");
         writer.write(&store, append).await;
         let waiting = store.mailbox.waiting(writer.session, Lane::Control, None, 9).await.unwrap();
         assert_eq!(waiting.len(), 1);

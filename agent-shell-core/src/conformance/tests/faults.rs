@@ -84,6 +84,9 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (TurnsDoNotEnd, &["turns_are_found_from_start_to_end"]),
     (ARefusalSpoilsTheNext, &["appends_are_judged_one_by_one"]),
     // Mail.
+    (TurnsAreNotRegistered, &["a_turn_is_registered_with_its_mail"]),
+    (QueuedInputsAreWork, &["inputs_behind_a_turn_are_no_work"]),
+    (QueuedInputsWake, &["an_owner_is_not_told_of_inputs_behind_a_turn"]),
     (MailIsText, &["mail_is_kept_as_it_was_posted"]),
     (MailIsInTheOrderOfIds, &["mail_is_read_in_the_order_of_its_posts", "everything_outlives_a_reopening"]),
     (LanesAreMixed, &["mail_is_read_in_lanes"]),

@@ -50,6 +50,8 @@ pub(crate) struct PlanExecutor {
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
     riding_since: Option<Monotonic>,
+    /// When anything was recorded last, or the session was taken: being asked in vain keeps nothing held.
+    active_at: Monotonic,
     mark: Mark,
     requires: Vec<RequirementId>,
     /// Which lease this process held when it took the session.
@@ -71,6 +73,7 @@ impl PlanExecutor {
         inbox: Inbox,
     ) -> Self {
         let live = Live { durable: state.seq, ..Live::default() };
+        let active_at = core.clock.monotonic();
         // Room for every act and probe that runs; one more waits with its completion, and holds up nobody.
         let done = mpsc::channel(2 * core.limits.parallel_steps + 2);
         Self {
@@ -89,6 +92,7 @@ impl PlanExecutor {
             consumed: Vec::new(),
             urgent: false,
             riding_since: None,
+            active_at,
             handles: BTreeMap::new(),
             done,
             place: None,
@@ -132,7 +136,7 @@ impl PlanExecutor {
                 () = self.core.clock.sleep(sleep) => {
                     if self.rides_too_long() {
                         self.urgent = true;
-                    } else if self.is_idle() && sleep >= self.idle_after() && self.core.registry.remove(self.entry.id, &self.handle, false) {
+                    } else if self.may_go() && self.core.registry.remove(self.entry.id, &self.handle, false) {
                         return self.flush().await;
                     }
                 }
@@ -228,6 +232,9 @@ impl PlanExecutor {
 
     /// Takes records into the state. From here on they are on their way to the journal.
     fn take(&mut self, records: Vec<Body>, actor: Pseudonym) -> Result<()> {
+        if !records.is_empty() {
+            self.active_at = self.core.clock.monotonic();
+        }
         for body in records {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
@@ -287,11 +294,5 @@ impl PlanExecutor {
 }
 
 fn ended(entry: &Entry) -> Option<(TurnId, Outcome)> {
-    match &entry.body {
-        Body::TurnEnded { turn, outcome, answer } => {
-            let answer = answer.as_ref().map(|answer| Outcome::Answered((*answer.value()).clone()));
-            Some((*turn, answer.unwrap_or_else(|| outcome.clone())))
-        }
-        _ => None,
-    }
+    Some((entry.body.turn()?, Outcome::recorded(&entry.body)?))
 }

@@ -28,9 +28,16 @@ impl PlanExecutor {
         self.handles.is_empty() && self.pending.is_empty() && self.mark.status != SessionStatus::Running
     }
 
-    pub(super) fn idle_after(&self) -> Duration {
+    /// How much longer an idle session is held: not at all when others wait for its place.
+    fn held_for(&self) -> Duration {
         let crowded = self.core.registry.len() >= self.core.limits.held_sessions;
-        if crowded { Duration::ZERO } else { IDLE }
+        let idle = self.core.clock.monotonic().since(self.active_at);
+        if crowded { Duration::ZERO } else { IDLE.saturating_sub(idle) }
+    }
+
+    /// Whether the session has had no work for long enough to be let go.
+    pub(super) fn may_go(&self) -> bool {
+        self.is_idle() && self.held_for() == Duration::ZERO
     }
 
     pub(super) fn rides_too_long(&self) -> bool {
@@ -44,7 +51,8 @@ impl PlanExecutor {
             let riding = Duration::from_millis(self.core.limits.riding_ms);
             riding.saturating_sub(self.core.clock.monotonic().since(since))
         });
-        let until_idle = self.is_idle().then(|| self.idle_after());
+        let until_idle = self.is_idle().then(|| self.held_for());
+        self.handle.set_idle(until_idle.is_some());
         [until_wake, until_ride, until_idle].into_iter().flatten().min().unwrap_or(LONG)
     }
 }

@@ -211,6 +211,7 @@ fn ends() -> Vec<Body> {
         FailureCode::Planner,
         FailureCode::Context,
         FailureCode::Skipped,
+        FailureCode::Unreadable,
     ];
     let failure = |code| Failure::of_step(&step("charge"), code, "it failed");
     let failed = |code| Body::StepFailed { turn: TURN, step: step("charge"), failure: failure(code) };
@@ -218,6 +219,7 @@ fn ends() -> Vec<Body> {
     let refused = |mail_kind| Body::MailRefused {
         mail: MailId::from_bytes([6; 16]),
         mail_kind,
+        turn: (mail_kind == MailKind::Submit).then_some(TURN),
         reason: "the turn has ended".into(),
     };
     let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer };

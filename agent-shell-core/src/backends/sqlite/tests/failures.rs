@@ -56,12 +56,12 @@ fn after_a_failed_sync_nothing_is_accepted() {
         let scene = Scene::new(&failing).await;
         let writer = scene.owned().await;
         failing.code.store(ffi::SQLITE_IOERR_FSYNC, Ordering::Relaxed);
-        let lost = scene.store.journal.append(writer.append(["lost"])).await;
+        let lost = scene.store.journal.append(writer.append(["lost"]).into()).await;
         assert!(matches!(lost, Err(AppendError::Poisoned { .. })), "{lost:?}");
         failing.code.store(0, Ordering::Relaxed);
 
         let poisoned = |error: &StoreError| matches!(error, StoreError::Poisoned { .. });
-        let again = scene.store.journal.append(writer.append(["again"])).await;
+        let again = scene.store.journal.append(writer.append(["again"]).into()).await;
         assert!(matches!(again, Err(AppendError::Poisoned { .. })), "{again:?}");
         let mail = scene.store.mailbox.post(post(writer.session, MailKind::Signal, "x")).await;
         assert!(matches!(&mail, Err(PostError::Store(error)) if poisoned(error)), "{mail:?}");
@@ -84,7 +84,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
         writer.write(&scene.store, kept).await;
         failing.code.store(ffi::SQLITE_FULL, Ordering::Relaxed);
         let append = writer.append(["later"]);
-        let refused = scene.store.journal.append(append.clone()).await;
+        let refused = scene.store.journal.append(append.clone().into()).await;
         assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
         let mail = failing.store.post(post(writer.session, MailKind::Signal, "x")).await;
         assert!(matches!(&mail, Err(PostError::Store(StoreError::Unavailable { .. }))), "{mail:?}");
@@ -114,12 +114,12 @@ fn a_file_that_may_not_grow_refuses_and_loses_nothing() {
         limit(1).await.unwrap();
         let large = writer.append(["x".repeat(1 << 20)]);
         let small = writer.append(["small"]);
-        let refused = scene.store.journal.append(large.clone()).await;
+        let refused = scene.store.journal.append(large.clone().into()).await;
         assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
         writer.clone().write(&scene.store, small.clone()).await;
         let small_head = small.records[0].head();
         limit(1 << 20).await.unwrap();
-        let conflict = scene.store.journal.append(large).await;
+        let conflict = scene.store.journal.append(large.into()).await;
         assert_eq!(
             conflict,
             Err(AppendError::Conflict { actual: small_head }),

@@ -126,7 +126,7 @@ fn processes_that_contend_commit_everything_and_the_dead_are_replaced_at_once() 
         assert_eq!(claims.len(), 1, "it was killed, and its lease would run for an hour");
         let mut stale = crate::conformance::Writer::of(&claims[0].entry, dead);
         stale.fence.epoch = crate::words::Epoch::new(stale.fence.epoch.number() - 1);
-        let fenced = scene.store.journal.append(stale.append(["from the grave"])).await;
+        let fenced = scene.store.journal.append(stale.append(["from the grave"]).into()).await;
         assert_eq!(fenced, Err(AppendError::Fenced { actual: claims[0].entry.epoch }));
     });
 }

@@ -110,7 +110,7 @@ fn a_handle_is_fenced_by_a_claim_through_another() {
         there.enlist(heir, Duration::from_secs(60)).await.unwrap();
         there.release(stale.fence.owner, vec![(stale.session, stale.fence.epoch)]).await.unwrap();
         assert_eq!(claim(&there, heir, stale.session).await, Ok(1));
-        let fenced = here.append(stale.append(["late"])).await;
+        let fenced = here.append(stale.append(["late"]).into()).await;
         assert_eq!(fenced, Err(AppendError::Fenced { actual: stale.fence.epoch.next() }));
     });
 }

@@ -1,5 +1,7 @@
 //! Faults of the journal.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{Broken, Fault};
@@ -160,11 +162,12 @@ impl Journal for Broken {
         self.inner.open_session(new).await
     }
 
-    async fn append(&self, append: Append) -> Answer {
+    async fn append(&self, append: Arc<Append>) -> Answer {
+        let append = Append::clone(&append);
         let nothing = Ok(Appended { head: append.expected, still_owner: true });
         let Some(entry) = self.inner.session(append.session).await.unwrap() else {
             let taken = self.is(Fault::UnknownSessionsTakeAppends);
-            return if taken { nothing } else { self.inner.append(append).await };
+            return if taken { nothing } else { self.inner.append(append.into()).await };
         };
         if self.is(Fault::RecordsAreNotChecked) && append.records.is_empty() {
             return nothing;
@@ -174,7 +177,7 @@ impl Journal for Broken {
             Err(answer) => return answer,
         };
         self.spoil_parts(&mut append, &entry).await;
-        let answer = self.inner.append(append.clone()).await;
+        let answer = self.inner.append(append.clone().into()).await;
         self.spoil_answer(append, answer).await
     }
 

@@ -19,6 +19,7 @@ impl Mailbox for Broken {
             Some(Fault::QuotasAreIgnored) => post.quota = usize::MAX,
             Some(Fault::QuotasAreShared) => post.system = false,
             Some(Fault::KeysAreIgnored) => post.dedupe = None,
+            Some(Fault::TurnsAreNotRegistered) => post.turn = None,
             Some(Fault::ActorsAreDropped) => post.named_actor = None,
             Some(Fault::ReadMailFreesItsKey) if key.is_some_and(|key| self.seen().freed.contains(&key)) => {
                 post.dedupe = None;
@@ -81,6 +82,11 @@ impl Mailbox for Broken {
         if self.is(Fault::MailIsFoundByAnybody) {
             let all = self.inner.sessions(SessionFilter::default(), None, usize::MAX).await?;
             return Ok(all.iter().filter(|entry| entry.waiting_mail > 0).map(|entry| entry.id).collect());
+        }
+        if self.is(Fault::QueuedInputsWake) {
+            let held = SessionFilter { owner: Some(owner), ..SessionFilter::default() };
+            let held = self.inner.sessions(held, after, limit).await?;
+            return Ok(held.iter().filter(|entry| entry.waiting_mail > 0).map(|entry| entry.id).collect());
         }
         self.inner.awaiting(owner, after, limit).await
     }

@@ -109,6 +109,11 @@ impl Ownership for Broken {
             let held = self.seen().held.get(&owner).cloned().unwrap_or_default();
             claims.extend(self.inner.claim(owner, named(held), limit).await?);
         }
+        if self.is(Fault::QueuedInputsAreWork) && by_work {
+            let all = self.inner.sessions(SessionFilter::default(), None, usize::MAX).await?;
+            let with_mail = all.iter().filter(|entry| entry.waiting_mail > 0).map(|entry| entry.id);
+            claims.extend(self.inner.claim(owner, named(with_mail), limit).await?);
+        }
         self.seen().held.entry(owner).or_default().extend(claims.iter().map(|claim| claim.entry.id));
         if self.is(Fault::EpochsStay) {
             claims.iter_mut().for_each(|claim| claim.entry.epoch = Epoch::new(1));

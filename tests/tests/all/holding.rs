@@ -1,0 +1,193 @@
+//! Which sessions a shell holds: places are given back, and no session is held by nobody, whatever was not answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use agent_shell_core::backends::SystemClock;
+use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
+use agent_shell_core::data::MailKind;
+use agent_shell_core::ports::{
+    Claim, ClaimFilter, Lease, Ownership, OwnershipError, Post, Store, StoreError,
+};
+use agent_shell_core::words::{Epoch, MailId, OwnerId, Pseudonym, SessionId, Timestamp, TurnId};
+use agent_shell_core::{Actor, ErrorKind, FailureCode, Outcome, Plan, Shell, Step};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use crate::support::{limits, on_each};
+
+/// What a shell does well within, unless it stands still.
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_rest_make_room_also_with_inputs_behind_the_rest() {
+    on_each(|shell, _| async {
+        let mut few = limits();
+        few.held_sessions = 2;
+        let shell = shell.limits(few).open().await.unwrap();
+        let ask = Plan::new([Step::approval("ask", json!("go on?"))]).unwrap();
+        let mut resting = Vec::new();
+        for name in ["a", "b", "c"] {
+            let session = shell.session(name).unwrap();
+            let first = session.submit(ask.clone()).await.unwrap();
+            let behind =
+                session.submit(Plan::new([Step::timer("t", Duration::ZERO)]).unwrap()).await.unwrap();
+            let approval =
+                tokio::time::timeout(SOON, first.approval()).await.expect("it has a place").unwrap();
+            resting.push((approval.unwrap(), first, behind));
+        }
+        // Each of them goes on once it is asked to, and the input behind it follows.
+        for (approval, first, behind) in resting {
+            approval.approve(&Actor::Host).await.unwrap();
+            for turn in [first, behind] {
+                let outcome = tokio::time::timeout(SOON, turn.outcome()).await.expect("it goes on").unwrap();
+                assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
+            }
+        }
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+/// Ownership whose claims are carried out, and of which the next `lost` are not answered.
+struct Unanswered {
+    inner: Arc<dyn Ownership>,
+    lost: AtomicU32,
+    hang: bool,
+}
+
+#[async_trait]
+impl Ownership for Unanswered {
+    async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
+        self.inner.enlist(owner, lease).await
+    }
+
+    async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
+        self.inner.renew(owner).await
+    }
+
+    async fn claim(
+        &self,
+        owner: OwnerId,
+        filter: ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        let claims = self.inner.claim(owner, filter, limit).await?;
+        let is_lost = |left: u32| left.checked_sub(u32::from(!claims.is_empty()));
+        if claims.is_empty() || self.lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_lost).is_err() {
+            return Ok(claims);
+        }
+        if self.hang {
+            std::future::pending::<()>().await;
+        }
+        Err(StoreError::Indeterminate { detail: "the answer was lost".into() }.into())
+    }
+
+    async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
+        self.inner.release(owner, sessions).await
+    }
+
+    async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
+        self.inner.resign(owner).await
+    }
+}
+
+fn volatile() -> Store {
+    VolatileStore::store(Arc::new(SystemClock::new()))
+}
+
+fn losing(store: &Store, lost: u32, hang: bool) -> Store {
+    let mut losing = store.clone();
+    losing.ownership =
+        Arc::new(Unanswered { inner: store.ownership.clone(), lost: AtomicU32::new(lost), hang });
+    losing
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_claim_was_not_answered_is_driven_all_the_same() {
+    let store = volatile();
+    let shell = Shell::on(losing(&store, 2, false), Arc::new(VolatileKeys::new()));
+    let shell = shell.limits(limits()).open().await.unwrap();
+    let plan = Plan::new([Step::timer("t", Duration::ZERO)]).unwrap();
+    let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
+    let outcome = tokio::time::timeout(SOON, turn.outcome()).await.expect("the session is held by nobody");
+    assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_that_is_given_up_holds_nothing() {
+    let (store, keys) = (volatile(), Arc::new(VolatileKeys::new()));
+    let mut patient = limits();
+    patient.lease_ms = 3_600_000;
+    let shell = Shell::on(store.clone(), keys.clone()).limits(patient.clone()).open().await.unwrap();
+    let plan = Plan::new([Step::signal("wait", "go"), Step::timer("t", Duration::from_millis(50))]).unwrap();
+    let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
+    while store.journal.turn(turn.id()).await.unwrap().unwrap().started.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shell.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let given_up = Shell::on(losing(&store, 1, true), keys.clone()).limits(patient.clone()).open();
+    assert!(tokio::time::timeout(Duration::from_millis(200), given_up).await.is_err(), "its claim hangs");
+    let shell = Shell::on(store, keys).limits(patient).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    session.signal("go", Value::Null, None, &Actor::Host).await.unwrap();
+    let outcome = tokio::time::timeout(SOON, shell.turn(turn.id()).outcome()).await;
+    assert!(outcome.expect("nobody holds the session").is_ok());
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_is_found_by_its_id_while_it_waits_and_one_that_never_was_is_not() {
+    on_each(|shell, _| async {
+        let shell = shell.open().await.unwrap();
+        let session = shell.session("s").unwrap();
+        session.submit(Plan::new([Step::signal("wait", "go")]).unwrap()).await.unwrap();
+        let behind = session.submit(Plan::new([Step::timer("t", Duration::ZERO)]).unwrap()).await.unwrap();
+        let found = shell.turn(behind.id());
+        assert_eq!(found.ended().await.unwrap(), None);
+        let early = found.abandon("not needed", &Actor::Host).await.unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::InvalidInput);
+        let never = shell.turn(TurnId::from_bytes([7; 16]));
+        assert_eq!(never.outcome().await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(never.ended().await.unwrap_err().kind(), ErrorKind::NotFound);
+        session.signal("go", Value::Null, None, &Actor::Host).await.unwrap();
+        let outcome = tokio::time::timeout(SOON, found.outcome()).await.expect("it runs when its turn comes");
+        assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_was_damaged_ends_its_turn_and_holds_up_no_other() {
+    let store = volatile();
+    let shell =
+        Shell::on(store.clone(), Arc::new(VolatileKeys::new())).limits(limits()).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    let plan = || Plan::new([Step::timer("t", Duration::ZERO)]).unwrap();
+    session.submit(plan()).await.unwrap().outcome().await.unwrap();
+    let turn = TurnId::from_bytes([9; 16]);
+    let damaged = Post {
+        id: MailId::from_bytes([8; 16]),
+        session: session.id().await.unwrap(),
+        kind: MailKind::Submit,
+        system: false,
+        dedupe: None,
+        turn: Some(turn),
+        actor: Pseudonym::HOST,
+        named_actor: None,
+        posted: Timestamp::from_millis(1),
+        sealed: b"\x01 not what was sealed".to_vec(),
+        quota: 10,
+    };
+    store.mailbox.post(damaged).await.unwrap();
+    let next = session.submit(plan()).await.unwrap();
+    let outcome = tokio::time::timeout(SOON, shell.turn(turn).outcome()).await.expect("it ends").unwrap();
+    assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == FailureCode::Unreadable));
+    let outcome = tokio::time::timeout(SOON, next.outcome()).await.expect("the next one runs").unwrap();
+    assert!(matches!(outcome, Outcome::Answered(_)));
+    shell.shutdown().await.unwrap();
+}
