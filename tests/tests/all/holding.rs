@@ -11,7 +11,7 @@ use agent_shell_core::ports::{
     Claim, ClaimFilter, Lease, Ownership, OwnershipError, Post, Store, StoreError,
 };
 use agent_shell_core::words::{Epoch, MailId, OwnerId, Pseudonym, SessionId, Timestamp, TurnId};
-use agent_shell_core::{Actor, ErrorKind, FailureCode, Outcome, Plan, Shell, Step};
+use agent_shell_core::{Actor, Call, ErrorKind, FailureCode, Outcome, Plan, Shell, Step, Tool, ToolError};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
@@ -48,6 +48,24 @@ async fn sessions_that_rest_make_room_also_with_inputs_behind_the_rest() {
         shell.shutdown().await.unwrap();
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_sleeps_makes_room_when_another_comes() {
+    let mut few = limits();
+    few.held_sessions = 2;
+    let busy = Tool::pure("busy", "", |_: Value, _: Call| std::future::pending::<Result<Value, ToolError>>());
+    let shell = Shell::volatile().limits(few).tool(busy).open().await.unwrap();
+    let submit = async |name: &str, step| {
+        shell.session(name).unwrap().submit(Plan::new([step]).unwrap()).await.unwrap()
+    };
+    let asleep = submit("asleep", Step::approval("ask", json!("go on?"))).await;
+    asleep.approval().await.unwrap().expect("it rests");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    submit("busy", Step::tool("busy", "busy", json!(null))).await;
+    let third = submit("third", Step::timer("t", Duration::ZERO)).await;
+    let outcome = tokio::time::timeout(SOON, third.outcome()).await.expect("the one that sleeps makes room");
+    assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
 }
 
 /// Ownership whose claims are carried out, and of which the next `lost` are not answered.
@@ -106,13 +124,18 @@ fn losing(store: &Store, lost: u32, hang: bool) -> Store {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_whose_claim_was_not_answered_is_driven_all_the_same() {
-    let store = volatile();
-    let shell = Shell::on(losing(&store, 2, false), Arc::new(VolatileKeys::new()));
-    let shell = shell.limits(limits()).open().await.unwrap();
-    let plan = Plan::new([Step::timer("t", Duration::ZERO)]).unwrap();
+    let (store, keys) = (volatile(), Arc::new(VolatileKeys::new()));
+    let shell = Shell::on(store.clone(), keys.clone()).limits(limits()).open().await.unwrap();
+    let plan = Plan::new([Step::timer("t", Duration::from_millis(500))]).unwrap();
     let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
-    let outcome = tokio::time::timeout(SOON, turn.outcome()).await.expect("the session is held by nobody");
-    assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
+    while store.journal.turn(turn.id()).await.unwrap().unwrap().started.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shell.shutdown().await.unwrap();
+    // No mail waits in it: nothing but the claim itself says that it is this process's.
+    let shell = Shell::on(losing(&store, 2, false), keys).limits(limits()).open().await.unwrap();
+    let outcome = tokio::time::timeout(SOON, shell.turn(turn.id()).outcome()).await;
+    assert!(matches!(outcome.expect("the session is held by nobody").unwrap(), Outcome::Answered(_)));
     shell.shutdown().await.unwrap();
 }
 
