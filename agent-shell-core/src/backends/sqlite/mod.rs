@@ -27,6 +27,7 @@ mod ownership;
 mod queue;
 mod reader;
 mod records;
+mod rounds;
 mod sessions;
 #[cfg(test)]
 mod tests;
