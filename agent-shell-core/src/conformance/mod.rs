@@ -40,6 +40,7 @@ mod clock;
 pub mod concurrency;
 pub mod dedupe;
 pub mod durability;
+pub mod fairness;
 pub mod fencing;
 pub mod idempotence;
 pub mod keys;

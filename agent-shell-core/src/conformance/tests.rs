@@ -143,6 +143,7 @@ fn no_property_is_left_out_of_the_lists() {
         include_str!("concurrency.rs"),
         include_str!("dedupe.rs"),
         include_str!("durability.rs"),
+        include_str!("fairness.rs"),
         include_str!("fencing.rs"),
         include_str!("idempotence.rs"),
         include_str!("keys.rs"),

@@ -6,6 +6,7 @@ mod bounds;
 mod crash_program;
 mod default_tree;
 mod documents;
+mod dynamic;
 mod endings;
 mod export;
 mod golden;

@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -28,7 +29,7 @@ impl Journal for VolatileStore {
                     return Err(StoreError::Corrupt { detail });
                 }
                 self.room.take(room::of_session(&new))?;
-                let session = Arc::new(Session::new(new));
+                let session = Arc::new(Session::new(new, self.claims.load(Ordering::Relaxed)));
                 sessions.insert(session.new.id, session.clone());
                 place.insert(session).clone()
             }

@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) records: Vec<Record>,
     pub(super) epoch: Epoch,
     pub(super) owner: Option<OwnerId>,
+    /// How many claims there had been when it was last claimed, or registered.
+    pub(super) served: u64,
     pub(super) mark: Mark,
     pub(super) requires: Vec<RequirementId>,
     pub(super) mail: Mailbag,
@@ -31,8 +33,8 @@ pub(super) struct State {
 }
 
 impl Session {
-    pub(super) fn new(new: NewSession) -> Self {
-        Self { new, state: Mutex::default() }
+    pub(super) fn new(new: NewSession, served: u64) -> Self {
+        Self { new, state: Mutex::new(State { served, ..State::default() }) }
     }
 
     pub(super) fn entry(&self, state: &State) -> SessionEntry {

@@ -83,6 +83,8 @@ pub(in super::super) enum Fault {
     RequirementsAreIgnored,
     ClaimsIgnoreTenants,
     TenantsAreServedInLine,
+    TheFirstAreServedFirst,
+    TheNewestAreServedFirst,
     StrangersAreEnlisted,
     StaleReleasesCount,
     LeasesDoNotEnd,
