@@ -117,6 +117,9 @@ impl PlanExecutor {
                 Stopping::No => {
                     self.take_mail().await?;
                     self.settle().await?;
+                    if self.state.purged {
+                        return Ok(());
+                    }
                 }
                 Stopping::Draining if self.handles.is_empty() => return self.flush().await,
                 Stopping::Draining if self.urgent || self.rides_too_long() => self.flush().await?,
@@ -146,7 +149,7 @@ impl PlanExecutor {
 
     /// Reads what waits in the mailbox, if anything may.
     async fn take_mail(&mut self) -> Result<()> {
-        if self.state.opened.is_none() {
+        if self.state.opened.is_none() && !self.state.purged {
             let opened = self.inbox.opening(&self.entry)?;
             self.take(vec![opened], Pseudonym::RUNTIME)?;
         }
@@ -155,7 +158,7 @@ impl PlanExecutor {
         if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
             self.inbox.mail_arrived();
         }
-        if self.state.turn.is_some() && self.place.is_none() {
+        if self.state.turn.is_some() && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
         for letter in self.inbox.control(&self.state).await? {
@@ -168,6 +171,7 @@ impl PlanExecutor {
             self.take(records, letter.actor)?;
         }
         if self.state.turn.is_none()
+            && !self.state.purged
             && let Some(letter) = self.inbox.input().await?
         {
             self.enter().await?;
@@ -178,19 +182,6 @@ impl PlanExecutor {
                 Err(refusal) => vec![refusal],
             };
             self.take(records, letter.actor)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for a place among the running turns.
-    async fn enter(&mut self) -> Result<()> {
-        if self.place.is_none() {
-            self.place = tokio::select! {
-                place = self.core.admission.enter(&self.entry.tenant) => Some(place),
-                () = self.core.stop.reached(Stopping::Draining) => {
-                    return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
-                }
-            };
         }
         Ok(())
     }
@@ -239,7 +230,7 @@ impl PlanExecutor {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
             fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
-            if matches!(entry.body, Body::TurnEnded { .. }) {
+            if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {
                 self.handles.values().for_each(AbortHandle::abort);
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };

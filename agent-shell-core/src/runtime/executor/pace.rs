@@ -9,6 +9,8 @@ use super::PlanExecutor;
 use crate::data::{Body, Resolution, WaitEnd, WaitFor};
 use crate::machine::{Entry, json_bytes, next_wake};
 use crate::ports::SessionStatus;
+use crate::runtime::core::Stopping;
+use crate::words::{Error, ErrorKind, Result};
 
 /// How long a session without work is held before it is let go.
 const IDLE: Duration = Duration::from_secs(30);
@@ -18,6 +20,19 @@ const LONG: Duration = Duration::from_secs(3600);
 const HEAVY_BYTES: usize = 8 << 20;
 
 impl PlanExecutor {
+    /// Waits for a place among the running turns.
+    pub(super) async fn enter(&mut self) -> Result<()> {
+        if self.place.is_none() {
+            self.place = tokio::select! {
+                place = self.core.admission.enter(&self.entry.tenant) => Some(place),
+                () = self.core.stop.reached(Stopping::Draining) => {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
+                }
+            };
+        }
+        Ok(())
+    }
+
     /// Whether what is pending should go before more is added: an append has a largest size.
     pub(super) fn is_heavy(&self) -> bool {
         self.pending_bytes > HEAVY_BYTES
