@@ -106,6 +106,9 @@ macro_rules! with_store_properties {
             append::records_must_be_the_appends_own,
             append::an_unknown_session_takes_no_append,
             append::what_an_append_does_not_change_stays,
+            purge::a_purge_erases_all_but_the_chain,
+            purge::a_purged_session_takes_nothing,
+            purge::a_purged_sessions_name_is_free,
             fencing::a_session_without_an_owner_takes_no_append,
             fencing::another_owner_is_fenced,
             fencing::another_epoch_is_fenced,
@@ -204,6 +207,7 @@ macro_rules! with_durable_store_properties {
             durability::mail_outlives_a_reopening,
             durability::the_outbox_outlives_a_reopening,
             durability::a_refusal_leaves_nothing_after_a_reopening,
+            purge::a_purge_outlives_a_reopening,
         }
     };
 }

@@ -49,6 +49,7 @@ mod list;
 pub mod listing;
 pub mod mail;
 pub mod outbox;
+pub mod purge;
 pub mod reading;
 mod scene;
 #[cfg(test)]

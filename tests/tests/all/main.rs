@@ -14,6 +14,7 @@ mod holding;
 mod layers;
 mod licences;
 mod machine;
+mod purge;
 mod recorder_process;
 mod resuming;
 mod support;

@@ -9,7 +9,7 @@ use super::fault::Work;
 use super::owners;
 use super::rounds::{Round, Rounds};
 use super::writer::Tx;
-use crate::ports::{Claim, ClaimFilter, OwnershipError};
+use crate::ports::{Claim, ClaimFilter, OwnershipError, SessionStatus};
 use crate::words::{OwnerId, Tenant};
 
 /// Sessions that fall due which one claim looks at, at most; the earliest come first.
@@ -71,7 +71,8 @@ fn take(tx: &mut Tx, me: OwnerId, nr: i64, filter: &ClaimFilter) -> rusqlite::Re
     let tenant = filter.tenant.as_ref().is_none_or(|tenant| *tenant == entry.tenant);
     let offered =
         filter.offers.as_ref().is_none_or(|offers| entry.requires.iter().all(|id| offers.contains(id)));
-    if !(free && tenant && offered) {
+    let purged = entry.mark.status == SessionStatus::Purged;
+    if purged || !(free && tenant && offered) {
         return Ok(None);
     }
     entry.epoch = entry.epoch.next();

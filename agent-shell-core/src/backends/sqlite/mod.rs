@@ -24,6 +24,7 @@ mod outbox;
 mod owner_files;
 mod owners;
 mod ownership;
+mod purge;
 mod queue;
 mod reader;
 mod records;

@@ -135,7 +135,7 @@ fn may_take(state: &State, owner: OwnerId, filter: &ClaimFilter, owners: &Owners
     };
     let able =
         filter.offers.as_ref().is_none_or(|offers| state.requires.iter().all(|one| offers.contains(one)));
-    if !free || !able {
+    if !free || !able || state.mark.status == SessionStatus::Purged {
         return None;
     }
     let running = (state.mark.status == SessionStatus::Running).then(Timestamp::default);

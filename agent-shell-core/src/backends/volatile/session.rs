@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::mail::Mailbag;
 use crate::data::{Record, RequirementId};
-use crate::ports::{Fence, Mark, NewSession, SessionEntry, Snapshot};
+use crate::ports::{Fence, Mark, NewSession, SessionEntry, SessionStatus, Snapshot};
 use crate::words::{Digest, Epoch, Head, OwnerId};
 
 /// A session: what never changes, and the rest behind its own lock.
@@ -38,7 +38,10 @@ impl Session {
     }
 
     pub(super) fn entry(&self, state: &State) -> SessionEntry {
-        let NewSession { id, tenant, name, sealed, key, created } = self.new.clone();
+        let NewSession { id, tenant, mut name, mut sealed, key, created } = self.new.clone();
+        if state.mark.status == SessionStatus::Purged {
+            (name, sealed) = (SessionEntry::purged_name(id), Vec::new());
+        }
         SessionEntry {
             id,
             tenant,

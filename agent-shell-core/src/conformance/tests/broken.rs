@@ -55,6 +55,7 @@ pub(in super::super) enum Fault {
     TurnsAreNotRegistered,
     QueuedInputsAreWork,
     QueuedInputsWake,
+    PurgesAreMarks,
     TurnsDoNotEnd,
     ARefusalSpoilsTheNext,
     MailIsText,

@@ -84,6 +84,15 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (TurnsDoNotEnd, &["turns_are_found_from_start_to_end"]),
     (ARefusalSpoilsTheNext, &["appends_are_judged_one_by_one"]),
     // Mail.
+    (
+        PurgesAreMarks,
+        &[
+            "a_purge_erases_all_but_the_chain",
+            "a_purged_session_takes_nothing",
+            "a_purged_sessions_name_is_free",
+            "a_purge_outlives_a_reopening",
+        ],
+    ),
     (TurnsAreNotRegistered, &["a_turn_is_registered_with_its_mail"]),
     (QueuedInputsAreWork, &["inputs_behind_a_turn_are_no_work"]),
     (QueuedInputsWake, &["an_owner_is_not_told_of_inputs_behind_a_turn"]),
