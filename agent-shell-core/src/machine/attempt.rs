@@ -34,7 +34,21 @@ pub(super) fn finished(
     }
     let (code, reason) = match end {
         AttemptEnd::Succeeded(output) => return vec![succeeded(turn, place, attempt, output, env)],
-        AttemptEnd::NotBegun { reason } => return vec![not_applied(turn, place, attempt, true, reason, env)],
+        AttemptEnd::NotBegun { reason, counts: true } => {
+            return vec![not_applied(turn, place, attempt, true, reason, env)];
+        }
+        AttemptEnd::NotBegun { reason, counts: false } => {
+            return vec![Body::AttemptFailed {
+                turn: turn.id,
+                step: step.step.id.clone(),
+                attempt,
+                not_applied: true,
+                counts: false,
+                reason,
+                // A lease is renewed at a third of its length.
+                retry_at: env.now.plus(Duration::from_millis(env.limits.lease_ms / 3)),
+            }];
+        }
         AttemptEnd::NotApplied { retry, reason } => {
             return vec![not_applied(turn, place, attempt, retry, reason, env)];
         }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::core::{Core, Stopping};
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
+use super::lease;
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
@@ -142,7 +143,14 @@ impl TurnManager {
     /// Claims sessions. A claim that failed may have been committed: [`TurnManager::find_strays`] looks.
     async fn claim(&self, filter: ClaimFilter, limit: usize) -> Result<Vec<Claim>> {
         let claiming = self.core.registry.claiming();
-        let claims = self.core.store.ownership.claim(self.core.owner, filter, limit).await?;
+        let generation = self.core.lease.generation();
+        let mut claimed = self.core.store.ownership.claim(self.core.owner, filter.clone(), limit).await;
+        if claimed == Err(OwnershipError::NotEnlisted) {
+            // This process stood still for longer than its lease. Nobody knows that it lives until it says so.
+            lease::begin_anew(&self.core, generation).await?;
+            claimed = self.core.store.ownership.claim(self.core.owner, filter, limit).await;
+        }
+        let claims = claimed?;
         claiming.was_answered();
         Ok(claims)
     }
@@ -267,7 +275,8 @@ impl TurnManager {
         let mut pause = Duration::from_millis(20);
         loop {
             let sessions = vec![(entry.id, entry.epoch)];
-            match self.core.store.ownership.release(self.core.owner, sessions).await {
+            let released = self.core.store.ownership.release(self.core.owner, sessions).await;
+            match released {
                 Err(OwnershipError::Store(error)) if !self.core.stop.is_abrupt() => {
                     tracing::warn!(session = %entry.id, %error, "a session was not released; it is tried again");
                     self.core.clock.sleep(pause).await;

@@ -62,7 +62,10 @@ impl StepProcessor {
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
         let place = attempt.place;
         let this = self.clone();
-        self.start(async move { Event::Probed { step: place, answer: this.ask(attempt).await } })
+        self.start(async move {
+            let answer = this.ask(attempt).await;
+            Event::Probed { step: place, answer }
+        })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
@@ -109,11 +112,12 @@ impl StepProcessor {
         let deadline = call.deadline;
         // From here to the first poll of the tool there is no await: the check and the act are one poll.
         if attempt.class.has_intent() {
+            if !self.core.lease.allows_acts(clock, self.lease) {
+                let reason = "the lease of this process had ended, or was about to".into();
+                return AttemptEnd::NotBegun { reason, counts: false };
+            }
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
-            }
-            if !self.core.lease.allows_acts(clock, self.lease) {
-                return not_begun("the lease of this process was about to end".into());
             }
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
@@ -163,7 +167,7 @@ impl StepProcessor {
 }
 
 fn not_begun(reason: String) -> AttemptEnd {
-    AttemptEnd::NotBegun { reason }
+    AttemptEnd::NotBegun { reason, counts: true }
 }
 
 fn end_of(error: ToolError) -> AttemptEnd {

@@ -147,7 +147,7 @@ impl ShellBuilder {
             stop: Stop::new(),
             limits: self.limits,
         });
-        start(core, lease).await
+        start(core).await
     }
 }
 
@@ -169,11 +169,9 @@ impl Drop for Opening {
     }
 }
 
-async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
+async fn start(core: Arc<Core>) -> Result<Shell> {
     let mut opening = Opening { core: Some(core.clone()) };
-    let asked = core.clock.monotonic();
-    let given = core.store.ownership.enlist(core.owner, lease).await?;
-    core.lease.extend(asked, given.lasts);
+    lease::enlist(&core).await?;
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
     let recovered = manager.recover().await?;
@@ -313,7 +311,8 @@ impl Shell {
             self.core.clock.sleep(step).await;
         }
         self.core.stop.advance(Stopping::Abrupt);
-        Ok(self.core.store.ownership.resign(self.core.owner).await?)
+        self.core.store.ownership.resign(self.core.owner).await?;
+        Ok(())
     }
 }
 
