@@ -5,6 +5,7 @@ pub mod backends;
 pub mod conformance;
 pub mod data;
 mod embed;
+pub mod failpoint;
 pub mod machine;
 pub mod ports;
 pub mod runtime;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::core::{Core, Stopping};
+use crate::failpoint::reach;
 use crate::ports::OwnershipError;
 use crate::words::{Clock, Monotonic};
 
@@ -65,7 +66,9 @@ impl LeaseGuard {
 /// What the store says.
 pub(crate) async fn enlist(core: &Core) -> Result<(), OwnershipError> {
     let asked = core.clock.monotonic();
+    reach!(EnlistBegins);
     let lease = core.store.ownership.enlist(core.owner, Duration::from_millis(core.limits.lease_ms)).await?;
+    reach!(EnlistEnds);
     core.lease.extend(asked, lease.lasts);
     Ok(())
 }
@@ -95,7 +98,9 @@ pub(crate) async fn keep(core: Arc<Core>) {
             () = core.clock.sleep(lease / 3) => {}
         }
         let (asked, generation) = (core.clock.monotonic(), core.lease.generation());
+        reach!(RenewBegins);
         let renewed = core.store.ownership.renew(core.owner).await;
+        reach!(RenewEnds);
         let kept = match renewed {
             Ok(lease) => {
                 core.lease.extend(asked, lease.lasts);

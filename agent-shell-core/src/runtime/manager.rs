@@ -14,6 +14,7 @@ use super::lease;
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
+use crate::failpoint::reach;
 use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter};
 use crate::words::{Error, ErrorKind, Result, SessionId};
 
@@ -72,6 +73,9 @@ impl TurnManager {
             let claims = self.claim(filter, limit).await?;
             let found = claims.len();
             recovered += found;
+            if found > 0 {
+                reach!(OpenClaimed);
+            }
             for Claim { entry } in claims {
                 match self.core.registry.reserve(entry.id) {
                     Some(handle) => self.start(entry, handle),
@@ -144,12 +148,14 @@ impl TurnManager {
     async fn claim(&self, filter: ClaimFilter, limit: usize) -> Result<Vec<Claim>> {
         let claiming = self.core.registry.claiming();
         let generation = self.core.lease.generation();
+        reach!(ClaimBegins);
         let mut claimed = self.core.store.ownership.claim(self.core.owner, filter.clone(), limit).await;
         if claimed == Err(OwnershipError::NotEnlisted) {
             // This process stood still for longer than its lease. Nobody knows that it lives until it says so.
             lease::begin_anew(&self.core, generation).await?;
             claimed = self.core.store.ownership.claim(self.core.owner, filter, limit).await;
         }
+        reach!(ClaimEnds);
         let claims = claimed?;
         claiming.was_answered();
         Ok(claims)
@@ -275,7 +281,9 @@ impl TurnManager {
         let mut pause = Duration::from_millis(20);
         loop {
             let sessions = vec![(entry.id, entry.epoch)];
+            reach!(ReleaseBegins);
             let released = self.core.store.ownership.release(self.core.owner, sessions).await;
+            reach!(ReleaseEnds);
             match released {
                 Err(OwnershipError::Store(error)) if !self.core.stop.is_abrupt() => {
                     tracing::warn!(session = %entry.id, %error, "a session was not released; it is tried again");

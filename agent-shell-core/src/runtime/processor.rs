@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use crate::data::{EffectClass, Failure, FailureCode};
+use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
 use crate::ports::{Call, DynTool, PlanView, Planned, Planner, ProbeAnswer, ToolError};
 use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, TurnId};
@@ -54,6 +55,7 @@ impl StepProcessor {
         let this = self.clone();
         self.start(async move {
             let end = this.attempt(attempt).await;
+            reach!(ActEnded);
             Event::Finished { step: place, attempt: number, end }
         })
     }
@@ -63,7 +65,9 @@ impl StepProcessor {
         let place = attempt.place;
         let this = self.clone();
         self.start(async move {
+            reach!(ProbeBegins);
             let answer = this.ask(attempt).await;
+            reach!(ProbeEnds);
             Event::Probed { step: place, answer }
         })
     }
@@ -85,6 +89,7 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
+            reach!(PlanAnswered);
             Event::Planned(answer)
         })
     }
@@ -112,6 +117,7 @@ impl StepProcessor {
         let deadline = call.deadline;
         // From here to the first poll of the tool there is no await: the check and the act are one poll.
         if attempt.class.has_intent() {
+            reach!(ActUnchecked);
             if !self.core.lease.allows_acts(clock, self.lease) {
                 let reason = "the lease of this process had ended, or was about to".into();
                 return AttemptEnd::NotBegun { reason, counts: false };
@@ -119,6 +125,7 @@ impl StepProcessor {
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
             }
+            reach!(ActChecked);
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
         let run = AssertUnwindSafe(async move { tool.run(attempt.input, call).await }).catch_unwind();

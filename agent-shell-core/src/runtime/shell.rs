@@ -18,6 +18,7 @@ use super::rest::Rest;
 use super::session::Session;
 use super::turn::Turn;
 use super::watchers::Watchers;
+use crate::failpoint::reach;
 use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Pseudonym, Result,
@@ -172,9 +173,11 @@ impl Drop for Opening {
 async fn start(core: Arc<Core>) -> Result<Shell> {
     let mut opening = Opening { core: Some(core.clone()) };
     lease::enlist(&core).await?;
+    reach!(OpenEnlisted);
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
     let recovered = manager.recover().await?;
+    reach!(OpenEnds);
     opening.core = None;
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
@@ -304,6 +307,7 @@ impl Shell {
     /// # Cancel safety
     /// Dropping the future leaves the shell draining; call it again.
     pub async fn shutdown(&self) -> Result<()> {
+        reach!(DrainBegins);
         self.core.stop.advance(Stopping::Draining);
         let step = Duration::from_millis(5);
         let give_up = self.core.clock.monotonic().plus(Duration::from_millis(self.core.limits.drain_ms));
@@ -311,7 +315,9 @@ impl Shell {
             self.core.clock.sleep(step).await;
         }
         self.core.stop.advance(Stopping::Abrupt);
+        reach!(ResignBegins);
         self.core.store.ownership.resign(self.core.owner).await?;
+        reach!(ResignEnds);
         Ok(())
     }
 }
