@@ -19,7 +19,7 @@ fn an_armed_failpoint_acts_at_its_time_and_once() {
 
     use super::{Action, Arm, arm, hits, reached};
 
-    // No test of this crate opens a write-ahead log so often that another one reaches this place meanwhile.
+    // Failpoints are process-wide: a place that no other test of this crate reaches, because none shuts a shell down.
     let at = Failpoint::ResignEnds;
     let long = Duration::from_millis(40);
     arm(Arm { at, nth: 2, action: Action::Delay(long) });

@@ -34,21 +34,7 @@ pub(super) fn finished(
     }
     let (code, reason) = match end {
         AttemptEnd::Succeeded(output) => return vec![succeeded(turn, place, attempt, output, env)],
-        AttemptEnd::NotBegun { reason, counts: true } => {
-            return vec![not_applied(turn, place, attempt, true, reason, env)];
-        }
-        AttemptEnd::NotBegun { reason, counts: false } => {
-            return vec![Body::AttemptFailed {
-                turn: turn.id,
-                step: step.step.id.clone(),
-                attempt,
-                not_applied: true,
-                counts: false,
-                reason,
-                // A lease is renewed at a third of its length.
-                retry_at: env.now.plus(Duration::from_millis(env.limits.lease_ms / 3)),
-            }];
-        }
+        AttemptEnd::NotBegun { reason } => return vec![not_begun(turn, place, attempt, reason, env)],
         AttemptEnd::NotApplied { retry, reason } => {
             return vec![not_applied(turn, place, attempt, retry, reason, env)];
         }
@@ -196,6 +182,25 @@ fn not_applied(
         )
     } else {
         failed(turn, place, FailureCode::NotApplied, reason)
+    }
+}
+
+/// A process that could not begin in time stood still, or is behind. That says nothing of the step, so it does not count
+/// against its retries, unless it goes on like this.
+fn not_begun(turn: &TurnState, place: usize, attempt: u32, reason: String, env: &Env<'_>) -> Body {
+    let step = &turn.steps[place];
+    if step.attempt.saturating_sub(step.failures) > env.limits.attempts_in_vain {
+        return not_applied(turn, place, attempt, true, reason, env);
+    }
+    Body::AttemptFailed {
+        turn: turn.id,
+        step: step.step.id.clone(),
+        attempt,
+        not_applied: true,
+        counts: false,
+        reason,
+        // A lease is renewed at a third of its length.
+        retry_at: env.now.plus(Duration::from_millis(env.limits.lease_ms / 3)),
     }
 }
 

@@ -122,8 +122,6 @@ pub enum AttemptEnd {
     NotBegun {
         /// Which.
         reason: String,
-        /// Whether it counts against the step's retries: a lease that ran out says nothing of the step.
-        counts: bool,
     },
 }
 

@@ -119,8 +119,7 @@ impl StepProcessor {
         if attempt.class.has_intent() {
             reach!(ActUnchecked);
             if !self.core.lease.allows_acts(clock, self.lease) {
-                let reason = "the lease of this process had ended, or was about to".into();
-                return AttemptEnd::NotBegun { reason, counts: false };
+                return not_begun("the lease of this process had ended, or was about to".into());
             }
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
@@ -174,7 +173,7 @@ impl StepProcessor {
 }
 
 fn not_begun(reason: String) -> AttemptEnd {
-    AttemptEnd::NotBegun { reason, counts: true }
+    AttemptEnd::NotBegun { reason }
 }
 
 fn end_of(error: ToolError) -> AttemptEnd {

@@ -39,6 +39,9 @@ pub struct Limits {
     /// How long after its deadline an attempt may still take effect. Nobody may call an attempt "not applied"
     /// before it has passed.
     pub lateness_ms: u64,
+    /// Attempts of a step that were in vain, because they were interrupted or could not begin in time, before one that
+    /// can't begin counts against the step's retries.
+    pub attempts_in_vain: u32,
     /// How often a probe is tried before the step is `InDoubt`.
     pub probe_attempts: u32,
     /// How long a planner may think.
@@ -72,6 +75,7 @@ impl Default for Limits {
             held_sessions: 4096,
             attempt_ms: 30_000,
             lateness_ms: 2_000,
+            attempts_in_vain: 16,
             probe_attempts: 8,
             plan_ms: 60_000,
             lease_ms: 15_000,

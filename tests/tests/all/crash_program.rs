@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use agent_shell_core::failpoint::Failpoint;
 use serde_json::Value;
 
 fn crash(arguments: &str) -> Output {
@@ -29,8 +30,29 @@ fn a_few_kills_break_no_promise() {
 }
 
 #[test]
+fn owners_that_die_at_failpoints_and_stand_still_break_no_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let output = crash(&format!(
+        "--kills 6 --failpoints 1 --owners 3 --stops --seed 5 --sessions 5 --finish-within 60 --dir {} --json {}",
+        folder.path().join("run").display(),
+        file.display()
+    ));
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{table}{errors}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(report["violations"], serde_json::json!([]));
+    for point in Failpoint::ALL {
+        let at = &report["failpoints"][point.name()];
+        assert!(at["hits"].as_u64() > Some(0) && at["kills"] == 1 && at["stops"] == 1, "{point}: {at}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_refused() {
-    for (arguments, named) in [("--kils 3", "--kils"), ("--sessions 0", "--sessions"), ("walk", "walk")] {
+    for (arguments, named) in
+        [("--kils 3", "--kils"), ("--sessions 0", "--sessions"), ("--owners 0", "--owners"), ("walk", "walk")]
+    {
         let output = crash(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");

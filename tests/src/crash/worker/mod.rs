@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use self::person::Person;
 use super::scenario::{Scenario, TurnKey};
 use super::words::{Assignment, Event, Mode};
-use super::{CrashError, tools};
+use super::{CrashError, hits, tools};
 use crate::recorder::RecorderClient;
 
 /// The name of the planner that draws a turn again from its input.
@@ -63,6 +63,7 @@ fn trouble(what: String) {
 }
 
 async fn work(assignment: Assignment) -> Result<(), CrashError> {
+    hits::note(&assignment.hits, assignment.armed.as_ref())?;
     let client = RecorderClient::new(&assignment.recorder);
     let builder = tools::tools(&client)
         .into_iter()
@@ -74,7 +75,7 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
     let watching = tokio::spawn(watch(shell.clone()));
     match assignment.mode {
         Mode::Attend { ms } => person.attend(&shell, Duration::from_millis(ms)).await?,
-        Mode::UntilKilled | Mode::Finish => {
+        Mode::UntilKilled | Mode::Finish | Mode::Leave { .. } => {
             let (all, of_all) = (shell.clone(), person.clone());
             let strangers = tokio::spawn(async move { of_all.see_to_strangers(&all).await });
             let mut sessions = JoinSet::new();
@@ -82,10 +83,23 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
                 let driver = session::Driver::new(&shell, person.clone(), &assignment, work)?;
                 sessions.spawn(driver.drive());
             }
-            while let Some(ended) = sessions.join_next().await {
-                ended
-                    .map_err(|error| CrashError::system("a session's driver")(io::Error::other(error)))??;
+            let driven = async {
+                while let Some(ended) = sessions.join_next().await {
+                    ended.map_err(|error| {
+                        CrashError::system("a session's driver")(io::Error::other(error))
+                    })??;
+                }
+                Ok::<_, CrashError>(())
+            };
+            match assignment.mode {
+                Mode::Leave { ms } => tokio::select! {
+                    driven = driven => driven?,
+                    () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+                },
+                _ => driven.await?,
             }
+            sessions.abort_all();
+            while sessions.join_next().await.is_some() {}
             strangers.abort();
         }
     }
