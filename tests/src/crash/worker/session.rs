@@ -172,11 +172,13 @@ async fn follow(person: &Person, scenario: &Scenario, turn: &Turn) {
         };
         match outcome {
             Ok(outcome) => return say(&Event::Ended { key: scenario.key, outcome }),
-            Err(error) if error.kind() == ErrorKind::AtRest => {
-                if let Err(error) = person.see_to(scenario, turn).await {
-                    trouble(format!("{}: {error:?}", scenario.key));
-                }
-            }
+            // A worker that leaves: whoever comes after it follows the turn.
+            Err(error) if error.kind() == ErrorKind::ShuttingDown => return,
+            Err(error) if error.kind() == ErrorKind::AtRest => match person.see_to(scenario, turn).await {
+                Err(error) if error.kind() == ErrorKind::ShuttingDown => return,
+                Err(error) => trouble(format!("{}: {error:?}", scenario.key)),
+                Ok(()) => {}
+            },
             Err(error) => trouble(format!("{}: {error:?}", scenario.key)),
         }
         pause(4).await;
