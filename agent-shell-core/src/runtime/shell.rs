@@ -17,6 +17,7 @@ use super::registry::Registry;
 use super::rest::Rest;
 use super::session::Session;
 use super::turn::Turn;
+use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
 use crate::failpoint::reach;
 use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
@@ -245,6 +246,32 @@ impl Shell {
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.id),
                 _ => return Ok(rests),
+            }
+        }
+    }
+
+    /// The sessions that have work, that no process holds, and that this one does not take because it lacks what they
+    /// require: for each the tools and planners by name. They wait, and are not failed: start a process that has them.
+    ///
+    /// What other processes offer is not known here. A session that one of them can take is gone from the list with its
+    /// next poll ([`Limits::poll_ms`]); what is listed twice, further apart than that, nobody alive takes.
+    ///
+    /// # Errors
+    /// What the store says. A session that can't be read is listed with what it lacks by digest.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn unclaimable(&self) -> Result<Vec<Unclaimable>> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.sessions(SessionFilter::default(), after, PAGE).await?;
+            for entry in &page {
+                found.extend(unclaimable::judge(&self.core, entry).await?);
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.id),
+                _ => return Ok(found),
             }
         }
     }

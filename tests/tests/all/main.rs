@@ -13,6 +13,7 @@ mod holding;
 mod layers;
 mod licences;
 mod machine;
+mod owners;
 mod recorder_process;
 mod support;
 mod turns;
