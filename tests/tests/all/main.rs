@@ -15,6 +15,7 @@ mod licences;
 mod machine;
 mod owners;
 mod recorder_process;
+mod resuming;
 mod support;
 mod turns;
 mod workspace;

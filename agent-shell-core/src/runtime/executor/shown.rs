@@ -30,6 +30,7 @@ impl PlanExecutor {
             open: Rest::all(&self.state),
             rests: self.mark.status == SessionStatus::Resting,
             outcome: None,
+            read: self.letters_read,
         };
         if view.open.is_empty() {
             return self.core.watchers.show(turn.id, view);
