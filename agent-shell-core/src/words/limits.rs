@@ -34,8 +34,8 @@ pub struct Limits {
     pub buffered_signals: usize,
     /// Turns that one process drives at once. Further ones wait their tenant's turn.
     pub running_turns: usize,
-    /// Sessions that one process holds ready, the idle ones included. With 0 it drives none: it posts and reads, and leaves
-    /// the rest to others.
+    /// Sessions that one process holds ready, the idle ones included. With 0 a shell drives nothing: it looks, and posts
+    /// for others to read.
     pub held_sessions: usize,
     /// How long an attempt may take when neither the tool nor the step says.
     pub attempt_ms: u64,
