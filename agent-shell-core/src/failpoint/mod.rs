@@ -2,7 +2,7 @@
 //!
 //! The list is closed and always there. Only with the feature `failpoints`, which is off by default, does anything
 //! happen at a place: it is counted once counting was begun, and what was armed there is done. Without the feature a
-//! place costs nothing at all. Nothing is read from the environment: a host that wants a failpoint calls [`arm`].
+//! place costs nothing at all. Nothing is read from the environment: a host that wants a failpoint arms it by a call.
 //!
 //! Failpoints are process-wide, because what they do to a process they do to all of it.
 
