@@ -1,9 +1,10 @@
 //! Owners that come and go: many that live for a moment, and one that hands over to another.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use agent_shell_core::Outcome;
 use agent_shell_core::ports::SessionFilter;
+use agent_shell_core::{Outcome, Shell};
 use agent_shell_tests::owner::{Command, Event};
 use agent_shell_tests::recorder::Class;
 use serde_json::json;
@@ -58,22 +59,24 @@ async fn a_shutdown_hands_its_sessions_to_another_owner_soon() {
     let mut turns = Vec::new();
     for nth in 0..SESSIONS {
         let (session, tool) = (format!("s{nth}"), Class::Irreversible);
-        first.tell(&Command::Submit { session, tool, waits_ms: Some(1_500) }).unwrap();
+        first.tell(&Command::Submit { session, tool, waits_ms: Some(3_000) }).unwrap();
         turns.push(first.hear(SOON, |event| match event {
             Event::Submitted { turn } => Some(*turn),
             _ => None,
         }));
     }
     let turns: Vec<_> = turns.into_iter().map(Result::unwrap).collect();
-    let shell = world.shell(limits).open().await.unwrap();
-    let held = async || {
-        let all = shell.sessions(SessionFilter::default(), None, 100).await.unwrap();
-        let owners: std::collections::BTreeSet<_> = all.iter().filter_map(|entry| entry.owner).collect();
-        (owners.len(), all.iter().filter(|entry| entry.owner.is_some()).count())
+    // Nobody else looks for work before the first one has all.
+    let mut looking = limits.clone();
+    looking.held_sessions = 0;
+    let looking = world.shell(looking).open().await.unwrap();
+    let all_are_held = async {
+        while !is_owner_of(&looking, SESSIONS).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     };
-    while held().await != (1, SESSIONS) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    tokio::time::timeout(SOON, all_are_held).await.expect("the first owner takes what was posted through it");
+    let shell = world.shell(limits).open().await.unwrap();
     assert_eq!(shell.recovered(), 0, "a living owner is left alone");
     let begun = Instant::now();
     first.tell(&Command::Shutdown).unwrap();
@@ -87,4 +90,12 @@ async fn a_shutdown_hands_its_sessions_to_another_owner_soon() {
     }
     assert!(begun.elapsed() < SOON, "far sooner than the first one's lease would have run out");
     shell.shutdown().await.unwrap();
+    looking.shutdown().await.unwrap();
+}
+
+/// Whether there are so many sessions, and one owner holds them all.
+async fn is_owner_of(shell: &Shell, sessions: usize) -> bool {
+    let all = shell.sessions(SessionFilter::default(), None, 100).await.unwrap();
+    let owners: BTreeSet<_> = all.iter().map(|entry| entry.owner).collect();
+    all.len() == sessions && owners.len() == 1 && all[0].owner.is_some()
 }
