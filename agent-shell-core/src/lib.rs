@@ -5,6 +5,7 @@ pub mod backends;
 pub mod conformance;
 pub mod data;
 mod embed;
+pub mod failpoint;
 pub mod machine;
 pub mod ports;
 pub mod runtime;
@@ -15,5 +16,5 @@ pub use data::{
     from, input, output,
 };
 pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
-pub use runtime::{Approval, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};
+pub use runtime::{Approval, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn, Unclaimable};
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

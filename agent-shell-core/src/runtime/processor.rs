@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use crate::data::{EffectClass, Failure, FailureCode};
+use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
 use crate::ports::{Call, DynTool, PlanView, Planned, Planner, ProbeAnswer, ToolError};
 use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, TurnId};
@@ -54,6 +55,7 @@ impl StepProcessor {
         let this = self.clone();
         self.start(async move {
             let end = this.attempt(attempt).await;
+            reach!(ActEnded);
             Event::Finished { step: place, attempt: number, end }
         })
     }
@@ -62,7 +64,12 @@ impl StepProcessor {
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
         let place = attempt.place;
         let this = self.clone();
-        self.start(async move { Event::Probed { step: place, answer: this.ask(attempt).await } })
+        self.start(async move {
+            reach!(ProbeBegins);
+            let answer = this.ask(attempt).await;
+            reach!(ProbeEnds);
+            Event::Probed { step: place, answer }
+        })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
@@ -82,6 +89,7 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
+            reach!(PlanAnswered);
             Event::Planned(answer)
         })
     }
@@ -109,12 +117,14 @@ impl StepProcessor {
         let deadline = call.deadline;
         // From here to the first poll of the tool there is no await: the check and the act are one poll.
         if attempt.class.has_intent() {
+            reach!(ActUnchecked);
+            if !self.core.lease.allows_acts(clock, self.lease) {
+                return not_begun("the lease of this process had ended, or was about to".into());
+            }
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
             }
-            if !self.core.lease.allows_acts(clock, self.lease) {
-                return not_begun("the lease of this process was about to end".into());
-            }
+            reach!(ActChecked);
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
         let run = AssertUnwindSafe(async move { tool.run(attempt.input, call).await }).catch_unwind();

@@ -17,7 +17,9 @@ use super::registry::Registry;
 use super::rest::Rest;
 use super::session::Session;
 use super::turn::Turn;
+use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
+use crate::failpoint::reach;
 use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Pseudonym, Result,
@@ -151,7 +153,7 @@ impl ShellBuilder {
             stop: Stop::new(),
             limits: self.limits,
         });
-        start(core, lease).await
+        start(core).await
     }
 }
 
@@ -173,14 +175,14 @@ impl Drop for Opening {
     }
 }
 
-async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
+async fn start(core: Arc<Core>) -> Result<Shell> {
     let mut opening = Opening { core: Some(core.clone()) };
-    let asked = core.clock.monotonic();
-    let given = core.store.ownership.enlist(core.owner, lease).await?;
-    core.lease.extend(asked, given.lasts);
+    lease::enlist(&core).await?;
+    reach!(OpenEnlisted);
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
     let recovered = manager.recover().await?;
+    reach!(OpenEnds);
     opening.core = None;
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
@@ -252,6 +254,32 @@ impl Shell {
         }
     }
 
+    /// The sessions that have work, that no process holds, and that this one does not take because it lacks what they
+    /// require: for each the tools and planners by name. They wait, and are not failed: start a process that has them.
+    ///
+    /// What other processes offer is not known here. A session that one of them can take is gone from the list with its
+    /// next poll ([`Limits::poll_ms`]); what is listed twice, further apart than that, nobody alive takes.
+    ///
+    /// # Errors
+    /// What the store says. A session that can't be read is listed with what it lacks by digest.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn unclaimable(&self) -> Result<Vec<Unclaimable>> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.sessions(SessionFilter::default(), after, PAGE).await?;
+            for entry in &page {
+                found.extend(unclaimable::judge(&self.core, entry).await?);
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.id),
+                _ => return Ok(found),
+            }
+        }
+    }
+
     async fn rests_of(&self, entry: &SessionEntry) -> Result<Vec<Rest>> {
         let keys = self.core.keyring.session(entry.key, false).await?;
         Ok(Rest::all(&super::reader::load(&*self.core.store.journal, &keys, entry).await?.state))
@@ -310,6 +338,7 @@ impl Shell {
     /// # Cancel safety
     /// Dropping the future leaves the shell draining; call it again.
     pub async fn shutdown(&self) -> Result<()> {
+        reach!(DrainBegins);
         self.core.stop.advance(Stopping::Draining);
         let step = Duration::from_millis(5);
         let give_up = self.core.clock.monotonic().plus(Duration::from_millis(self.core.limits.drain_ms));
@@ -317,7 +346,10 @@ impl Shell {
             self.core.clock.sleep(step).await;
         }
         self.core.stop.advance(Stopping::Abrupt);
-        Ok(self.core.store.ownership.resign(self.core.owner).await?)
+        reach!(ResignBegins);
+        self.core.store.ownership.resign(self.core.owner).await?;
+        reach!(ResignEnds);
+        Ok(())
     }
 }
 

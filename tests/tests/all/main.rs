@@ -14,6 +14,7 @@ mod holding;
 mod layers;
 mod licences;
 mod machine;
+mod owners;
 mod purge;
 mod recorder_process;
 mod resuming;

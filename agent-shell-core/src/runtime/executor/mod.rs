@@ -13,22 +13,23 @@ use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
 use self::pace::weight;
+use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
 use super::core::{Core, Stopping};
 use super::inbox::Inbox;
 use super::processor::Completion;
 use super::registry::SessionHandle;
-use super::rest::Rest;
-use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
-use crate::data::{Body, Outcome, RequirementId};
+use crate::data::{Body, RequirementId};
+use crate::failpoint::reach;
 use crate::machine::{Entry, Env, Folded, Live, fold, owed, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
-use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
+use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result};
 
 mod mail;
 mod pace;
+mod shown;
 mod work;
 
 /// How often a session that drains looks whether an outcome has waited long enough for company.
@@ -228,7 +229,8 @@ impl PlanExecutor {
         }
         let entries = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let ended: Vec<(TurnId, Outcome)> = entries.iter().filter_map(ended).collect();
+        let ended = ends(&entries);
+        let intends = entries.iter().any(|entry| matches!(entry.body, Body::StepStarted { .. }));
         let mark = status(&self.state, &self.live);
         let requires = self.core.required_by(&self.state);
         let beside = Beside {
@@ -241,18 +243,10 @@ impl PlanExecutor {
         self.live.durable = self.writer.head().seq;
         self.mark = mark;
         self.requires = requires;
-        for (turn, outcome) in ended {
-            self.core.watchers.show(turn, TurnView { outcome: Some(outcome), ..TurnView::default() });
+        if intends {
+            reach!(IntentDurable);
         }
-        if let Some(turn) = &self.state.turn
-            && self.core.watchers.is_watched(turn.id)
-        {
-            let rests = mark.status == SessionStatus::Resting;
-            self.core.watchers.show(
-                turn.id,
-                TurnView { open: Rest::all(&self.state), rests, outcome: None, read: self.letters_read },
-            );
-        }
+        self.show(ended);
         Ok(())
     }
 
@@ -264,8 +258,4 @@ impl PlanExecutor {
             random: self.core.entropy.below(u64::MAX),
         }
     }
-}
-
-fn ended(entry: &Entry) -> Option<(TurnId, Outcome)> {
-    Some((entry.body.turn()?, Outcome::recorded(&entry.body)?))
 }

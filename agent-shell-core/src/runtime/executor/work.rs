@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::PlanExecutor;
 use crate::data::{EffectClass, PlannerRef};
+use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
 use crate::runtime::processor::{Attempt, Completion, StepProcessor};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
@@ -132,6 +133,7 @@ impl PlanExecutor {
                     rides = self.may_ride();
                 }
                 Event::Finished { step, attempt, .. } => {
+                    reach!(ActReported);
                     // A dropped act that had already reported is no longer expected.
                     if self.live.running.get(step) != Some(attempt) {
                         continue;
