@@ -41,8 +41,8 @@ impl Turn {
     /// one of its session waits for as long as that one does.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
-    /// says, or `ShuttingDown`.
+    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::AtRest`] when nothing but a person can move the
+    /// turn: see [`Turn::rests`]. Else what the store says, or `ShuttingDown`.
     ///
     /// # Cancel safety
     /// Dropping the future does not touch the turn.
@@ -62,7 +62,10 @@ impl Turn {
         .await?
     }
 
-    /// Waits until the turn asks for an approval, and returns the first one; none when it ends without asking (again).
+    /// Waits until the turn asks for an approval, and returns the first one, in plan order; none when it ends without
+    /// asking (again), or rests for another reason. One that is answered is returned again until the session's owner,
+    /// which may be another process, has read the decision (see [`Limits::poll_ms`](crate::Limits::poll_ms)); only then
+    /// comes the next. A second decision about a call is refused by a record in the session's history.
     ///
     /// # Errors
     /// What the store says, or `ShuttingDown`.
