@@ -9,7 +9,7 @@ mod random;
 pub mod recorder;
 pub mod residue;
 
-/// README's first embedding, compiled and run.
+/// README's programs, compiled. The first embedding is also run: it is `first_embedding` of the examples, word for word.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

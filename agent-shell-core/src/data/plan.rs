@@ -118,8 +118,8 @@ impl Plan {
         &self.draft.earlier
     }
 
-    /// What the turn answers when the plan is done. Without it: the output of the last step when no step depends
-    /// on another's being last; else an object with the output of each step on which none depends.
+    /// What the turn answers when the plan is done. Without it: the output of the one step on which no other depends,
+    /// as it is; where there are several such steps, an object with the output of each under the step's id.
     pub fn answer(&self) -> Option<&Template> {
         self.draft.answer.as_ref()
     }

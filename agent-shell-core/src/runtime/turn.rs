@@ -42,8 +42,8 @@ impl Turn {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::Purged`] when it had ended before its subject
-    /// was purged, for then its outcome is erased. [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
-    /// says, or `ShuttingDown`.
+    /// was purged, for then its outcome is erased. [`ErrorKind::AtRest`] when nothing but a person can move the turn:
+    /// see [`Turn::rests`]. Else what the store says, or `ShuttingDown`.
     ///
     /// # Cancel safety
     /// Dropping the future does not touch the turn.
@@ -63,7 +63,10 @@ impl Turn {
         .await?
     }
 
-    /// Waits until the turn asks for an approval, and returns the first one; none when it ends without asking (again).
+    /// Waits until the turn asks for an approval, and returns the first one, in plan order; none when it ends without
+    /// asking (again), or rests for another reason. One that is answered is returned again until the session's owner,
+    /// which may be another process, has read the decision (see [`Limits::poll_ms`](crate::Limits::poll_ms)); only then
+    /// comes the next. A second decision about a call is refused by a record in the session's history.
     ///
     /// # Errors
     /// What the store says, or `ShuttingDown`.
