@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::admission::Admission;
 use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
 use super::export;
+use super::history::History;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
 use super::manager::TurnManager;
@@ -310,6 +311,24 @@ impl Shell {
         limit: usize,
     ) -> Result<Vec<SessionEntry>> {
         Ok(self.core.store.journal.sessions(filter, after, limit).await?)
+    }
+
+    /// The records of a session that is known by its id alone, opened, from the first on. Nothing is registered, and
+    /// nobody need know the session's name: its first record says it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such session, [`ErrorKind::Purged`] when its key was destroyed; else
+    /// what the store or the key store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn history(&self, session: SessionId) -> Result<History> {
+        let entry = self.core.store.journal.session(session).await?;
+        let entry = entry.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no session {session}: check its id"))
+        })?;
+        let keys = self.core.keyring.session(entry.key, false).await?;
+        Ok(History::new(self.core.clone(), session, keys))
     }
 
     /// Writes every session as JSON Lines, in the form that docs/FORMAT.md describes. With `opened`, bodies are
