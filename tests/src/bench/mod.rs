@@ -12,6 +12,7 @@ mod load;
 mod machine;
 mod measure;
 mod raw;
+mod recovery;
 mod report;
 mod rounds;
 mod runtime;
