@@ -12,12 +12,13 @@ use serde::Serialize;
 use super::load::Until;
 use super::report::{self, Row};
 use super::rounds::{self, Plan};
-use super::{BenchError, folder, fsyncs, machine, recovery, systems};
+use super::{BenchError, age, folder, fsyncs, machine, recovery, systems};
 use crate::arguments::{Arguments, UsageError};
 
 const USAGE: &str = "bench steps [--seconds S] [--sessions 1,16,64] [--rounds R] [--json FILE] \
 [--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]
-       bench recovery [--sessions 1000,10000,100000] [--rounds R] [--within SECONDS] [--json FILE] [--dir FOLDER]";
+       bench recovery [--sessions 1000,10000,100000] [--rounds R] [--within SECONDS] [--json FILE] [--dir FOLDER]
+       bench age [--sessions N] [--turns 10,1000] [--json FILE] [--dir FOLDER]";
 
 /// Runs the program with these arguments (without its name).
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -26,6 +27,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         Some("steps") => steps(given),
         Some("once") => once(given),
         Some("recovery") => recover(given),
+        Some("age") => aged(given),
         Some("interrupted") => interrupted(given),
         Some(other) => Err(UsageError::new(format!("{other}: there is no such benchmark")).into()),
         None => Err(UsageError::new("which benchmark?").into()),
@@ -117,6 +119,25 @@ fn recover(mut given: Arguments) -> Result<(), BenchError> {
     let rows = recovery::run(&plan, progress)?;
     progress("");
     show(&recovery::table(&rows), &rows, None, json)
+}
+
+/// Measures what a turn costs an old session beside a young one.
+fn aged(mut given: Arguments) -> Result<(), BenchError> {
+    let sessions: usize = given.option("--sessions")?.unwrap_or(16);
+    let turns: Sessions = given.option("--turns")?.unwrap_or(Sessions(vec![10, 1000]));
+    let json: Option<PathBuf> = given.option("--json")?;
+    let folder = data_folder(&mut given)?;
+    given.finish()?;
+    let ages: [usize; 2] =
+        turns.0.try_into().map_err(|_| UsageError::new("--turns: two numbers, with a comma between"))?;
+    if sessions == 0 {
+        return Err(UsageError::new("at least one session").into());
+    }
+    let watch = machine::Watch::start();
+    let rows = age::run(&age::Settings { sessions, ages, folder: &folder }, progress)?;
+    let warning = watch.warning();
+    progress("");
+    show(&age::table(&rows), &rows, warning, json)
 }
 
 /// The process that the benchmark of recovery kills.

@@ -26,7 +26,8 @@ pub(super) struct Used {
 /// What another process, which still runs, has used (proc(5)).
 pub(super) fn used_by(process: u32) -> std::io::Result<Used> {
     let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}"));
-    used(&read("stat")?, &read("status")?).ok_or_else(|| std::io::Error::other("/proc is not as proc(5) says"))
+    used(&read("stat")?, &read("status")?)
+        .ok_or_else(|| std::io::Error::other("/proc is not as proc(5) says"))
 }
 
 /// `utime` and `stime` are the 12th and 13th columns after the command, which may itself hold blanks.

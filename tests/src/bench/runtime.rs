@@ -2,8 +2,8 @@
 //! waited append.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use agent_shell_core::ports::PlanView;
 use agent_shell_core::{

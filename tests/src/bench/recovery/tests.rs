@@ -43,7 +43,20 @@ fn a_row_holds_the_medians() {
     );
     let table = table(&[row]);
     let last: Vec<&str> = table.lines().next_back().unwrap().split('|').map(str::trim).collect();
-    let cells = ["", "1000", "agent-shell", "sqlite", "2.00", "1.00 to 3.00", "0.20", "1.00", "2000", "2000", "2", ""];
+    let cells = [
+        "",
+        "1000",
+        "agent-shell",
+        "sqlite",
+        "2.00",
+        "1.00 to 3.00",
+        "0.20",
+        "1.00",
+        "2000",
+        "2000",
+        "2",
+        "",
+    ];
     assert_eq!(last, cells);
 }
 

@@ -63,7 +63,8 @@ async fn open(folder: &Path, sessions: usize, pipe: Arc<File>) -> Result<Shell, 
             std::future::pending::<Result<(), ToolError>>().await
         }
     });
-    let opened = Shell::at(folder.join("shell.db")).limits(limits).tool(first).tool(second.retry(Retry::ONCE));
+    let opened =
+        Shell::at(folder.join("shell.db")).limits(limits).tool(first).tool(second.retry(Retry::ONCE));
     opened.open().await.map_err(BenchError::system)
 }
 
