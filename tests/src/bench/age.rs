@@ -29,7 +29,7 @@ use super::rounds::median;
 use super::{BenchError, Stopwatch, folder};
 
 /// Turns of each session that are measured, one after another.
-const WINDOW: usize = 20;
+const WINDOW: usize = 10;
 /// Steps of a turn.
 const STEPS: usize = 8;
 
