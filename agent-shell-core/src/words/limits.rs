@@ -34,7 +34,8 @@ pub struct Limits {
     pub buffered_signals: usize,
     /// Turns that one process drives at once. Further ones wait their tenant's turn.
     pub running_turns: usize,
-    /// Sessions that one process holds ready, the idle ones included.
+    /// Sessions that one process holds ready, the idle ones included. With 0 a shell drives nothing: it looks, and posts
+    /// for others to read.
     pub held_sessions: usize,
     /// How long an attempt may take when neither the tool nor the step says.
     pub attempt_ms: u64,
@@ -89,7 +90,7 @@ impl Default for Limits {
 impl Limits {
     /// What is wrong with the bounds, if anything: one that is zero would let nothing run.
     pub(crate) fn problem(&self) -> Option<String> {
-        let bounds: [(&str, u64); 15] = [
+        let bounds: [(&str, u64); 14] = [
             ("payload_bytes", self.payload_bytes as u64),
             ("turn_bytes", self.turn_bytes as u64),
             ("steps_per_turn", self.steps_per_turn as u64),
@@ -98,7 +99,6 @@ impl Limits {
             ("user_mail_per_session", self.user_mail_per_session as u64),
             ("system_mail_per_session", self.system_mail_per_session as u64),
             ("running_turns", self.running_turns as u64),
-            ("held_sessions", self.held_sessions as u64),
             ("attempt_ms", self.attempt_ms),
             ("probe_attempts", self.probe_attempts.into()),
             ("plan_ms", self.plan_ms),
