@@ -83,6 +83,7 @@ mod tests {
             (json!([]), 1),
             (json!({ "a": [1, 2.5, true], "b": { "c": [{}] } }), 4),
             (json!([[[]], [[[]]], 7]), 4),
+            (json!([[[{ "a": [] }]], [7]]), 5),
         ] {
             assert_eq!(extent(&value), Some(Extent { bytes: value.to_string().len(), levels }), "{value}");
         }

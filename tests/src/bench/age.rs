@@ -37,7 +37,9 @@ const STEPS: usize = 8;
 pub(super) struct Settings<'a> {
     /// Sessions of each age, all at once.
     pub(super) sessions: usize,
-    /// The turns that a young and an old session have had in the middle of the window.
+    /// How often young sessions are made and held against the old ones.
+    pub(super) rounds: usize,
+    /// The turns that a young and an old session have had in the middle of the window, the old ones of the first round.
     pub(super) ages: [usize; 2],
     pub(super) folder: &'a Path,
 }
@@ -74,29 +76,30 @@ pub(super) fn run(settings: &Settings<'_>, mut say: impl FnMut(&str)) -> Result<
     runtime.block_on(async {
         let written = Arc::new(AtomicU64::new(0));
         let shell = open(folder.path(), written.clone()).await?;
-        let group = |name: &str| -> Result<Vec<Session>, BenchError> {
+        let group = |name: String| -> Result<Vec<Session>, BenchError> {
             let sessions = (0..settings.sessions).map(|nth| shell.session(format!("{name}-{nth}")));
             sessions.collect::<Result<_, _>>().map_err(BenchError::system)
         };
-        let groups = [group("young")?, group("old")?];
-        for (sessions, age) in groups.iter().zip(settings.ages) {
-            for turn in 0..age.saturating_sub(WINDOW / 2) {
-                say(&format!("turn {turn} of {age}, before the measured ones"));
-                one_turn_each(sessions).await?;
-            }
+        let [young, old] = settings.ages.map(|age| age.saturating_sub(WINDOW / 2));
+        let aged = group("old".into())?;
+        for turn in 0..old {
+            say(&format!("turn {turn} of {old}, before the measured ones"));
+            one_turn_each(&aged).await?;
         }
         let mut costs = [Cost::default(), Cost::default()];
-        for turn in 0..WINDOW {
-            say(&format!("measured turn {turn} of {WINDOW}"));
-            for (sessions, cost) in groups.iter().zip(&mut costs) {
-                let before = written.load(Ordering::Relaxed);
-                let watch = Stopwatch::start();
-                one_turn_each(sessions).await?;
-                let measured = watch.stop(sessions.len() as u64);
-                cost.turns += sessions.len();
-                cost.bytes += written.load(Ordering::Relaxed) - before;
-                cost.cpu += measured.cpu;
-                cost.rounds_ms.push(measured.elapsed.as_secs_f64() * 1e3 / sessions.len() as f64);
+        for round in 0..settings.rounds {
+            let fresh = group(format!("young-{round}"))?;
+            for _ in 0..young {
+                one_turn_each(&fresh).await?;
+            }
+            for turn in 0..WINDOW {
+                say(&format!("round {round} of {}, turn {turn} of {WINDOW}", settings.rounds));
+                let mut pair = [(&fresh, 0), (&aged, 1)];
+                // Neither is always the first.
+                pair.rotate_left(turn % 2);
+                for (sessions, which) in pair {
+                    costs[which].measure(sessions, &written).await?;
+                }
             }
         }
         shell.shutdown().await.map_err(BenchError::system)?;
@@ -105,6 +108,18 @@ pub(super) fn run(settings: &Settings<'_>, mut say: impl FnMut(&str)) -> Result<
 }
 
 impl Cost {
+    async fn measure(&mut self, sessions: &[Session], written: &AtomicU64) -> Result<(), BenchError> {
+        let before = written.load(Ordering::Relaxed);
+        let watch = Stopwatch::start();
+        one_turn_each(sessions).await?;
+        let measured = watch.stop(sessions.len() as u64);
+        self.turns += sessions.len();
+        self.bytes += written.load(Ordering::Relaxed) - before;
+        self.cpu += measured.cpu;
+        self.rounds_ms.push(measured.elapsed.as_secs_f64() * 1e3 / sessions.len() as f64);
+        Ok(())
+    }
+
     fn row(&self, sessions: usize, turn: usize) -> Row {
         let turns = self.turns.max(1) as f64;
         Row {

@@ -18,7 +18,7 @@ use crate::arguments::{Arguments, UsageError};
 const USAGE: &str = "bench steps [--seconds S] [--sessions 1,16,64] [--rounds R] [--json FILE] \
 [--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]
        bench recovery [--sessions 1000,10000,100000] [--rounds R] [--within SECONDS] [--json FILE] [--dir FOLDER]
-       bench age [--sessions N] [--turns 10,1000] [--json FILE] [--dir FOLDER]";
+       bench age [--sessions N] [--turns 10,1000] [--rounds R] [--json FILE] [--dir FOLDER]";
 
 /// Runs the program with these arguments (without its name).
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -124,17 +124,18 @@ fn recover(mut given: Arguments) -> Result<(), BenchError> {
 /// Measures what a turn costs an old session beside a young one.
 fn aged(mut given: Arguments) -> Result<(), BenchError> {
     let sessions: usize = given.option("--sessions")?.unwrap_or(16);
+    let rounds: usize = given.option("--rounds")?.unwrap_or(5);
     let turns: Sessions = given.option("--turns")?.unwrap_or(Sessions(vec![10, 1000]));
     let json: Option<PathBuf> = given.option("--json")?;
     let folder = data_folder(&mut given)?;
     given.finish()?;
     let ages: [usize; 2] =
         turns.0.try_into().map_err(|_| UsageError::new("--turns: two numbers, with a comma between"))?;
-    if sessions == 0 {
-        return Err(UsageError::new("at least one session").into());
+    if sessions == 0 || rounds == 0 {
+        return Err(UsageError::new("at least one session and one round").into());
     }
     let watch = machine::Watch::start();
-    let rows = age::run(&age::Settings { sessions, ages, folder: &folder }, progress)?;
+    let rows = age::run(&age::Settings { sessions, rounds, ages, folder: &folder }, progress)?;
     let warning = watch.warning();
     progress("");
     show(&age::table(&rows), &rows, warning, json)

@@ -183,7 +183,7 @@ fn the_share_of_others_leaves_out_our_own_and_what_was_idle() {
 #[test]
 fn an_old_session_writes_no_more_for_a_turn_than_a_young_one() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = age::Settings { sessions: 2, ages: [10, 60], folder: folder.path() };
+    let settings = age::Settings { sessions: 2, rounds: 2, ages: [10, 60], folder: folder.path() };
     let rows = age::run(&settings, |_| {}).unwrap();
     let [young, old] = &rows[..] else { panic!("{rows:?}") };
     // Eight outputs of two hundred bytes, at the least.
