@@ -63,7 +63,7 @@ async fn nothing_may_depend_on_a_tool_that_holds_back() {
         let held = Step::tool("last", "publish", json!({}));
         let plan =
             Plan::new([held, Step::tool("next", "double", json!({ "n": 1 })).after(["last"])]).unwrap();
-        let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
+        let turn = shell.session("s").unwrap().submit(plan).deadline(Duration::from_secs(10)).await.unwrap();
         let (code, message) = failure(turn.outcome().await.unwrap());
         assert_eq!(code, FailureCode::Planner);
         assert!(message.contains("`next` depends on `last`"), "{message}");
