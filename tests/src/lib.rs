@@ -6,6 +6,7 @@ pub mod bench;
 pub mod crash;
 mod random;
 pub mod recorder;
+pub mod residue;
 
 /// README's first embedding, compiled and run.
 #[cfg(doctest)]

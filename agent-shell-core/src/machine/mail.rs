@@ -34,6 +34,10 @@ pub(super) fn received(
             in_turn(state, turn, &step).and_then(|(turn, place)| resolve(turn, place, resolution, env))
         }
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
+        Mail::Purge => Ok(vec![Body::SessionPurged {
+            turn: state.turn.as_ref().map(|turn| turn.id),
+            open: Some(state.turn.as_ref().map(TurnState::open_acts).unwrap_or_default()),
+        }]),
     };
     result.unwrap_or_else(refused)
 }

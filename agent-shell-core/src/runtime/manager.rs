@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::core::{Core, Stopping};
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
+use super::purge::close_unreadable;
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
@@ -258,7 +259,10 @@ impl TurnManager {
 
     async fn drive(&self, entry: &SessionEntry, handle: Arc<SessionHandle>) -> Result<()> {
         let core = &self.core;
-        let keys = core.keyring.session(entry.key, false).await?;
+        let keys = match core.keyring.session(entry.key, false).await {
+            Ok(keys) => keys,
+            Err(error) => return close_unreadable(core, entry, error).await,
+        };
         let loaded = load(&*core.store.journal, &keys, entry).await?;
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);

@@ -12,6 +12,7 @@ mod keyring;
 mod lease;
 mod manager;
 mod processor;
+mod purge;
 mod reader;
 mod registry;
 mod rest;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
+pub use purge::{PurgeReceipt, PurgedSession};
 pub use rest::{Needs, Rest};
 pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};

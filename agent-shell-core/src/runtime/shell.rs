@@ -31,8 +31,8 @@ const PAGE: usize = 256;
 /// that just ends loses nothing either.
 #[derive(Clone)]
 pub struct Shell {
-    core: Arc<Core>,
-    manager: TurnManager,
+    pub(crate) core: Arc<Core>,
+    pub(crate) manager: TurnManager,
     recovered: usize,
 }
 

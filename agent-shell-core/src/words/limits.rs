@@ -56,6 +56,8 @@ pub struct Limits {
     pub snapshot_every: u64,
     /// How long `shutdown` waits for running steps.
     pub drain_ms: u64,
+    /// How long a purge waits, each time, for the owners of the subject's sessions to close them.
+    pub purge_ms: u64,
 }
 
 impl Default for Limits {
@@ -83,6 +85,7 @@ impl Default for Limits {
             riding_ms: 20,
             snapshot_every: 64,
             drain_ms: 30_000,
+            purge_ms: 10_000,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::mail::Mailbag;
 use crate::data::{Record, RequirementId};
-use crate::ports::{Append, Fence, Mark, NewSession, SessionEntry, Snapshot};
+use crate::ports::{Append, Fence, Mark, NewSession, SessionEntry, SessionStatus, Snapshot};
 use crate::words::{Digest, Epoch, Head, OwnerId};
 
 /// A session: what never changes, and the rest behind its own lock.
@@ -24,11 +24,14 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    /// The records of an append, copied only where the rest of it would be kept for nothing.
+    /// The records of an append, copied only where the rest of it would be kept for nothing, or longer than it may: a
+    /// purge erases all but records.
     pub(super) fn all_of(append: &Arc<Append>) -> impl Iterator<Item = Self> {
         let has_more = !append.blobs.is_empty()
             || !append.post_mail.is_empty()
             || !append.outbox.is_empty()
+            || !append.actors.is_empty()
+            || append.requires.is_some()
             || append.snapshot.is_some();
         append.records.iter().enumerate().map(move |(place, record)| match has_more {
             true => Self::Alone(Box::new(record.clone())),
@@ -55,6 +58,8 @@ pub(super) struct State {
     pub(super) records: Vec<Kept>,
     pub(super) epoch: Epoch,
     pub(super) owner: Option<OwnerId>,
+    /// How many claims there had been when it was last claimed, or registered.
+    pub(super) served: u64,
     pub(super) mark: Mark,
     pub(super) requires: Vec<RequirementId>,
     pub(super) mail: Mailbag,
@@ -65,12 +70,15 @@ pub(super) struct State {
 }
 
 impl Session {
-    pub(super) fn new(new: NewSession) -> Self {
-        Self { new, state: Mutex::default() }
+    pub(super) fn new(new: NewSession, served: u64) -> Self {
+        Self { new, state: Mutex::new(State { served, ..State::default() }) }
     }
 
     pub(super) fn entry(&self, state: &State) -> SessionEntry {
-        let NewSession { id, tenant, name, sealed, key, created } = self.new.clone();
+        let NewSession { id, tenant, mut name, mut sealed, key, created } = self.new.clone();
+        if state.mark.status == SessionStatus::Purged {
+            (name, sealed) = (SessionEntry::purged_name(id), Vec::new());
+        }
         SessionEntry {
             id,
             tenant,

@@ -123,6 +123,9 @@ impl PlanExecutor {
                     if can_read {
                         self.settle().await?;
                     }
+                    if self.state.purged {
+                        return Ok(());
+                    }
                 }
                 Stopping::Draining if self.handles.is_empty() => return self.flush().await,
                 Stopping::Draining if self.urgent || self.rides_too_long() => self.flush().await?,
@@ -205,7 +208,7 @@ impl PlanExecutor {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
             fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
-            if matches!(entry.body, Body::TurnEnded { .. }) {
+            if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {
                 self.handles.values().for_each(AbortHandle::abort);
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };
