@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::step::{Reducer, Step};
 use super::template::Template;
@@ -10,8 +10,8 @@ use crate::words::{ContextKey, InvalidName, StepId};
 
 /// A checked plan. Every plan that exists has unique ids, known references, no cycle, at most
 /// [`Plan::MAX_STEPS`] steps, and no two unordered steps whose order would change the context.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Draft", into = "Draft")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Draft")]
 pub struct Plan {
     draft: Draft,
 }
@@ -125,6 +125,13 @@ impl Plan {
     }
 }
 
+/// As its parts: `#[serde(into)]` would copy them all first.
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.draft.serialize(serializer)
+    }
+}
+
 /// Collects the parts of a plan.
 #[derive(Debug, Clone)]
 pub struct PlanBuilder {
@@ -166,12 +173,6 @@ impl PlanBuilder {
     /// [`PlanError`] says what is wrong and where.
     pub fn build(self) -> Result<Plan, PlanError> {
         self.draft.try_into()
-    }
-}
-
-impl From<Plan> for Draft {
-    fn from(plan: Plan) -> Self {
-        plan.draft
     }
 }
 

@@ -283,7 +283,9 @@ impl TurnManager {
         let writer =
             SessionWriter::new(core.clone(), (entry.id, entry.tenant.clone()), fence, keys.clone(), from);
         let inbox = Inbox::new(core.clone(), entry.id, keys);
-        PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox).run().await
+        let mut executor =
+            PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox);
+        executor.run().await
     }
 
     /// A session that failed is kept out for a while, and whoever waits for it is told why.

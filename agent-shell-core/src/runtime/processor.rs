@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -20,7 +21,8 @@ use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, Turn
 /// What ended, of which turn.
 pub(crate) struct Completion {
     pub(crate) turn: TurnId,
-    pub(crate) event: Event,
+    /// Boxed, because a channel has room for many and mostly holds few.
+    pub(crate) event: Box<Event>,
 }
 
 /// Whose steps are processed: one turn, under one epoch.
@@ -50,25 +52,23 @@ pub(crate) struct Attempt {
 impl StepProcessor {
     /// Starts an attempt. The handle drops it.
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
-        let place = attempt.place;
-        let number = attempt.attempt;
-        let this = self.clone();
-        self.start(async move {
-            let end = this.attempt(attempt).await;
+        let (step, number) = (attempt.place, attempt.attempt);
+        let attempted = self.clone().attempt(attempt);
+        self.start(attempted.map(move |end| {
             reach!(ActEnded);
-            Event::Finished { step: place, attempt: number, end }
-        })
+            Event::Finished { step, attempt: number, end }
+        }))
     }
 
     /// Starts a probe of the latest attempt.
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
-        let place = attempt.place;
-        let this = self.clone();
+        let step = attempt.place;
+        let asked = self.clone().ask(attempt);
         self.start(async move {
             reach!(ProbeBegins);
-            let answer = this.ask(attempt).await;
+            let answer = asked.await;
             reach!(ProbeEnds);
-            Event::Probed { step: place, answer }
+            Event::Probed { step, answer }
         })
     }
 
@@ -98,17 +98,16 @@ impl StepProcessor {
     fn start(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
         let (turn, done) = (self.turn, self.done.clone());
-        let reported = async move {
-            let event = work.await;
-            let _ = done.send(Completion { turn, event }).await;
-        };
-        self.core.spawn.spawn(Box::pin(async move {
-            let _ = Abortable::new(reported, registration).await;
-        }));
+        // Chained and not nested: an async block that awaits what it was given holds it twice.
+        let reported = work.then(move |event| {
+            let event = Box::new(event);
+            async move { drop(done.send(Completion { turn, event }).await) }
+        });
+        self.core.spawn.spawn(Box::pin(Abortable::new(reported, registration).map(drop)));
         handle
     }
 
-    async fn attempt(&self, attempt: Attempt) -> AttemptEnd {
+    async fn attempt(self, attempt: Attempt) -> AttemptEnd {
         let clock = &*self.core.clock;
         let Some(tool) = self.core.tools.get(&attempt.tool).cloned() else {
             return not_begun(format!("the shell has no tool `{}`", attempt.tool));
@@ -136,7 +135,7 @@ impl StepProcessor {
         }
     }
 
-    async fn ask(&self, attempt: Attempt) -> Result<ProbeAnswer, String> {
+    async fn ask(self, attempt: Attempt) -> Result<ProbeAnswer, String> {
         let tool = self.core.tools.get(&attempt.tool).cloned();
         let tool: Arc<dyn DynTool> =
             tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
@@ -164,7 +163,11 @@ impl StepProcessor {
     where
         W::Output: Send,
     {
-        let work = std::pin::pin!(work);
+        let mut work = std::pin::pin!(work);
+        // Much ends at once, and needs no timer.
+        if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
+            return Some(output);
+        }
         match select(work, self.core.clock.sleep(allowed)).await {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,

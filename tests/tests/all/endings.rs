@@ -55,6 +55,23 @@ async fn a_plan_with_an_unknown_tool_is_refused_by_name() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_may_depend_on_a_tool_that_holds_back() {
+    on_each(|shell, _| async {
+        let publish = Tool::pure("publish", "", |_: Value, _: Call| async { Ok::<_, ToolError>(1) }).held();
+        let shell = shell.tool(publish).tool(double()).open().await.unwrap();
+        let held = Step::tool("last", "publish", json!({}));
+        let plan =
+            Plan::new([held, Step::tool("next", "double", json!({ "n": 1 })).after(["last"])]).unwrap();
+        let turn = shell.session("s").unwrap().submit(plan).deadline(Duration::from_secs(10)).await.unwrap();
+        let (code, message) = failure(turn.outcome().await.unwrap());
+        assert_eq!(code, FailureCode::Planner);
+        assert!(message.contains("`next` depends on `last`"), "{message}");
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
 /// Plans with a tool that there is not.
 struct Wishful;
 

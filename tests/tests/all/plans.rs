@@ -24,7 +24,9 @@ fn reads(id: &str) -> Step {
 }
 
 /// Steps that are no plan, the variant of the error, and what its message must name.
-fn mistakes() -> Vec<(Vec<Step>, fn(&PlanError) -> bool, &'static [&'static str])> {
+type Mistake = (Vec<Step>, fn(&PlanError) -> bool, &'static [&'static str]);
+
+fn mistakes() -> Vec<Mistake> {
     vec![
         (vec![], |error| matches!(error, PlanError::Empty), &[]),
         (

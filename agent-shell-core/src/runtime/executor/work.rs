@@ -126,7 +126,7 @@ impl PlanExecutor {
                 continue;
             }
             let mut rides = false;
-            match &event {
+            match &*event {
                 Event::Planned(_) => {
                     self.live.planning = false;
                     self.handles.remove(&Work::Plan);
@@ -149,7 +149,7 @@ impl PlanExecutor {
                 }
                 _ => {}
             }
-            self.happened(event)?;
+            self.happened(*event)?;
             self.urgent |= !rides;
             if rides && self.riding_since.is_none() {
                 self.riding_since = Some(self.core.clock.monotonic());

@@ -167,6 +167,7 @@ fn about(Found { entry, named }: &Found) -> About {
             SessionStatus::Running => "running",
             SessionStatus::Waiting => "waiting",
             SessionStatus::Resting => "resting",
+            SessionStatus::Purged => "purged",
         },
         wake_at: entry.mark.wake_at,
         epoch: entry.epoch,
