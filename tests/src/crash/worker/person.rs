@@ -189,7 +189,7 @@ impl Person {
             None if scenario.gives_up => Resolution::GiveUp,
             None => Resolution::Retry,
         };
-        match turn.resolve(&rest.step.as_str(), resolution, &self.actor()?).await {
+        match turn.resolve(&rest.step, resolution, &self.actor()?).await {
             // A mail of an earlier life has settled it meanwhile.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => Ok(()),
             resolved => resolved,
