@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::step::{Reducer, Step};
-use super::template::Template;
+use super::template::{self, Template};
 use crate::words::{ContextKey, InvalidName, StepId};
 
 /// A checked plan. Every plan that exists has unique ids, known references, no cycle, at most
@@ -87,7 +87,11 @@ struct Draft {
     steps: Vec<Step>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     earlier: BTreeSet<StepId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "template::maybe_written"
+    )]
     answer: Option<Template>,
 }
 

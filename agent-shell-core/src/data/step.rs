@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::contract::Retry;
-use super::template::Template;
+use super::template::{self, Template};
 use crate::words::{ContextKey, InvalidName, LockName, SignalName, StepId, Timestamp, ToolName};
 
 /// One step. It starts as soon as every step that it depends on has succeeded and its locks are free.
@@ -48,11 +48,13 @@ pub enum Action {
         /// The tool.
         name: ToolName,
         /// Its input.
+        #[serde(serialize_with = "template::written")]
         input: Template,
     },
     /// Waits for an actor's approval of what `shown` says. The output is null.
     Approval {
         /// What the approver is shown, and what the approval binds to.
+        #[serde(serialize_with = "template::written")]
         shown: Template,
         /// How long it may be given, in milliseconds; without it, for ever.
         expires_ms: Option<u64>,

@@ -2,13 +2,41 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::words::{ContextKey, InvalidName, StepId};
 
 /// A JSON value with places that are filled in when the step starts. Anything that is JSON is a template of itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// Objects and lists with such places are made by [`Template::object`] and [`Template::list`]:
+///
+/// ```
+/// use agent_shell_core::{Step, Template, from, input};
+/// use serde_json::json;
+///
+/// let order = Template::object([
+///     ("order", input("/order")),
+///     ("cents", from("price", "/cents")),
+///     ("lines", Template::list([input("/first"), json!("a text that is always the same").into()])),
+/// ]);
+/// let step = Step::tool("charge", "charge", order);
+/// ```
+///
+/// A template is no value, so it can't stand inside `json!`, which would take it for a literal. It is written as a part
+/// of its [`Plan`](crate::Plan) alone:
+///
+/// ```compile_fail,E0277
+/// # use agent_shell_core::input;
+/// let order = serde_json::json!({ "order": input("/order") });
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use agent_shell_core::{Template, input};
+/// let order = serde_json::json!([Template::object([("order", input("/order"))])]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Template {
@@ -93,6 +121,50 @@ impl Template {
         });
         found
     }
+}
+
+/// A template as it stands in a plan. [`Template`] itself must not be [`Serialize`], or `json!` would take it.
+struct Written<'a>(&'a Template);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Tagged as the derived `Deserialize` of [`Template`] reads it.
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Form<'a> {
+            Value(&'a Value),
+            Object(BTreeMap<&'a str, Written<'a>>),
+            List(Vec<Written<'a>>),
+            Output { step: &'a StepId, pointer: &'a str },
+            Context { key: &'a ContextKey },
+            Input { pointer: &'a str },
+        }
+        let form = match self.0 {
+            Template::Value(value) => Form::Value(value),
+            Template::Object(members) => {
+                Form::Object(members.iter().map(|(name, member)| (name.as_str(), Written(member))).collect())
+            }
+            Template::List(items) => Form::List(items.iter().map(Written).collect()),
+            Template::Output { step, pointer } => Form::Output { step, pointer },
+            Template::Context { key } => Form::Context { key },
+            Template::Input { pointer } => Form::Input { pointer },
+            Template::Invalid(error) => return Err(S::Error::custom(error)),
+        };
+        form.serialize(serializer)
+    }
+}
+
+/// Writes a template as a part of a plan.
+pub(super) fn written<S: Serializer>(template: &Template, serializer: S) -> Result<S::Ok, S::Error> {
+    Written(template).serialize(serializer)
+}
+
+/// Writes a template that a plan may lack.
+pub(super) fn maybe_written<S: Serializer>(
+    template: &Option<Template>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    template.as_ref().map(Written).serialize(serializer)
 }
 
 impl<T: Into<Value>> From<T> for Template {
