@@ -24,7 +24,7 @@ pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
 pub use envelope::Envelope;
 pub use mail::{Lane, Mail, MailKind};
 pub use outcome::{Failure, FailureCode, Outcome};
-pub use plan::{Plan, PlanBuilder, PlanError};
+pub use plan::{Plan, PlanBuilder, PlanError, PlanPart};
 pub use record::{Header, Kind, Record};
 pub use seal::{DataKey, KeyId, Nonce, OpenError, Sealer, keyed_digest};
 pub use step::{Action, Reducer, Step, Write};

@@ -121,6 +121,26 @@ impl Template {
         });
         found
     }
+
+    /// The first text in the template that should be a pointer and is none.
+    pub(super) fn no_pointer(&self) -> Option<&str> {
+        let mut found = None;
+        self.walk(&mut |place| {
+            if let Self::Output { pointer, .. } | Self::Input { pointer } = place
+                && !is_pointer(pointer)
+            {
+                found.get_or_insert(pointer.as_str());
+            }
+        });
+        found
+    }
+}
+
+/// Whether a text is a pointer: RFC 6901, section 3. Each reference token begins with `/`, and `~` in it is followed by
+/// `0` or `1`.
+pub(super) fn is_pointer(text: &str) -> bool {
+    let begins = text.is_empty() || text.starts_with('/');
+    begins && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
 
 /// A template as it stands in a plan. [`Template`] itself must not be [`Serialize`], or `json!` would take it.

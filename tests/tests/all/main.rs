@@ -13,6 +13,7 @@ mod holding;
 mod layers;
 mod licences;
 mod machine;
+mod plans;
 mod recorder_process;
 mod resuming;
 mod support;
