@@ -197,6 +197,8 @@ impl Shell {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when the name is empty, longer than 256 bytes, or holds control characters.
     pub fn session(&self, name: impl AsRef<str>) -> Result<Session> {
+        // The name is checked as what it is called here, before it also names the user.
+        let name = SessionName::new(name)?;
         let subject = Subject::User(UserId::new(&name)?);
         self.session_of(Tenant::default(), name, subject)
     }

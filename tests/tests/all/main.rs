@@ -8,6 +8,7 @@ mod default_tree;
 mod documents;
 mod endings;
 mod export;
+mod front_door;
 mod golden;
 mod holding;
 mod layers;
