@@ -15,5 +15,5 @@ pub use data::{
     from, input, output,
 };
 pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
-pub use runtime::{Approval, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};
+pub use runtime::{Approval, Approvals, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

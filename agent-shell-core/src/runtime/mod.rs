@@ -2,6 +2,7 @@
 //! is the only place that starts any.
 
 mod admission;
+mod approvals;
 mod core;
 mod executor;
 mod export;
@@ -22,10 +23,11 @@ mod turn;
 mod watchers;
 mod writer;
 
+pub use approvals::{Approval, Approvals};
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
 pub use rest::{Needs, Rest};
 pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};
 pub use submit::{Request, Submit};
-pub use turn::{Approval, Turn};
+pub use turn::Turn;

@@ -225,7 +225,8 @@ impl Shell {
     }
 
     /// Everything that waits for a person, in every session of this store, whoever holds it. A session that can't be
-    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others.
+    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others. How each
+    /// is answered, [`Rest`] says.
     ///
     /// # Errors
     /// What the store or the key store says.
