@@ -15,7 +15,7 @@ mod holding;
 mod layers;
 mod licences;
 mod machine;
-mod plans;
+mod plan_parts;
 mod recorder_process;
 mod resuming;
 mod support;
