@@ -52,5 +52,7 @@ pub use data::{
     from, input, output,
 };
 pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
-pub use runtime::{Approval, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn, Unclaimable};
+pub use runtime::{
+    Approval, Approvals, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn, Unclaimable,
+};
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -26,7 +26,7 @@ pub use envelope::Envelope;
 pub(crate) use extent::{Extent, extent};
 pub use mail::{Lane, Mail, MailKind};
 pub use outcome::{Failure, FailureCode, Outcome};
-pub use plan::{Plan, PlanBuilder, PlanError};
+pub use plan::{Plan, PlanBuilder, PlanError, PlanPart};
 pub use record::{Header, Kind, Record};
 pub use seal::{DataKey, KeyId, Nonce, OpenError, Sealer, keyed_digest};
 pub use step::{Action, Reducer, Step, Write};

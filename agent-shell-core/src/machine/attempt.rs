@@ -57,6 +57,13 @@ pub(super) fn finished(
         AttemptEnd::NotApplied { retry, reason } => {
             return vec![not_applied(turn, place, attempt, retry, reason, env)];
         }
+        // It would be refused again. The runtime looks so late at inputs of `Pure` tools alone, of which nothing is unknown.
+        AttemptEnd::InvalidArguments { reason } if step.unknown => {
+            return vec![not_applied(turn, place, attempt, false, reason, env)];
+        }
+        AttemptEnd::InvalidArguments { reason } => {
+            return vec![failed(turn, place, FailureCode::InvalidArguments, reason)];
+        }
         AttemptEnd::Ambiguous { reason } => (FailureCode::NotApplied, reason),
         AttemptEnd::DeadlineExceeded => {
             (FailureCode::DeadlineExceeded, "it took longer than its deadline allows".to_owned())

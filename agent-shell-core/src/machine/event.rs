@@ -118,6 +118,11 @@ pub enum AttemptEnd {
         /// What it said.
         message: String,
     },
+    /// The tool does not take the input, so it was not called.
+    InvalidArguments {
+        /// What is wrong with the input.
+        reason: String,
+    },
     /// The act was not begun: its deadline, or the margin of the lease, had passed.
     NotBegun {
         /// Which.

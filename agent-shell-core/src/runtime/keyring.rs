@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::data::{DataKey, KeyId, Kind, OpenError, Sealer};
 use crate::failpoint::reach;
 use crate::ports::{Journal, KeyError, KeyStore, NamedActor, SessionFilter};
@@ -38,8 +36,7 @@ impl Keyring {
         if let Some(key) = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(tenant) {
             return Ok(key.clone());
         }
-        let id = Sha256::digest([b"agent-shell/tenant-key/1\0", tenant.as_str().as_bytes()].concat());
-        let id = KeyId(Digest::from_bytes(id.into()));
+        let id = KeyId(Digest::of([b"agent-shell/tenant-key/1\0", tenant.as_str().as_bytes()].concat()));
         let key = match self.store.fetch(id).await {
             Ok(key) => key,
             // A tenant that has sessions had a key: a new one in its place would make its sessions unfindable.

@@ -2,6 +2,7 @@
 //! is the only place that starts any.
 
 mod admission;
+mod approvals;
 mod core;
 mod executor;
 mod export;
@@ -24,6 +25,7 @@ mod unclaimable;
 mod watchers;
 mod writer;
 
+pub use approvals::{Approval, Approvals};
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
 pub use purge::{PurgeReceipt, PurgedSession};
@@ -31,5 +33,5 @@ pub use rest::{Needs, Rest};
 pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};
 pub use submit::{Request, Submit};
-pub use turn::{Approval, Turn};
+pub use turn::Turn;
 pub use unclaimable::{Lacking, Unclaimable};

@@ -200,6 +200,8 @@ impl Shell {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when the name is empty, longer than 256 bytes, or holds control characters.
     pub fn session(&self, name: impl AsRef<str>) -> Result<Session> {
+        // The name is checked as what it is called here, before it also names the user.
+        let name = SessionName::new(name)?;
         let subject = Subject::User(UserId::new(&name)?);
         self.session_of(Tenant::default(), name, subject)
     }
@@ -226,7 +228,8 @@ impl Shell {
     }
 
     /// Everything that waits for a person, in every session of this store, whoever holds it. A session that can't be
-    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others.
+    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others. How each
+    /// is answered, [`Rest`] says.
     ///
     /// # Errors
     /// What the store or the key store says.

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
@@ -134,7 +132,7 @@ impl SessionWriter {
             version: RECORD_VERSION,
             time: entry.time,
             actor: entry.actor,
-            body_digest: Digest::from_bytes(Sha256::digest(&sealed).into()),
+            body_digest: Digest::of(&sealed),
         };
         let hash = record_hash(previous, &header);
         Record { header, append, body: sealed, hash }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
+mod answers;
 mod bounds;
 mod crash_program;
 mod default_tree;
@@ -9,12 +10,14 @@ mod documents;
 mod dynamic;
 mod endings;
 mod export;
+mod front_door;
 mod golden;
 mod holding;
 mod layers;
 mod licences;
 mod machine;
 mod owners;
+mod plan_parts;
 mod plans;
 mod purge;
 mod recorder_process;
