@@ -56,6 +56,7 @@ pub(crate) async fn keep(core: Arc<Core>) {
     let lease = Duration::from_millis(core.limits.lease_ms);
     loop {
         tokio::select! {
+            biased;
             () = core.stop.reached(Stopping::Abrupt) => return,
             () = core.clock.sleep(lease / 3) => {}
         }

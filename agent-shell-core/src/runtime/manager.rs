@@ -255,8 +255,9 @@ impl TurnManager {
                 tracing::error!(session = %entry.id, %error, "a session can't go on");
                 handle.set_trouble(error);
                 tokio::select! {
-                    () = self.core.clock.sleep(TROUBLE) => {}
+                    biased;
                     () = self.core.stop.reached(Stopping::Draining) => {}
+                    () = self.core.clock.sleep(TROUBLE) => {}
                 }
             }
         }

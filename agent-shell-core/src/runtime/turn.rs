@@ -197,6 +197,7 @@ impl Turn {
             }
             loop {
                 tokio::select! {
+                    biased;
                     changed = changes.changed() => {
                         if changed.is_err() {
                             break;
