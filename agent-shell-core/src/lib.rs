@@ -8,6 +8,8 @@ mod embed;
 pub mod machine;
 pub mod ports;
 pub mod runtime;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod words;
 
 pub use data::{

@@ -232,6 +232,8 @@ impl TurnManager {
         let core = &self.core;
         let keys = core.keyring.session(entry.key, false).await?;
         let loaded = load(&*core.store.journal, &keys, entry).await?;
+        #[cfg(feature = "simulation")]
+        core.observe(entry.epoch, &loaded.state);
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);
         let writer =

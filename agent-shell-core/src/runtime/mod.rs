@@ -11,6 +11,8 @@ mod inbox;
 mod keyring;
 mod lease;
 mod manager;
+#[cfg(feature = "simulation")]
+mod observer;
 mod processor;
 mod reader;
 mod registry;
@@ -24,6 +26,8 @@ mod writer;
 
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
+#[cfg(feature = "simulation")]
+pub use observer::Observer;
 pub use rest::{Needs, Rest};
 pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};

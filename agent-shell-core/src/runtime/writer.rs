@@ -66,6 +66,10 @@ impl SessionWriter {
         let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
         let appended = self.until_known(append).await?;
         self.head = appended;
+        #[cfg(feature = "simulation")]
+        if let Some(state) = state {
+            self.core.observe(self.fence.epoch, state);
+        }
         self.snapshot = snapshot.unwrap_or(self.snapshot);
         Ok(())
     }
