@@ -1,4 +1,4 @@
-//! What the test programs share: the recorder that plays the outside world, the crash harness, and the frame of the
+//! What the test programs share: the recorder that plays the outside world, the crash harness, the simulation, and the frame of the
 //! benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
@@ -6,6 +6,7 @@ pub mod bench;
 pub mod crash;
 mod random;
 pub mod recorder;
+pub mod simulate;
 
 /// README's first embedding, compiled and run.
 #[cfg(doctest)]

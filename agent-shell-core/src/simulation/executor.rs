@@ -139,7 +139,8 @@ impl Executor {
         self.shared.spawned().dead.insert(group);
         let waiting = {
             let mut spawned = self.shared.spawned();
-            let (dead, others) = std::mem::take(&mut spawned.waiting).into_iter().partition(|(of, _)| *of == group);
+            let (dead, others) =
+                std::mem::take(&mut spawned.waiting).into_iter().partition(|(of, _)| *of == group);
             spawned.waiting = others;
             let dead: Vec<_> = dead;
             dead

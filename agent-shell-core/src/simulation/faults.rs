@@ -283,7 +283,9 @@ impl Faults {
         self.count(fault, operation);
         let fate = Fate { at_once: false, fault: Some(fault), ..fate };
         match fault {
-            Fault::Slow if self.entropy.per_thousand(500) => Fate { there: usual(self.rates.slowest), ..fate },
+            Fault::Slow if self.entropy.per_thousand(500) => {
+                Fate { there: usual(self.rates.slowest), ..fate }
+            }
             Fault::Slow => Fate { back: usual(self.rates.slowest), ..fate },
             Fault::TimedOut | Fault::AnswerLost => Fate { back: usual(self.rates.slowest), ..fate },
             _ => fate,

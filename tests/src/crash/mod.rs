@@ -14,11 +14,11 @@ mod book;
 mod child;
 mod command;
 mod harness;
-mod judge;
+pub(crate) mod judge;
 mod report;
-mod scenario;
+pub(crate) mod scenario;
 mod tools;
-mod violation;
+pub(crate) mod violation;
 mod words;
 mod worker;
 
