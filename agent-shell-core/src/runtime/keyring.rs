@@ -41,8 +41,12 @@ impl Keyring {
         let id = KeyId(Digest::from_bytes(id.into()));
         let key = match self.store.fetch(id).await {
             Ok(key) => key,
-            // A tenant that has sessions had a key: a new one in its place would make its sessions unfindable.
-            Err(KeyError::Lost) if !self.has_sessions(tenant).await? => self.create(id).await?,
+            // A tenant that has sessions had a key: a new one in its place would make its sessions unfindable. But its
+            // first session may have come, with its key, since the key store was asked.
+            Err(KeyError::Lost) if self.has_sessions(tenant).await? => {
+                self.store.fetch(id).await.map_err(key_error)?
+            }
+            Err(KeyError::Lost) => self.create(id).await?,
             Err(error) => return Err(key_error(error)),
         };
         let key = Arc::new(key);
