@@ -218,7 +218,9 @@ impl Host {
             return Ok(());
         }
         let session = self.entropy.below(self.truth.settings().sessions);
-        self.session(shell, session)?.signal("noise", json!(null), None, &Actor::Host).await
+        self.session(shell, session)?
+            .signal(format!("noise-{}", self.entropy.number()), json!(null), None, &Actor::Host)
+            .await
     }
 
     async fn see_to_rests(&self, shell: &Shell) -> Result<()> {

@@ -34,8 +34,7 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let mut line = |name: &str, count: u64| {
-            // Writing to a String does not fail.
-            drop(writeln!(out, "{count:>12}  {name}"));
+            writeln!(out, "{count:>12}  {name}").expect("writing to a String does not fail");
         };
         for (name, count) in self.coverage.rows() {
             line(&name, count);

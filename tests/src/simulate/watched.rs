@@ -122,7 +122,7 @@ impl Mailbox for Watched {
 impl Ownership for Watched {
     async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
         let given = self.inner.ownership.enlist(owner, lease).await?;
-        self.truth.leased(owner, given.lasts);
+        self.truth.enlisted(owner, given.lasts);
         Ok(given)
     }
 

@@ -99,13 +99,6 @@ impl Work {
         }
     }
 
-    pub(super) fn scenario(&self) -> Option<&Scenario> {
-        match self {
-            Self::Drawn(scenario) => Some(scenario),
-            Self::Wild(_) => None,
-        }
-    }
-
     /// The plan that comes with the turn; none when the planner makes it.
     pub(super) fn fixed(&self) -> Option<Result<Plan, PlanError>> {
         match self {

@@ -14,6 +14,7 @@ mod layers;
 mod licences;
 mod machine;
 mod recorder_process;
+mod simulation;
 mod support;
 mod turns;
 mod workspace;

@@ -22,6 +22,7 @@ use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, Ste
 use self::book::Known;
 use self::mirror::Mirror;
 use self::world::Target;
+use super::bugs::Bug;
 use super::coverage::{Coverage, WorldFault};
 use super::rule::{Breach, Rule};
 use super::settings::Settings;
@@ -154,6 +155,16 @@ impl Truth {
         self.facts().people.insert(actor);
     }
 
+    /// A lease began. An owner whose lease had run out holds nothing any more.
+    pub(super) fn enlisted(&self, owner: OwnerId, lasts: Duration) {
+        let now = self.now();
+        if self.facts().leases.get(&owner).is_none_or(|until| *until <= now) {
+            self.resigned(owner);
+        }
+        self.leased(owner, lasts);
+    }
+
+    /// A lease lasts so much longer.
     pub(super) fn leased(&self, owner: OwnerId, lasts: Duration) {
         let until = self.now() + lasts;
         self.facts().leases.insert(owner, until);
@@ -162,7 +173,9 @@ impl Truth {
     pub(super) fn resigned(&self, owner: OwnerId) {
         let mut facts = self.facts();
         facts.leases.remove(&owner);
-        facts.sessions.values_mut().for_each(|mirror| drop(mirror.owner.take_if(|of| *of == owner)));
+        for mirror in facts.sessions.values_mut() {
+            mirror.owner.take_if(|of| *of == owner);
+        }
     }
 
     pub(super) fn opened(&self, entry: &SessionEntry) {
@@ -260,6 +273,10 @@ impl Truth {
 
 impl Observer for Truth {
     fn holds(&self, owner: OwnerId, epoch: Epoch, state: &Folded) {
+        // This rule would find the fault first; another one is to find it by itself.
+        if self.settings().bug == Some(Bug::IntentAfterAct) {
+            return;
+        }
         let facts = self.facts();
         let Some(mirror) = facts.sessions.get(&state.session) else { return };
         let problem = if state.seq > mirror.state.seq {

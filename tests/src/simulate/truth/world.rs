@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::Call;
-use agent_shell_core::data::EffectClass;
+use agent_shell_core::data::{Body, EffectClass};
 use agent_shell_core::machine::{Phase, StepState};
 use agent_shell_core::simulation::SimClock;
-use agent_shell_core::words::{Clock, Entropy, Epoch, StepId, TurnId};
+use agent_shell_core::words::{Clock, Entropy, Epoch, StepId, Timestamp, TurnId};
 use serde_json::{Value, json};
 
 use super::{Facts, Truth};
@@ -220,7 +220,8 @@ impl Truth {
                 truth.count(WorldFault::LateAct);
             }
             drop(open);
-            drop(tell.send(verdict));
+            // Nobody may be there any more to hear it.
+            tell.send(verdict).ok();
         }));
         told
     }
@@ -278,7 +279,7 @@ impl Truth {
     pub(in crate::simulate) fn asked(&self, call: &Call) -> Probing {
         let wall = self.wall();
         let lateness = self.settings().limits.lateness();
-        let deadline = self.facts().step(call).map(|step| step.deadline).unwrap_or_default();
+        let deadline = self.facts().deadline_of(call);
         if !self.settings().clocks_jump && wall < deadline.plus(lateness) {
             self.say(
                 Rule::Early,
@@ -331,6 +332,18 @@ impl Facts {
         let turn =
             self.sessions.get(&call.session)?.state.turn.as_ref().filter(|turn| turn.id == call.turn)?;
         Some(&turn.steps[*turn.index.get(&call.step)?])
+    }
+
+    /// The deadline of an attempt, as it was recorded.
+    fn deadline_of(&self, call: &Call) -> Timestamp {
+        let entries = self.sessions.get(&call.session).map(|mirror| &mirror.entries[..]).unwrap_or_default();
+        let of_attempt = entries.iter().rev().find_map(|entry| match &entry.body {
+            Body::StepStarted { turn, step, attempt, deadline, .. } => {
+                (*turn == call.turn && *step == call.step && *attempt == call.attempt).then_some(*deadline)
+            }
+            _ => None,
+        });
+        of_attempt.unwrap_or_default()
     }
 
     /// An act begins: its intent is durable, and so is all that its input is made of; and its owner is the owner.

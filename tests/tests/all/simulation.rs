@@ -1,0 +1,96 @@
+//! The simulation: a short run in which no promise is broken, one seed that is the same run twice, and deliberate faults
+//! that it finds.
+
+use std::process::{Command, Output};
+
+use agent_shell_tests::simulate::{Bug, Rule, simulate};
+
+fn program(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments.split_whitespace()).output().unwrap()
+}
+
+#[test]
+fn some_seeds_break_no_promise() {
+    for seed in 0..50 {
+        let run = simulate(seed, None, false);
+        assert!(run.breaches.is_empty(), "replay with `simulate --seed {seed} --trace`: {:#?}", run.breaches);
+        assert!(run.records > 0, "seed {seed} did nothing");
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in [3, 4, 5] {
+        let (first, second) = (simulate(seed, None, false), simulate(seed, None, true));
+        assert!(!first.journals.is_empty());
+        assert!(first.journals == second.journals, "seed {seed} wrote other journals the second time");
+        assert_eq!((first.polls, first.lasted), (second.polls, second.lasted), "seed {seed}");
+    }
+    assert!(simulate(3, None, false).journals != simulate(4, None, false).journals, "two seeds are two runs");
+}
+
+/// The seeds among the first hundred that find a deliberate fault, and by which rules, up to the first three.
+fn found(bug: Bug) -> Vec<(u64, Vec<Rule>)> {
+    let runs = (0..100).map(|seed| (seed, simulate(seed, Some(bug), false).breaches));
+    let broken = runs.filter(|(_, breaches)| !breaches.is_empty());
+    broken
+        .map(|(seed, breaches)| (seed, breaches.iter().map(|breach| breach.rule).collect()))
+        .take(3)
+        .collect()
+}
+
+#[track_caller]
+fn expect(bug: Bug, rule: Rule) {
+    let found = found(bug);
+    assert!(found.iter().any(|(_, rules)| rules.contains(&rule)), "{bug}: {found:?}");
+}
+
+#[test]
+fn a_journal_that_takes_the_appends_of_a_stale_owner_is_found() {
+    expect(Bug::FencingDropped, Rule::Fence);
+}
+
+#[test]
+fn a_mailbox_that_ignores_dedupe_keys_is_found() {
+    expect(Bug::DedupeIgnored, Rule::Twice);
+}
+
+#[test]
+fn an_act_before_its_intent_is_durable_is_found() {
+    expect(Bug::IntentAfterAct, Rule::Intent);
+}
+
+#[test]
+fn a_snapshot_that_is_off_by_one_is_found() {
+    expect(Bug::SnapshotOffByOne, Rule::Snapshot);
+}
+
+#[test]
+fn a_lease_whose_margin_is_ignored_is_found() {
+    expect(Bug::LeaseMarginIgnored, Rule::Lease);
+}
+
+#[test]
+fn the_program_tells_how_to_replay_what_it_finds() {
+    let output = program("--seeds 20 --bug snapshot-off-by-one");
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let replay = errors.lines().find_map(|line| line.split_once("replay with ")).map(|(_, replay)| replay);
+    let again = program(replay.unwrap_or_else(|| panic!("no replay is told: {errors}")));
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("Snapshot"));
+}
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    for (arguments, named) in [
+        ("--sed 3", "--sed"),
+        ("--seed 1 --seeds 2", "--seeds"),
+        ("--trace", "--trace"),
+        ("--bug none", "fencing-dropped"),
+    ] {
+        let output = program(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");
+    }
+}
