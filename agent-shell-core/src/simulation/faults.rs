@@ -210,6 +210,7 @@ pub struct Faults {
     entropy: SeededEntropy,
     rates: Rates,
     stopped: AtomicBool,
+    cut: AtomicBool,
     dead: AtomicBool,
     asked: AtomicU64,
     done: AtomicU64,
@@ -232,6 +233,7 @@ impl Faults {
             entropy,
             rates,
             stopped: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             done: AtomicU64::new(0),
@@ -242,6 +244,12 @@ impl Faults {
     /// From now on nothing goes wrong any more.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Cuts the process off from the store, or ends that: no call is answered as long as it lasts, though some that write
+    /// are still done.
+    pub fn cut_off(&self, is_cut: bool) {
+        self.cut.store(is_cut, Ordering::Relaxed);
     }
 
     /// The process is dead: what it had asked for is done all the same, and counted as [`Fault::Posthumous`].
@@ -303,6 +311,13 @@ impl Faults {
             (Fault::Refused, refused),
             (Fault::Slow, slow),
         ];
+        if self.cut.load(Ordering::Relaxed) {
+            return Some(match operation.writes() {
+                true if self.entropy.per_thousand(500) => Fault::AnswerLost,
+                true => Fault::TimedOut,
+                false => Fault::Refused,
+            });
+        }
         let mut drawn = self.entropy.below(1000);
         for (fault, rate) in chances {
             if drawn < u64::from(rate) {

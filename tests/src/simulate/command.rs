@@ -1,6 +1,7 @@
 //! The simulation as a program.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -76,7 +77,7 @@ fn runs(mut given: Arguments) -> Result<bool, Failed> {
             many_runs(from.unwrap_or(0), seeds.unwrap_or(300), threads.max(1), bug)
         }
     };
-    print!("{}", report.table());
+    print(&report.table());
     if let Some(file) = json {
         fs::write(&file, format!("{}\n", report.json())).map_err(|error| Failed::File(file, error))?;
     }
@@ -89,12 +90,17 @@ fn runs(mut given: Arguments) -> Result<bool, Failed> {
     Ok(report.broken.is_empty() && missing.is_empty())
 }
 
+/// Whoever reads may have gone.
+fn print(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).ok();
+}
+
 fn one_run(seed: u64, bug: Option<Bug>, trace: bool) -> Report {
     let outcome = simulate(seed, bug, trace);
-    outcome.trace.iter().for_each(|line| println!("{line}"));
+    outcome.trace.iter().for_each(|line| print(&format!("{line}\n")));
     let digest = Sha256::digest(&outcome.journals);
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("seed {seed}: {} bytes of journals, SHA-256 {digest}", outcome.journals.len());
+    print(&format!("seed {seed}: {} bytes of journals, SHA-256 {digest}\n", outcome.journals.len()));
     let mut report = Report::default();
     report.add(outcome);
     report

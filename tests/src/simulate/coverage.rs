@@ -32,6 +32,8 @@ world_faults! {
     Pause = "pause shorter than the lease",
     /// A process stands still for longer than its lease.
     LongPause = "pause longer than the lease",
+    /// A process is cut off from the store.
+    CutOff = "cut off from the store",
     /// A process shuts down and hands over.
     Shutdown = "shutdown",
     /// A wall clock jumps forward.

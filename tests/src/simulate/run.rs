@@ -99,6 +99,8 @@ struct Life {
     group: Group,
     clock: SimClock,
     faults: Arc<Faults>,
+    /// Until when it is cut off from the store.
+    cut_until: Option<Duration>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -176,7 +178,13 @@ impl Run {
                 self.end(index);
             }
         }
-        if !self.truth.is_calm() && self.time.now() >= storm {
+        let now = self.time.now();
+        for life in self.processes.iter_mut().filter_map(|process| process.life.as_mut()) {
+            if life.cut_until.take_if(|until| *until <= now).is_some() {
+                life.faults.cut_off(false);
+            }
+        }
+        if !self.truth.is_calm() && now >= storm {
             self.truth.tell(|| "from here on nothing goes wrong".to_owned());
             self.truth.calm_down();
             self.processes
@@ -252,7 +260,7 @@ impl Run {
         };
         self.executor.spawn(group, host.live(builder));
         self.by_group.insert(group, index);
-        self.processes[index].life = Some(Life { group, clock, faults, is_over });
+        self.processes[index].life = Some(Life { group, clock, faults, cut_until: None, is_over });
         self.truth.tell(|| format!("process {index} begins life {lives}"));
     }
 
@@ -260,7 +268,8 @@ impl Run {
     fn trouble(&mut self, group: Group) {
         let Some(&index) = self.by_group.get(&group) else { return };
         let settings = self.truth.settings();
-        let (crash, pause) = (settings.polls_per_crash, settings.polls_per_pause);
+        let (crash, pause, cut) =
+            (settings.polls_per_crash, settings.polls_per_pause, settings.polls_per_cut);
         let (lease_ms, clocks_jump) = (settings.limits.lease_ms, settings.clocks_jump);
         if crash > 0 && self.entropy.below(crash) == 0 {
             self.truth.count(WorldFault::Crash);
@@ -271,9 +280,22 @@ impl Run {
             self.truth.count(fault);
             self.truth.tell(|| format!("process {index} stands still for {ms} ms"));
             self.executor.pause(group, self.time.now() + Duration::from_millis(ms));
-        } else if clocks_jump && self.entropy.below(1_500) == 0 {
+        } else if cut > 0 && self.entropy.below(cut) == 0 {
+            let lasts = Duration::from_millis(self.entropy.below(lease_ms * 2));
+            self.cut_off(index, lasts);
+        } else if clocks_jump && self.entropy.below(500) == 0 {
             self.jump(index);
         }
+    }
+
+    fn cut_off(&mut self, index: usize, lasts: Duration) {
+        let Some(life) = &mut self.processes[index].life else { return };
+        self.truth.count(WorldFault::CutOff);
+        self.truth.tell(|| format!("process {index} is cut off for {lasts:?}"));
+        life.faults.cut_off(true);
+        life.cut_until = Some(self.time.now() + lasts);
+        let end = self.time.sleep(lasts);
+        self.executor.spawn(self.server, end);
     }
 
     fn jump(&mut self, index: usize) {

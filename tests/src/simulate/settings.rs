@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) polls_per_crash: u64,
     /// After how many polls of a process it stands still for a while, on average; 0 for never.
     pub(super) polls_per_pause: u64,
+    /// After how many polls of a process it is cut off from the store, on average; 0 for never.
+    pub(super) polls_per_cut: u64,
     /// How many of a hundred lives of a process end with a shutdown.
     pub(super) shutdowns: u64,
 }
@@ -71,24 +73,26 @@ impl Settings {
             hung: some(50, 10),
             panicked: some(40, 8),
             late: some(60, 30),
-            probe_failed: some(50, 40),
-            probe_hung: some(40, 20),
+            probe_failed: some(60, 60),
+            probe_hung: some(45, 30),
         };
-        let polls_per_crash = some(60, 6_000) + 200;
-        let polls_per_pause = some(55, 6_000) + 200;
+        let polls = |drawn: u64| if drawn == 0 { 0 } else { 150 + drawn };
+        let (polls_per_crash, polls_per_pause) = (polls(some(65, 2_500)), polls(some(55, 3_000)));
+        let polls_per_cut = polls(some(35, 3_000));
         Self {
             seed,
             bug,
             owners: 1 + random.below(4),
             sessions: 1 + random.below(4),
-            turns_per_session: 2 + random.below(4),
+            turns_per_session: 2 + random.below(7),
             storm: Duration::from_millis(4_000 + random.below(12_000)),
             rates,
             world,
             clocks_jump,
             limits: limits(&mut random),
-            polls_per_crash: if polls_per_crash == 200 { 0 } else { polls_per_crash },
-            polls_per_pause: if polls_per_pause == 200 { 0 } else { polls_per_pause },
+            polls_per_crash,
+            polls_per_pause,
+            polls_per_cut,
             shutdowns: random.below(3) * 20,
         }
     }

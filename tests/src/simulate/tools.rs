@@ -20,7 +20,7 @@ use crate::simulate::truth::End;
 const RETRY: Retry = Retry { attempts: 40, base_ms: 10, max_ms: 80 };
 
 /// For how long the target of [`STAMP`] remembers a key.
-const REMEMBERS: Duration = Duration::from_millis(2_500);
+const REMEMBERS: Duration = Duration::from_millis(1_500);
 
 /// Every tool, as the process with this clock has it.
 pub(super) fn tools(truth: &Truth, clock: &SimClock) -> Vec<Tool> {

@@ -86,8 +86,9 @@ enum WildAct {
 pub(super) const PEEK: &str = "peek";
 pub(super) const STAMP: &str = "stamp";
 
-const TOOLS: [&str; 12] =
-    ["look", "look", "put", "book", "book", "send", "pay", "wire", "publish", PEEK, PEEK, STAMP];
+const TOOLS: [&str; 14] = [
+    "look", "look", "put", "book", "book", "book", "send", "pay", "wire", "publish", PEEK, PEEK, STAMP, STAMP,
+];
 
 impl Work {
     pub(super) fn draw(seed: u64, key: TurnKey) -> Self {
