@@ -12,8 +12,8 @@ use crate::data::{
     Resolution, Step, ToolContract, ToolTerms, WaitEnd, WaitFor,
 };
 use crate::words::{
-    Digest, Epoch, MailId, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp,
-    ToolName, TurnId,
+    Digest, Epoch, Limits, MailId, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
+    Timestamp, ToolName, TurnId,
 };
 
 const TURN: TurnId = TurnId::from_bytes([1; 16]);
@@ -201,4 +201,22 @@ fn every_kind_of_record_is_in_the_table() {
 fn nothing_follows_an_end() {
     let ends = |stage: &Stage| matches!(stage, Stage::Succeeded | Stage::Failed);
     assert!(TRANSITIONS.iter().all(|row| !ends(&row.from)));
+}
+
+#[test]
+fn an_act_without_a_lease_does_not_count_against_the_retries() {
+    let mut state = with_step(Some(EffectClass::Idempotent));
+    let limits = Limits::default();
+    for attempt in 1..20 {
+        let env = Env { epoch: Epoch::new(1), now: Timestamp::default(), limits: &limits, random: 7 };
+        let step = &mut state.turn.as_mut().unwrap().steps[0];
+        (step.attempt, step.phase) = (attempt, Phase::Started { epoch: env.epoch, seq: Seq::new(1) });
+        let records = react(&state, Event::Finished { step: 0, attempt, end: AttemptEnd::Unleased }, &env);
+        let [record @ Body::AttemptFailed { not_applied: true, counts: false, .. }] = &records[..] else {
+            panic!("{records:?}");
+        };
+        take(&mut state, record.clone()).unwrap();
+        let step = &state.turn.as_ref().unwrap().steps[0];
+        assert_eq!((step.failures, step.unknown, step.phase.stage()), (0, false, Stage::Paused));
+    }
 }

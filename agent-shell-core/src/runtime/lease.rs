@@ -11,6 +11,9 @@ use crate::words::{Clock, Monotonic};
 /// The share of the lease that must be left when an act begins: a fifth.
 const MARGIN: u32 = 5;
 
+/// How often a lease is renewed while it lasts; a renewal that failed is tried so often in the time of one.
+const RENEWALS: u32 = 3;
+
 /// Until when the lease is known to last, on this process's monotonic clock.
 pub(crate) struct LeaseGuard {
     valid_until_us: AtomicU64,
@@ -50,15 +53,16 @@ impl LeaseGuard {
     }
 }
 
-/// Renews the lease at a third of its length until the shell has stopped. When it is lost, the process enlists
-/// again; the sessions it held are fenced and let go one by one.
+/// Renews the lease at a third of its length until the shell has stopped; what failed is tried again sooner. When it is
+/// lost, the process enlists again; the sessions it held are fenced and let go one by one.
 pub(crate) async fn keep(core: Arc<Core>) {
     let lease = Duration::from_millis(core.limits.lease_ms);
+    let mut pause = lease / RENEWALS;
     loop {
         tokio::select! {
             biased;
             () = core.stop.reached(Stopping::Abrupt) => return,
-            () = core.clock.sleep(lease / 3) => {}
+            () = core.clock.sleep(pause) => {}
         }
         let asked = core.clock.monotonic();
         let renewed = match core.store.ownership.renew(core.owner).await {
@@ -69,9 +73,13 @@ pub(crate) async fn keep(core: Arc<Core>) {
             }
             renewed => renewed,
         };
+        pause = lease / RENEWALS;
         match renewed {
             Ok(lease) => core.lease.extend(asked, lease.lasts),
-            Err(error) => tracing::warn!(%error, "the lease was not renewed"),
+            Err(error) => {
+                tracing::warn!(%error, "the lease was not renewed");
+                pause /= RENEWALS;
+            }
         }
     }
 }

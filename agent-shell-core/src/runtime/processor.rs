@@ -113,7 +113,7 @@ impl StepProcessor {
                 return not_begun("its deadline had passed before it could begin".into());
             }
             if !self.core.lease.allows_acts(clock, self.lease) {
-                return not_begun("the lease of this process was about to end".into());
+                return AttemptEnd::Unleased;
             }
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
