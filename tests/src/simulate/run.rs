@@ -98,6 +98,8 @@ struct Process {
 struct Life {
     group: Group,
     clock: SimClock,
+    /// How far its wall time is off.
+    off_ms: i64,
     faults: Arc<Faults>,
     /// Until when it is cut off from the store.
     cut_until: Option<Duration>,
@@ -260,7 +262,7 @@ impl Run {
         };
         self.executor.spawn(group, host.live(builder));
         self.by_group.insert(group, index);
-        self.processes[index].life = Some(Life { group, clock, faults, cut_until: None, is_over });
+        self.processes[index].life = Some(Life { group, clock, off_ms, faults, cut_until: None, is_over });
         self.truth.tell(|| format!("process {index} begins life {lives}"));
     }
 
@@ -283,7 +285,7 @@ impl Run {
         } else if cut > 0 && self.entropy.below(cut) == 0 {
             let lasts = Duration::from_millis(self.entropy.below(lease_ms * 2));
             self.cut_off(index, lasts);
-        } else if clocks_jump && self.entropy.below(500) == 0 {
+        } else if clocks_jump && self.entropy.below(250) == 0 {
             self.jump(index);
         }
     }
@@ -301,11 +303,14 @@ impl Run {
     fn jump(&mut self, index: usize) {
         let longest = [200, 2_000, 20_000][self.entropy.below(3) as usize];
         let ms = 1 + self.entropy.below(longest) as i64;
-        let forward = self.entropy.below(2) == 0;
+        // A clock that is far off comes back.
+        let off_ms = self.processes[index].life.as_ref().map_or(0, |life| life.off_ms);
+        let forward = off_ms < -20_000 || (off_ms < 20_000 && self.entropy.below(2) == 0);
         self.truth.count(if forward { WorldFault::WallForward } else { WorldFault::WallBack });
         let by = if forward { ms } else { -ms };
         self.truth.tell(|| format!("the wall clock of process {index} jumps by {by} ms"));
-        if let Some(life) = &self.processes[index].life {
+        if let Some(life) = &mut self.processes[index].life {
+            life.off_ms += by;
             life.clock.jump_ms(by);
         }
     }

@@ -86,6 +86,9 @@ enum WildAct {
 pub(super) const PEEK: &str = "peek";
 pub(super) const STAMP: &str = "stamp";
 
+/// From this number of their own on, calls of wild turns are refused each time, as if it were worth trying again.
+pub(super) const FLAKY: u64 = 5_000;
+
 const TOOLS: [&str; 14] = [
     "look", "look", "put", "book", "book", "book", "send", "pay", "wire", "publish", PEEK, PEEK, STAMP, STAMP,
 ];
@@ -226,7 +229,7 @@ impl WildStep {
                 attempts: 1 + random.below(3) as u32,
                 attempt_ms: random.percent(40).then(|| 30 + random.below(400)),
                 refuse: random.percent(7),
-                own: random.below(1000),
+                own: random.below(1000) + if random.percent(12) { FLAKY } else { 0 },
             },
             13 => WildAct::Unresolved,
             14 => WildAct::Invalid,

@@ -17,6 +17,7 @@ use super::{Facts, Truth};
 use crate::crash::scenario::Work;
 use crate::simulate::coverage::WorldFault;
 use crate::simulate::rule::Rule;
+use crate::simulate::work::FLAKY;
 
 /// A tool as the world knows it.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +151,10 @@ impl Truth {
 
     fn draw_end(&self, work: &Work) -> End {
         let rates = &self.settings().world;
+        if work.own >= FLAKY {
+            self.count(WorldFault::ToolRefused);
+            return End::Refuses;
+        }
         if work.refuse || self.is_calm() {
             return End::Answers;
         }
