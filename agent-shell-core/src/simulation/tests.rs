@@ -142,7 +142,7 @@ fn every_fault_does_what_it_says() {
         change(&mut rates);
         rates
     };
-    let cases: [(Fault, Rates, (bool, bool, Option<bool>)); 6] = [
+    let cases = [
         (Fault::CrashBefore, rates(|rates| rates.crash_before = 1000), (false, true, None)),
         (Fault::CrashAfter, rates(|rates| rates.crash_after = 1000), (true, true, None)),
         (Fault::AnswerLost, rates(|rates| rates.answer_lost = 1000), (true, false, Some(false))),

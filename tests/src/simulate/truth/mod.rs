@@ -1,6 +1,7 @@
 //! What is true in a run, whatever any process believes: what is in the store, what happened in the world, and what hosts
 //! were told. Every event is checked here in the moment in which it happens.
 
+mod begun;
 mod book;
 mod end;
 mod mirror;

@@ -7,13 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::Call;
-use agent_shell_core::data::{Body, EffectClass};
-use agent_shell_core::machine::{Phase, StepState};
+use agent_shell_core::data::EffectClass;
 use agent_shell_core::simulation::SimClock;
-use agent_shell_core::words::{Clock, Entropy, Epoch, StepId, Timestamp, TurnId};
-use serde_json::{Value, json};
+use agent_shell_core::words::{Clock, Entropy, Epoch, StepId, TurnId};
 
-use super::{Facts, Truth};
+use super::Truth;
 use crate::crash::scenario::Work;
 use crate::simulate::coverage::WorldFault;
 use crate::simulate::rule::Rule;
@@ -216,6 +214,15 @@ impl Truth {
         let longest = (left + self.settings().limits.lateness()).saturating_sub(Duration::from_millis(2));
         let delay =
             if running.late { self.below(longest) } else { self.below(left.min(Duration::from_millis(12))) };
+        // A clock that jumps forward lets the target be asked while the call is still on its way.
+        if running.late
+            && tool.class == EffectClass::Probed
+            && self.settings().clocks_jump
+            && self.percent(60)
+        {
+            self.count(WorldFault::WallForward);
+            clock.jump_ms(2_000);
+        }
         let (tell, told) = futures::channel::oneshot::channel();
         let (truth, call, Running { open, .. }) = (self.clone(), call.clone(), running);
         self.shared.world.spawn(Box::pin(async move {
@@ -328,71 +335,5 @@ impl Truth {
             return Some(true);
         }
         (!self.settings().clocks_jump || !is_open).then_some(false)
-    }
-}
-
-impl Facts {
-    /// A step as its durable records say.
-    fn step(&self, call: &Call) -> Option<&StepState> {
-        let turn =
-            self.sessions.get(&call.session)?.state.turn.as_ref().filter(|turn| turn.id == call.turn)?;
-        Some(&turn.steps[*turn.index.get(&call.step)?])
-    }
-
-    /// The deadline of an attempt, as it was recorded.
-    fn deadline_of(&self, call: &Call) -> Timestamp {
-        let entries = self.sessions.get(&call.session).map(|mirror| &mirror.entries[..]).unwrap_or_default();
-        let of_attempt = entries.iter().rev().find_map(|entry| match &entry.body {
-            Body::StepStarted { turn, step, attempt, deadline, .. } => {
-                (*turn == call.turn && *step == call.step && *attempt == call.attempt).then_some(*deadline)
-            }
-            _ => None,
-        });
-        of_attempt.unwrap_or_default()
-    }
-
-    /// An act begins: its intent is durable, and so is all that its input is made of; and its owner is the owner.
-    fn check_begun(
-        &self,
-        work: &Work,
-        call: &Call,
-        now: Duration,
-        lease_ms: u64,
-        found: &mut Vec<(Rule, String)>,
-    ) {
-        let Some(mirror) = self.sessions.get(&call.session) else {
-            return found.push((Rule::Intent, "its session has no records".into()));
-        };
-        if mirror.epoch != call.epoch {
-            found.push((Rule::Lease, format!("the session is owned under epoch {}", mirror.epoch)));
-        }
-        let until = mirror.owner.and_then(|owner| self.leases.get(&owner)).copied().unwrap_or_default();
-        let margin = Duration::from_millis(lease_ms) / 5;
-        if until.saturating_sub(now) < margin {
-            let left = until.saturating_sub(now);
-            found
-                .push((Rule::Lease, format!("{left:?} of the lease are left, and the margin is {margin:?}")));
-        }
-        let Some(step) = self.step(call) else {
-            return found.push((Rule::Intent, "no durable plan has such a step".into()));
-        };
-        let is_intended = matches!(step.phase, Phase::Started { epoch, .. } if epoch == call.epoch)
-            && step.attempt == call.attempt
-            && step.key.as_deref() == Some(call.key());
-        if !is_intended {
-            let StepState { phase, attempt, .. } = step;
-            found.push((Rule::Intent, format!("durable are {phase:?} and attempt {attempt}")));
-        }
-        let input: Value = json!(work);
-        if is_intended && step.input.as_deref() != Some(&input) {
-            found.push((Rule::Input, format!("is called with {input}, and fixed is {:?}", step.input)));
-        }
-        let turn = mirror.state.turn.as_ref();
-        for needed in step.step.dependencies() {
-            if turn.is_none_or(|turn| turn.output(needed).is_none()) {
-                found
-                    .push((Rule::Riding, format!("no durable record says that step {needed} has succeeded")));
-            }
-        }
     }
 }

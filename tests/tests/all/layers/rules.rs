@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     // The front door puts the runtime onto the backends that come with the crate.
     ("embed", &["words", "data", "ports", "machine", "runtime", "backends"]),
     ("testkit", &["words", "data", "ports", "machine", "runtime", "backends"]),
-    ("simulation", &["words", "data", "ports", "machine", "runtime", "backends", "testkit"]),
+    ("simulation", &["words", "data", "ports"]),
 ];
 
 /// What the machine may not name, as the beginning of a path or as one name in it.
