@@ -226,7 +226,7 @@ impl WildStep {
         let act = match random.below(20) {
             0..13 => WildAct::Tool {
                 name: TOOLS[random.below(TOOLS.len() as u64) as usize],
-                attempts: 1 + random.below(3) as u32,
+                attempts: [1, 1, 2, 3][random.below(4) as usize],
                 attempt_ms: random.percent(40).then(|| 30 + random.below(400)),
                 refuse: random.percent(7),
                 own: random.below(1000) + if random.percent(12) { FLAKY } else { 0 },

@@ -142,6 +142,11 @@ impl Truth {
             End::Ambiguous | End::Hangs | End::Panics => self.percent(60),
         };
         let late = sent && !self.is_calm() && self.percent(self.settings().world.late);
+        let unsure = late && end == End::Answers && tool.class == EffectClass::Probed && self.percent(30);
+        if unsure {
+            self.count(WorldFault::ToolAmbiguous);
+        }
+        let end = if unsure { End::Ambiguous } else { end };
         let open = self.open(call);
         let caller = Caller(open.is_gone.clone());
         (Running { before, after, end, sent, late, open }, caller)
@@ -215,11 +220,7 @@ impl Truth {
         let delay =
             if running.late { self.below(longest) } else { self.below(left.min(Duration::from_millis(12))) };
         // A clock that jumps forward lets the target be asked while the call is still on its way.
-        if running.late
-            && tool.class == EffectClass::Probed
-            && self.settings().clocks_jump
-            && self.percent(60)
-        {
+        if running.late && tool.class == EffectClass::Probed && self.settings().clocks_jump {
             self.count(WorldFault::WallForward);
             clock.jump_ms(2_000);
         }
