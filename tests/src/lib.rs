@@ -6,6 +6,7 @@ pub mod bench;
 pub mod crash;
 mod random;
 pub mod recorder;
+pub mod residue;
 pub mod simulate;
 
 /// README's first embedding, compiled and run.

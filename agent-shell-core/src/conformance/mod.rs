@@ -40,6 +40,7 @@ mod clock;
 pub mod concurrency;
 pub mod dedupe;
 pub mod durability;
+pub mod fairness;
 pub mod fencing;
 pub mod idempotence;
 pub mod keys;
@@ -48,6 +49,7 @@ mod list;
 pub mod listing;
 pub mod mail;
 pub mod outbox;
+pub mod purge;
 pub mod reading;
 mod scene;
 #[cfg(test)]

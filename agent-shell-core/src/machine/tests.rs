@@ -95,6 +95,7 @@ fn bodies() -> Vec<Body> {
             reason: String::new(),
         },
         Body::TurnExpired { turn },
+        Body::SessionPurged { turn: None, open: None },
         Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None },
     ]
 }
@@ -141,7 +142,8 @@ fn states() -> Vec<Folded> {
         Phase::Failed(failure()),
     ];
     let phases = phases.into_iter().chain(waits().map(Phase::Waiting));
-    let mut states = vec![Folded::new(SessionId::from_bytes([7; 16]))];
+    let empty = Folded::new(SessionId::from_bytes([7; 16]));
+    let mut states = vec![empty.clone(), Folded { purged: true, ..empty }];
     for phase in phases {
         for class in [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None] {
             let mut state = with_step(class);
@@ -199,7 +201,7 @@ fn every_kind_of_record_is_in_the_table() {
 
 #[test]
 fn nothing_follows_an_end() {
-    let ends = |stage: &Stage| matches!(stage, Stage::Succeeded | Stage::Failed);
+    let ends = |stage: &Stage| matches!(stage, Stage::Succeeded | Stage::Failed | Stage::Purged);
     assert!(TRANSITIONS.iter().all(|row| !ends(&row.from)));
 }
 

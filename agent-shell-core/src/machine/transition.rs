@@ -8,7 +8,7 @@ use std::fmt;
 use super::state::{Folded, Phase, TurnState};
 use crate::data::BodyKind;
 
-/// Where a step stands, or else the session: without a turn, with one that runs, or with one that can only end.
+/// Where a step stands, or else the session: without a turn, with one that runs, with one that can only end, or erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -36,10 +36,12 @@ pub enum Stage {
     Running,
     /// A session with a turn that can only end.
     Ending,
+    /// A session whose subject was erased. Nothing comes after.
+    Purged,
 }
 
 impl Stage {
-    const COUNT: usize = Self::Ending as usize + 1;
+    const COUNT: usize = Self::Purged as usize + 1;
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Stage {
             Self::NoTurn => "no turn",
             Self::Running => "running",
             Self::Ending => "ending",
+            Self::Purged => "purged",
         }
     }
 }
@@ -89,6 +92,7 @@ impl Folded {
     pub const fn stage(&self) -> Stage {
         match &self.turn {
             Some(turn) => turn.stage(),
+            None if self.purged => Stage::Purged,
             None => Stage::NoTurn,
         }
     }
@@ -130,6 +134,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     MailRefused: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     TurnExpired: Running -> Ending;
     TurnEnded: Running -> NoTurn, Ending -> NoTurn;
+    SessionPurged: NoTurn -> Purged, Running -> Purged, Ending -> Purged;
     // A step.
     WaitOpened: Pending -> Waiting;
     // An approval lets a call begin, or is all that the step is for.

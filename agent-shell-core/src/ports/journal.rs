@@ -25,6 +25,10 @@ use crate::words::{
 ///   is looked up before the fence.
 /// - **Independent**: appends that are committed together are judged one by one; one that is refused does not harm
 ///   the others.
+/// - **Purged for good**: an append whose mark is [`SessionStatus::Purged`] erases, in its own transaction, all of the
+///   session but its records, its entry and its turns: blobs, snapshot, mail, dedupe keys, the sealed name and the
+///   digest of the name, by which it is found no more. Its turns that have not ended start, if they had not, and end
+///   with the append's last record. From then on the session takes no append, no mail and no claim.
 /// - It stores bytes. It neither opens, nor changes, nor orders by anything inside a body.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
@@ -162,6 +166,15 @@ pub struct SessionEntry {
     pub waiting_mail: u64,
 }
 
+impl SessionEntry {
+    /// What stands in the place of the digest of a purged session's name: no name has it.
+    pub fn purged_name(session: SessionId) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&session.to_bytes());
+        Digest::from_bytes(bytes)
+    }
+}
+
 /// What a session does, for those who look from outside. The owner sets it with the append that changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
@@ -183,13 +196,19 @@ pub enum SessionStatus {
     Waiting,
     /// Its turn rests until a person approves or resolves.
     Resting,
+    /// Its subject's data was erased. It takes nothing more.
+    Purged,
 }
 
 impl SessionStatus {
     /// Whether mail in `lane` can move a session in this state. An input can't as long as a turn runs or rests: it
     /// is no reason to claim a session, or to wake its owner.
     pub const fn reads(self, lane: Lane) -> bool {
-        !matches!(lane, Lane::Input) || matches!(self, Self::Idle)
+        match self {
+            Self::Idle => true,
+            Self::Running | Self::Waiting | Self::Resting => !matches!(lane, Lane::Input),
+            Self::Purged => false,
+        }
     }
 
     /// The status as stored.
@@ -199,6 +218,7 @@ impl SessionStatus {
             Self::Running => 1,
             Self::Waiting => 2,
             Self::Resting => 3,
+            Self::Purged => 4,
         }
     }
 
@@ -209,6 +229,7 @@ impl SessionStatus {
             1 => Some(Self::Running),
             2 => Some(Self::Waiting),
             3 => Some(Self::Resting),
+            4 => Some(Self::Purged),
             _ => None,
         }
     }
@@ -225,6 +246,8 @@ pub struct SessionFilter {
     pub status: Option<SessionStatus>,
     /// Only those that this owner holds.
     pub owner: Option<OwnerId>,
+    /// Only those whose data is sealed under this key.
+    pub key: Option<KeyId>,
 }
 
 /// Where a turn stands.
@@ -272,7 +295,7 @@ pub struct Append {
     /// Mail of this session that the records consume; it is removed. What is not there is passed over.
     pub consume_mail: Vec<MailId>,
     /// Mail to other sessions, posted as the runtime's own: it counts against the reserved quota. A repeat is passed
-    /// over; mail that is refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
+    /// over, and so is mail to a session that was purged; mail that is refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
     pub post_mail: Vec<Post>,
     /// Envelopes for the outbox.
     pub outbox: Vec<Outgoing>,
@@ -286,6 +309,13 @@ pub struct Append {
     pub snapshot: Option<Snapshot>,
     /// Actors that appear for the first time.
     pub actors: Vec<NamedActor>,
+}
+
+impl Append {
+    /// Whether the session is purged with this append.
+    pub fn purges(&self) -> bool {
+        self.mark.is_some_and(|mark| mark.status == SessionStatus::Purged)
+    }
 }
 
 /// A sealed text beside the records.

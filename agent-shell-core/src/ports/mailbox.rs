@@ -160,6 +160,9 @@ pub enum PostError {
     /// There is no such session.
     #[error("there is no such session")]
     NoSession,
+    /// The session was purged.
+    #[error("the session was purged: it takes nothing more")]
+    Purged,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -17,6 +17,8 @@ use crate::words::{Epoch, OwnerId, SessionId, Tenant, Timestamp};
 ///   moment a claim is committed the journal refuses the appends of all earlier epochs.
 /// - **The living are left alone**: `claim` never takes a session from an owner whose lease runs. An owner is dead
 ///   when its lease has run out, or, where the backend can tell, when its process has ended.
+/// - **Nobody starves**: when claims are limited, each session that keeps having work is claimed in the end, whatever
+///   new work the others get and however many new sessions come; and so is each tenant.
 /// - Lease time is the backend's own, not the wall clock of a process.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
@@ -40,7 +42,7 @@ pub trait Ownership: Send + Sync + 'static {
     async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError>;
 
     /// Takes at most `limit` sessions that no living owner holds and that `filter` lets through, each under its next
-    /// epoch. Those of the tenants that come first in no order: a backend spreads the limit over tenants.
+    /// epoch. They come in no order that a caller may rely on; a backend spreads the limit over tenants.
     ///
     /// # Errors
     /// [`OwnershipError`].

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use super::reader::corrupt;
 use super::session::NameAndSubject;
-use crate::data::{Body, Lane, Mail, WaitFor};
+use crate::data::{Body, Lane, Mail, MailKind, WaitFor};
 use crate::machine::{Event, Folded, Phase};
 use crate::ports::{MailItem, SessionEntry};
 use crate::words::{Error, ErrorKind, MailId, Pseudonym, Result, SessionId, SignalName};
@@ -57,21 +57,40 @@ impl Inbox {
         self.control
     }
 
-    /// The decisions and signals that can be taken now, each kind in order. A signal for which there is no room, and
-    /// for which no step waits, stays in the mailbox. A store that can't be asked now is asked again at the next poll.
-    pub(crate) async fn control(&mut self, state: &Folded) -> Result<Vec<Letter>> {
-        if !std::mem::take(&mut self.control) {
-            return Ok(Vec::new());
+    /// Whether a purge waits: it is not held up by what runs elsewhere.
+    pub(crate) async fn has_purge(&self) -> Result<bool> {
+        if !self.control {
+            return Ok(false);
         }
-        let decisions = match self.page(Lane::Control, None).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(Vec::new()),
-            decisions => decisions?,
-        };
+        Ok(waiting_purge(&self.core, self.session).await?.is_some())
+    }
+
+    /// The decisions and signals that can be taken now, each kind in order. A signal for which there is no room, and
+    /// for which no step waits, stays in the mailbox. None when the store can't say now what waits.
+    pub(crate) async fn control(&mut self, state: &Folded) -> Result<Option<Vec<Letter>>> {
+        if !std::mem::take(&mut self.control) {
+            return Ok(Some(Vec::new()));
+        }
+        let letters = if_available(self.control_now(state).await)?;
+        self.control |= letters.is_none();
+        Ok(letters)
+    }
+
+    async fn control_now(&mut self, state: &Folded) -> Result<Vec<Letter>> {
+        let decisions = self.page(Lane::Control, None).await?;
+        // Nothing else counts beside a purge, which erases it.
+        if let Some(purge) = decisions.iter().position(|item| item.kind == MailKind::Purge) {
+            return Ok(vec![self.read(decisions.into_iter().nth(purge).expect("it was found there"))?]);
+        }
         self.control = decisions.len() == PAGE;
         let read = |item| self.read(item);
         let mut letters: Vec<Letter> = decisions.into_iter().map(read).collect::<Result<_>>()?;
         let mut room = self.core.limits.buffered_signals.saturating_sub(state.signals.len());
         let mut after = None;
+        // Without room and without a step that waits, no signal can be taken.
+        if room == 0 && !waits_for_any(state) {
+            return Ok(letters);
+        }
         loop {
             let signals = self.page(Lane::Signal, after).await?;
             let is_last = signals.len() < PAGE;
@@ -99,20 +118,24 @@ impl Inbox {
         Ok(self.core.store.mailbox.waiting(self.session, lane, after, PAGE).await?)
     }
 
-    /// The next input, if one waits.
-    pub(crate) async fn input(&mut self) -> Result<Option<Letter>> {
+    /// The next input, if one waits. None when the store can't say now what waits.
+    pub(crate) async fn input(&mut self) -> Result<Option<Option<Letter>>> {
         if !self.input {
-            return Ok(None);
+            return Ok(Some(None));
         }
-        let items = self.core.store.mailbox.waiting(self.session, Lane::Input, None, 1).await?;
+        let items = self.core.store.mailbox.waiting(self.session, Lane::Input, None, 1).await;
+        let Some(items) = if_available(items.map_err(Error::from))? else { return Ok(None) };
         self.input = !items.is_empty();
-        items.into_iter().next().map(|item| self.read(item)).transpose()
+        items.into_iter().next().map(|item| self.read(item)).transpose().map(Some)
     }
 
     /// Opens mail. What does not open was damaged: it is refused by a record. What opens and is not understood was
     /// posted by another version, and stays for a process that understands it.
     fn read(&self, item: MailItem) -> Result<Letter> {
         let MailItem { id, kind, actor, posted, turn, sealed } = item;
+        if kind == MailKind::Purge {
+            return Ok(Letter { id, actor, event: Ok(Event::Mail { id, mail: Mail::Purge, posted }) });
+        }
         let event = match self.keys.open(Place::Mail(self.session, kind.as_str()), &sealed) {
             Ok(text) => {
                 let mail = serde_json::from_slice(&text).map_err(|error| {
@@ -133,8 +156,37 @@ impl Inbox {
     }
 }
 
+/// The purge that waits in a session, if one does. It can be seen without a key.
+pub(crate) async fn waiting_purge(core: &Core, session: SessionId) -> Result<Option<MailItem>> {
+    let decisions = core.store.mailbox.waiting(session, Lane::Control, None, PAGE).await?;
+    Ok(decisions.into_iter().find(|item| item.kind == MailKind::Purge))
+}
+
+/// None for what a store can't do now.
+fn if_available<T>(asked: Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            tracing::warn!(%error, "the mailbox was not read; it is tried again");
+            Ok(None)
+        }
+        asked => asked.map(Some),
+    }
+}
+
 /// Whether a step waits for a signal of this name.
 fn waits_for(state: &Folded, name: &SignalName) -> bool {
-    let waits = |phase: &Phase| matches!(phase, Phase::Waiting(WaitFor::Signal { name: waited, .. }) if waited == name);
-    state.turn.as_ref().is_some_and(|turn| turn.active.iter().any(|&place| waits(&turn.steps[place].phase)))
+    awaited(state).any(|awaited| awaited == name)
+}
+
+fn waits_for_any(state: &Folded) -> bool {
+    awaited(state).next().is_some()
+}
+
+/// The names of the signals that steps wait for.
+fn awaited(state: &Folded) -> impl Iterator<Item = &SignalName> {
+    let active = state.turn.iter().flat_map(|turn| turn.active.iter().map(|&place| &turn.steps[place].phase));
+    active.filter_map(|phase| match phase {
+        Phase::Waiting(WaitFor::Signal { name, .. }) => Some(name),
+        _ => None,
+    })
 }

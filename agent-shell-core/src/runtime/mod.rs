@@ -14,6 +14,7 @@ mod manager;
 #[cfg(feature = "simulation")]
 mod observer;
 mod processor;
+mod purge;
 mod reader;
 mod registry;
 mod rest;
@@ -28,6 +29,7 @@ pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_s
 pub use history::{History, HistoryEntry};
 #[cfg(feature = "simulation")]
 pub use observer::Observer;
+pub use purge::{PurgeReceipt, PurgedSession};
 pub use rest::{Needs, Rest};
 pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};

@@ -12,7 +12,7 @@ use super::reader::{corrupt, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
-use crate::data::{Decision, Lane, Mail, Outcome, Resolution};
+use crate::data::{Decision, Kind, Lane, Mail, Outcome, Resolution};
 use crate::ports::{SessionStatus, TurnEntry};
 use crate::words::{
     Actor, Digest, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, ToolName, TurnId,
@@ -41,7 +41,8 @@ impl Turn {
     /// one of its session waits for as long as that one does.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
+    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::Purged`] when it had ended before its subject
+    /// was purged, for then its outcome is erased. [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
     /// says, or `ShuttingDown`.
     ///
     /// # Cancel safety
@@ -245,17 +246,21 @@ impl Turn {
                     return Ok(TurnView::default());
                 }
                 let rests = entry.mark.status == SessionStatus::Resting && decisions.is_empty();
-                Ok(TurnView { open: Rest::all(&loaded.state), rests, outcome: None })
+                Ok(TurnView { open: Rest::all(&loaded.state), rests, ..TurnView::default() })
             }
         }
     }
 
     async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
-        let Opened { entry, keys } = self.opened().await?;
-        let journal = &*self.core.store.journal;
-        let records = journal.read(entry.id, Seq::new(ended.number().saturating_sub(1)), 1).await?;
+        let (journal, session) = (&*self.core.store.journal, self.session().await?);
+        let records = journal.read(session, Seq::new(ended.number().saturating_sub(1)), 1).await?;
         let record =
-            records.first().ok_or_else(|| corrupt(format!("record {ended} of {} is gone", entry.id)))?;
+            records.first().ok_or_else(|| corrupt(format!("record {ended} of {session} is gone")))?;
+        // That the purge ended the turn is said by the record's kind, in the clear.
+        if record.header.kind.as_str() == Kind::PURGE {
+            return Ok(Outcome::Purged);
+        }
+        let Opened { entry, keys } = self.opened().await?;
         let body = open(journal, &keys, record).await?.body;
         Outcome::recorded(&body)
             .ok_or_else(|| corrupt(format!("record {ended} of {} does not end the turn", entry.id)))

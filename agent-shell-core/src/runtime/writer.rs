@@ -34,6 +34,8 @@ pub(crate) struct SessionWriter {
     tenant: Tenant,
     fence: Fence,
     keys: SessionKeys,
+    /// What seals the record of a purge, once there is one.
+    of_tenant: Option<SessionKeys>,
     head: Head,
     snapshot: Seq,
 }
@@ -46,7 +48,7 @@ impl SessionWriter {
         keys: SessionKeys,
         (head, snapshot): (Head, Seq),
     ) -> Self {
-        Self { core, session, tenant, fence, keys, head, snapshot }
+        Self { core, session, tenant, fence, keys, of_tenant: None, head, snapshot }
     }
 
     /// The end of what is durable.
@@ -62,6 +64,11 @@ impl SessionWriter {
         beside: Beside,
         state: Option<&Folded>,
     ) -> Result<(), AppendError> {
+        if entries.iter().any(|entry| matches!(entry.body, Body::SessionPurged { .. })) {
+            let keys = self.core.keyring.tenant_data(&self.tenant).await;
+            self.of_tenant =
+                Some(keys.map_err(|error| AppendError::Unavailable { detail: error.to_string() })?);
+        }
         let append = Arc::new(self.build(entries, beside, state));
         let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
         let appended = self.until_known(append).await?;
@@ -117,7 +124,9 @@ impl SessionWriter {
         let kind = Kind(entry.body.kind().into());
         let mut body = entry.body;
         self.set_apart(&mut body, blobs);
-        let sealed = self.keys.seal(Place::Record(self.session, &kind), &encode(&body));
+        let of_tenant = self.of_tenant.as_ref().filter(|_| kind.as_str() == Kind::PURGE);
+        let keys = of_tenant.unwrap_or(&self.keys);
+        let sealed = keys.seal(Place::Record(self.session, &kind), &encode(&body));
         let header = Header {
             tenant: self.tenant.clone(),
             session: self.session,
@@ -153,7 +162,7 @@ impl SessionWriter {
 
     fn is_snapshot_due(&self, state: &Folded) -> bool {
         let since = state.seq.number() - self.snapshot.number();
-        state.turn.is_none() && since >= self.core.limits.snapshot_every
+        state.turn.is_none() && !state.purged && since >= self.core.limits.snapshot_every
     }
 
     /// None when it would be too large for an append: then the records are read instead.

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use super::group::Workplace;
 use super::owners::Owners;
 use super::records::Places;
+use super::rounds::Rounds;
 use super::sessions::Sessions;
 
 thread_local! {
@@ -20,8 +21,8 @@ pub(super) struct Tx {
     pub(super) sessions: Sessions,
     pub(super) places: Places,
     pub(super) owners: Owners,
-    /// Which of the tenants a claim serves first; moves on with every claim.
-    pub(super) turn: usize,
+    /// Whose turn it is when a claim can't serve all.
+    pub(super) rounds: Rounds,
     /// What SQLite calls the version of the file that `sessions` was read from.
     data_version: i64,
     log: Log,
@@ -47,7 +48,7 @@ impl Tx {
             sessions: Sessions::default(),
             places: Places::default(),
             owners,
-            turn: 0,
+            rounds: Rounds::default(),
             data_version: 0,
             log,
         }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::mail::Mailbag;
 use crate::data::{Record, RequirementId};
-use crate::ports::{Fence, Mark, NewSession, SessionEntry, Snapshot};
+use crate::ports::{Fence, Mark, NewSession, SessionEntry, SessionStatus, Snapshot};
 use crate::words::{Digest, Epoch, Head, OwnerId};
 
 /// A session: what never changes, and the rest behind its own lock.
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) records: Vec<Record>,
     pub(super) epoch: Epoch,
     pub(super) owner: Option<OwnerId>,
+    /// How many claims there had been when it was last claimed, or registered.
+    pub(super) served: u64,
     pub(super) mark: Mark,
     pub(super) requires: Vec<RequirementId>,
     pub(super) mail: Mailbag,
@@ -31,12 +33,15 @@ pub(super) struct State {
 }
 
 impl Session {
-    pub(super) fn new(new: NewSession) -> Self {
-        Self { new, state: Mutex::default() }
+    pub(super) fn new(new: NewSession, served: u64) -> Self {
+        Self { new, state: Mutex::new(State { served, ..State::default() }) }
     }
 
     pub(super) fn entry(&self, state: &State) -> SessionEntry {
-        let NewSession { id, tenant, name, sealed, key, created } = self.new.clone();
+        let NewSession { id, tenant, mut name, mut sealed, key, created } = self.new.clone();
+        if state.mark.status == SessionStatus::Purged {
+            (name, sealed) = (SessionEntry::purged_name(id), Vec::new());
+        }
         SessionEntry {
             id,
             tenant,

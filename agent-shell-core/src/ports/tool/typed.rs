@@ -89,10 +89,11 @@ impl Tool {
         Self::typed(name, description, EffectClass::Irreversible, run)
     }
 
-    /// A tool of another kind, as it is.
+    /// A tool of another kind. It declares what its own contract says, and what is said of it here.
     pub fn dynamic(tool: Arc<dyn DynTool>) -> Self {
         let contract = tool.contract().clone();
-        Self { name: Ok(contract.name.clone()), contract, make: Box::new(|_| tool) }
+        let make = |contract| -> Arc<dyn DynTool> { Arc::new(Declared { contract, tool }) };
+        Self { name: Ok(contract.name.clone()), contract, make: Box::new(make) }
     }
 
     fn typed<I, O, F, R>(
@@ -243,5 +244,32 @@ where
     async fn probe(&self, input: Arc<Value>, call: Call) -> Result<ProbeAnswer, ToolError> {
         let typed = Self::read(&input).map_err(|error| ToolError::refused(error.reason))?;
         (self.probe)(typed, call).await
+    }
+}
+
+/// A tool under a contract that a host has changed: the runtime asks the contract alone whether a call waits for an
+/// approval, is held, or may be repeated.
+struct Declared {
+    contract: ToolContract,
+    tool: Arc<dyn DynTool>,
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl DynTool for Declared {
+    fn contract(&self) -> &ToolContract {
+        &self.contract
+    }
+
+    fn check(&self, input: &Value) -> Result<(), InvalidArguments> {
+        self.tool.check(input)
+    }
+
+    async fn run(&self, input: Arc<Value>, call: Call) -> Result<Value, ToolError> {
+        self.tool.run(input, call).await
+    }
+
+    async fn probe(&self, input: Arc<Value>, call: Call) -> Result<ProbeAnswer, ToolError> {
+        self.tool.probe(input, call).await
     }
 }

@@ -4,6 +4,10 @@
 //! Read it in this order: `embedding` opens a shell and asks it for a turn, `planner` says which steps the turn has,
 //! `tools` carries them out, `conversation` answers what the turn asks, `past` reads the journal. What is below them (`scan`, `findings`, `changes`, `briefing`,
 //! `ledger`) knows nothing of Agent Shell.
+//!
+//! Those five, about 730 lines, are the embedding: what a program of your own needs, readable in one sitting. Half of
+//! them is about this program's own tools. The rest is the review itself (`scan`, `findings`, `changes`, `briefing`),
+//! the outside world on which it acts (`ledger`), and what a command needs around it.
 
 mod args;
 mod ask;

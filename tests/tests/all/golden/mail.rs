@@ -25,6 +25,7 @@ fn mail() -> Vec<Mail> {
         resolve(Resolution::Retry),
         resolve(Resolution::GiveUp),
         Mail::Abandon { turn: TURN, reason: "out of date".into() },
+        Mail::Purge,
     ]
 }
 
