@@ -2,9 +2,20 @@
 //! that it finds.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use agent_shell_core::backends::SystemClock;
+use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
+use agent_shell_core::data::{Body, Lane, MailKind};
+use agent_shell_core::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
+use agent_shell_core::words::{Digest, MailId, OwnerId, SessionId};
+use agent_shell_core::{Actor, Shell};
 use agent_shell_tests::simulate::{Bug, Rule, simulate};
+use async_trait::async_trait;
+
+use crate::support::limits;
 
 fn program(arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments.split_whitespace()).output().unwrap()
@@ -90,4 +101,78 @@ fn a_wrong_command_line_is_refused() {
         assert_eq!(output.status.code(), Some(2), "{arguments}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");
     }
+}
+
+/// A mailbox whose inputs can't be read now, so many times.
+struct Busy {
+    inner: Arc<dyn Mailbox>,
+    times: AtomicU32,
+}
+
+#[async_trait]
+impl Mailbox for Busy {
+    async fn post(&self, post: Post) -> Result<Posted, PostError> {
+        self.inner.post(post).await
+    }
+
+    async fn waiting(
+        &self,
+        session: SessionId,
+        lane: Lane,
+        after: Option<MailId>,
+        limit: usize,
+    ) -> Result<Vec<MailItem>, StoreError> {
+        let one_less = |left: u32| left.checked_sub(1);
+        if lane == Lane::Input
+            && self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+        {
+            return Err(StoreError::Unavailable { detail: "it is busy".into() });
+        }
+        self.inner.waiting(session, lane, after, limit).await
+    }
+
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.inner.awaiting(owner, after, limit).await
+    }
+
+    async fn dedupe(
+        &self,
+        session: SessionId,
+        kind: MailKind,
+        key: Digest,
+    ) -> Result<Option<Dedupe>, StoreError> {
+        self.inner.dedupe(session, kind, key).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_is_taken_once_when_what_is_behind_it_can_not_be_read() {
+    let mut store = VolatileStore::store(Arc::new(SystemClock::new()));
+    store.mailbox = Arc::new(Busy { inner: store.mailbox.clone(), times: AtomicU32::new(5) });
+    let shell = Shell::on(store, Arc::new(VolatileKeys::new())).limits(limits()).open().await.unwrap();
+    let session = shell.session("a").unwrap();
+    for name in ["first", "second", "third"] {
+        session.signal(name, 1, None, &Actor::Host).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut taken = Vec::new();
+    let mut history = session.history().await.unwrap();
+    loop {
+        let entries = history.next(100).await.unwrap();
+        if entries.is_empty() {
+            break;
+        }
+        taken.extend(entries.into_iter().filter_map(|entry| match entry.body {
+            Body::SignalReceived { name, .. } => Some(name.to_string()),
+            _ => None,
+        }));
+    }
+    assert_eq!(taken, ["first", "second", "third"]);
+    shell.shutdown().await.unwrap();
 }

@@ -28,7 +28,11 @@ impl PlanExecutor {
         }
         if self.state.turn.is_none() && !self.state.purged {
             match self.inbox.input().await? {
-                None => return Ok(false),
+                None => {
+                    // What was read above still waits in the mailbox, and would be read again.
+                    self.flush().await?;
+                    return Ok(false);
+                }
                 Some(None) => {}
                 Some(Some(letter)) => {
                     self.enter().await?;
