@@ -1,15 +1,16 @@
-//! What the test programs share: the recorder that plays the outside world, the crash harness, the simulation, and the frame of the
-//! benchmarks. Nothing here is part of the product.
+//! What the test programs share: the recorder that plays the outside world, the crash harness, the simulation, an owner in
+//! a process of its own, and the frame of the benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
 pub mod bench;
 pub mod crash;
+pub mod owner;
 mod random;
 pub mod recorder;
 pub mod residue;
 pub mod simulate;
 
-/// README's first embedding, compiled and run.
+/// README's programs, compiled. The first embedding is also run: it is `first_embedding` of the examples, word for word.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

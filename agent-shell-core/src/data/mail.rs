@@ -45,6 +45,9 @@ pub enum Mail {
         turn: TurnId,
         /// The step.
         step: StepId,
+        /// The attempt that the operator asked after; none in mail of a version that did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
         /// What the operator found.
         resolution: Resolution,
     },

@@ -234,7 +234,7 @@ fn unleased(turn: &TurnState, place: usize, attempt: u32, env: &Env<'_>) -> Body
         attempt,
         not_applied: true,
         counts: false,
-        reason: "the lease of this process was about to end".into(),
+        reason: "the lease of this process had ended, or was about to".into(),
         retry_at: env.now.plus(pause(env.limits.lease_ms / 3, env.random)),
     }
 }

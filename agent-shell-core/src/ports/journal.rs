@@ -33,7 +33,8 @@ use crate::words::{
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Finds the session with this tenant and name digest, or registers it. Atomic against concurrent callers: all
-    /// get the same entry, the first one's.
+    /// get the same entry, the first one's. A new one has an empty head, epoch zero, no owner, the default mark, no
+    /// requirements and no mail.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -44,6 +45,18 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Appends records and all that belongs to them. The append is shared, so that a caller can repeat it.
     ///
+    /// It is judged in this order, and the first that does not hold is the answer:
+    /// 1. the session is registered: else [`AppendError::Corrupt`];
+    /// 2. no append with this id is committed: else that one's head, and whether the fence holds now;
+    /// 3. the fence holds: else [`AppendError::Fenced`]. A lease that ran out does not matter as long as nobody claimed
+    ///    the session;
+    /// 4. the head, place and hash, is the expected one: else [`AppendError::Conflict`];
+    /// 5. there are records, and they are the append's own: each names this session and its tenant, the fence's epoch, the
+    ///    append's id, and the next place. Else `Corrupt`. Hashes and bodies are stored as they come: who reads checks
+    ///    them;
+    /// 6. the outbox goes on where the session's last row stands, a turn starts once and ends once after that, and all
+    ///    mail is accepted: else `Corrupt`, or [`AppendError::Unavailable`] when a mailbox is full.
+    ///
     /// # Errors
     /// [`AppendError`] tells the caller what to do.
     ///
@@ -51,7 +64,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Dropping the future withdraws nothing: the append may still happen. Repeat it with the same id to learn.
     async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError>;
 
-    /// The records after `after`, in order, at most `limit` and at least one if there is any.
+    /// The records after `after`, in order, at most `limit` (which is at least 1) and at least one if there is any.
     ///
     /// # Errors
     /// [`StoreError`]. An unknown session has no records.
@@ -294,8 +307,9 @@ pub struct Append {
     pub blobs: Vec<Blob>,
     /// Mail of this session that the records consume; it is removed. What is not there is passed over.
     pub consume_mail: Vec<MailId>,
-    /// Mail to other sessions, posted as the runtime's own: it counts against the reserved quota. A repeat is passed
-    /// over, and so is mail to a session that was purged; mail that is refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
+    /// Mail to other sessions or to this one, posted as the runtime's own, whatever [`Post::system`] says: it counts
+    /// against the reserved quota. A repeat is passed over, and so is mail to a session that was purged; mail that is
+    /// refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
     pub post_mail: Vec<Post>,
     /// Envelopes for the outbox.
     pub outbox: Vec<Outgoing>,
@@ -305,7 +319,8 @@ pub struct Append {
     pub mark: Option<Mark>,
     /// Turns that start or end with these records.
     pub turns: Vec<TurnMark>,
-    /// A new snapshot, which replaces the one before.
+    /// A new snapshot, which replaces the one before. Its head is this session's; a reader that finds that it does not fit
+    /// the records passes it over.
     pub snapshot: Option<Snapshot>,
     /// Actors that appear for the first time.
     pub actors: Vec<NamedActor>,
@@ -389,7 +404,8 @@ pub enum AppendError {
         /// What the backend said.
         detail: String,
     },
-    /// What is stored is damaged, or the append's own records do not chain.
+    /// What is stored is damaged, the session is not registered, or what the append brings does not follow from what is
+    /// there: its own records, envelopes, turns or mail.
     #[error("the journal is damaged: stop, and restore it from a backup ({detail})")]
     Corrupt {
         /// What was found.

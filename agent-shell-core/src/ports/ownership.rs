@@ -22,8 +22,8 @@ use crate::words::{Epoch, OwnerId, SessionId, Tenant, Timestamp};
 /// - Lease time is the backend's own, not the wall clock of a process.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
-    /// Registers a process as an owner, or begins its lease anew. An owner whose lease was taken away holds nothing
-    /// when it comes back: what still stands in its name is let go.
+    /// Registers a process as an owner, or begins its lease anew, which drops nothing as long as the lease runs. An owner
+    /// whose lease was taken away holds nothing when it comes back: what still stands in its name is let go.
     ///
     /// # Errors
     /// [`OwnershipError`].
@@ -35,14 +35,16 @@ pub trait Ownership: Send + Sync + 'static {
     /// Renews the lease for as long as it was given at first, counted from now.
     ///
     /// # Errors
-    /// [`OwnershipError::NotEnlisted`] when the lease had run out and somebody noticed: the sessions may be gone.
+    /// [`OwnershipError::NotEnlisted`] when the lease had run out and somebody noticed: the sessions may be gone. One that
+    /// ran out unnoticed may be renewed or not, as long as the answer is true.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the renewal.
     async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError>;
 
     /// Takes at most `limit` sessions that no living owner holds and that `filter` lets through, each under its next
-    /// epoch. They come in no order that a caller may rely on; a backend spreads the limit over tenants.
+    /// epoch. The limit is spread over tenants, one session of each and then the second of each, so that a tenant with
+    /// much work does not keep others from getting some; beyond that the order is the backend's.
     ///
     /// # Errors
     /// [`OwnershipError`].

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{DataKey, KeyId, Kind, OpenError, Sealer};
+use crate::failpoint::reach;
 use crate::ports::{Journal, KeyError, KeyStore, NamedActor, SessionFilter};
 use crate::words::{
     Actor, DedupeKey, Digest, Entropy, Error, ErrorKind, Head, Pseudonym, Result, SessionId, SessionName,
@@ -137,7 +138,10 @@ impl Keyring {
     async fn create(&self, id: KeyId) -> Result<DataKey> {
         let mut bytes = [0; 32];
         self.entropy.fill(&mut bytes);
-        self.store.create(id, DataKey::from_bytes(bytes)).await.map_err(key_error)
+        reach!(KeyBegins);
+        let key = self.store.create(id, DataKey::from_bytes(bytes)).await.map_err(key_error)?;
+        reach!(KeyEnds);
+        Ok(key)
     }
 }
 

@@ -22,6 +22,7 @@ mod session;
 mod shell;
 mod submit;
 mod turn;
+mod unclaimable;
 mod watchers;
 mod writer;
 
@@ -35,3 +36,4 @@ pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};
 pub use submit::{Request, Submit};
 pub use turn::{Approval, Turn};
+pub use unclaimable::{Lacking, Unclaimable};

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
+use crate::failpoint::reach;
 use crate::machine::{Entry, FOLD_VERSION, Folded};
 use crate::ports::{Append, AppendError, Blob, Fence, Mark, Snapshot, TurnMark};
 use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
@@ -71,7 +72,8 @@ impl SessionWriter {
         }
         let append = Arc::new(self.build(entries, beside, state));
         let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
-        let appended = self.until_known(append).await?;
+        let appended = self.until_known(append.clone()).await?;
+        reached(&append);
         self.head = appended;
         #[cfg(feature = "simulation")]
         if let Some(state) = state {
@@ -180,7 +182,10 @@ impl SessionWriter {
     async fn until_known(&self, append: Arc<Append>) -> Result<Head, AppendError> {
         let mut pause = Duration::from_millis(5);
         loop {
-            let error = match self.core.store.journal.append(append.clone()).await {
+            reach!(AppendBegins);
+            let appended = self.core.store.journal.append(append.clone()).await;
+            reach!(AppendEnds);
+            let error = match appended {
                 Ok(appended) if appended.still_owner => return Ok(appended.head),
                 Ok(_) => return Err(AppendError::Fenced { actual: self.fence.epoch.next() }),
                 Err(error @ (AppendError::Indeterminate { .. } | AppendError::Unavailable { .. })) => error,
@@ -193,5 +198,18 @@ impl SessionWriter {
             self.core.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// What has become durable, for whoever wants to stop right here.
+fn reached(append: &Append) {
+    if !append.consume_mail.is_empty() {
+        reach!(MailConsumed);
+    }
+    if !append.blobs.is_empty() {
+        reach!(BlobWritten);
+    }
+    if append.snapshot.is_some() {
+        reach!(SnapshotWritten);
     }
 }

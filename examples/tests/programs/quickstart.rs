@@ -514,8 +514,8 @@ fn one_at_a_time() {
 #[test]
 fn what_never_ran_has_no_history() {
     let place = Place::with(&[]);
-    for look in ["--history", "--verify"] {
-        let output = place.run(&[look]);
+    for look in [&["--history"][..], &["--verify"], &["--html", "page.html"]] {
+        let output = place.run(look);
         assert_eq!(output.status.code(), Some(1));
         assert!(errors(&output).contains("there is no journal"), "{}", errors(&output));
         assert!(!place.state().exists());

@@ -8,6 +8,7 @@ use super::mail;
 use super::sessions::{Known, Sessions};
 use super::writer::Tx;
 use super::{outbox, purge, records, turns};
+use crate::failpoint::reach;
 use crate::ports::{Append, AppendError, Appended, NamedActor, SessionStatus};
 use crate::words::{Head, Tenant};
 
@@ -55,6 +56,7 @@ pub(super) fn append(tx: &mut Tx, append: &Append) -> Work<Appended, AppendError
     };
     // From here on nothing refuses.
     tx.places.added(records::write(&tx.connection, session.nr, &append.records)?);
+    reach!(RecordsWritten);
     write_rest(&tx.connection, &session, append)?;
     turns::write(&tx.connection, session.nr, &turns)?;
     mail::write_all(tx, &append.post_mail, mail)?;

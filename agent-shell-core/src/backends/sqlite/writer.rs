@@ -9,6 +9,7 @@ use super::owners::Owners;
 use super::records::Places;
 use super::rounds::Rounds;
 use super::sessions::Sessions;
+use crate::failpoint::reach;
 
 thread_local! {
     /// Pages in the write-ahead log after the latest commit of this thread, which has one such connection.
@@ -95,6 +96,9 @@ impl Workplace for Tx {
         }
         // A reader in the way leaves the rest to the next time.
         self.log.next_at = pages.saturating_add(self.log.every_pages);
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))
+        reach!(CheckpointBegins);
+        let copied = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
+        reach!(CheckpointEnds);
+        copied
     }
 }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard};
 
 use super::mail::{Verdict, registered};
-use super::session::{Session, State};
+use super::session::{Kept, Session, State};
 use super::{VolatileStore, lock, no_session, room};
-use crate::data::Record;
 use crate::ports::{Append, AppendError, Appended, Post, PostError, SessionStatus, TurnEntry, TurnMark};
 use crate::words::{Head, SessionId, TurnId};
 
@@ -14,7 +13,7 @@ use crate::words::{Head, SessionId, TurnId};
 type Locked<'a> = BTreeMap<SessionId, (&'a Session, MutexGuard<'a, State>)>;
 
 impl VolatileStore {
-    pub(super) fn append_now(&self, append: &Append) -> Result<Appended, AppendError> {
+    pub(super) fn append_now(&self, append: &Arc<Append>) -> Result<Appended, AppendError> {
         let session = self.find(append.session).ok_or_else(|| no_session(append.session))?;
         if append.purges() {
             // Names are locked before sessions.
@@ -29,7 +28,7 @@ impl VolatileStore {
         self.append_locked(append, session)
     }
 
-    fn append_locked(&self, append: &Append, session: Arc<Session>) -> Result<Appended, AppendError> {
+    fn append_locked(&self, append: &Arc<Append>, session: Arc<Session>) -> Result<Appended, AppendError> {
         if append.post_mail.is_empty() {
             let mut state = lock(&session.state);
             return match judge(&session, &state, append)? {
@@ -58,7 +57,7 @@ impl VolatileStore {
     /// Does an append that was judged, if there is room for it.
     fn commit(
         &self,
-        append: &Append,
+        append: &Arc<Append>,
         session: &Session,
         state: &mut State,
         others: &mut Locked<'_>,
@@ -83,7 +82,7 @@ impl VolatileStore {
     /// Takes over all that an append brings, or nothing; returns how many bytes of room that frees, or did not need.
     fn commit_whole(
         &self,
-        append: &Append,
+        append: &Arc<Append>,
         session: &Session,
         state: &mut State,
         others: &mut Locked<'_>,
@@ -187,9 +186,9 @@ impl State {
     }
 
     /// Takes over what an append brings to its own session; returns how many bytes of room that frees.
-    fn take(&mut self, append: &Append) -> u64 {
+    fn take(&mut self, append: &Arc<Append>) -> u64 {
         let mut freed = 0;
-        self.records.extend_from_slice(&append.records);
+        self.records.extend(Kept::all_of(append));
         for blob in &append.blobs {
             let bytes = blob.sealed.len();
             match self.blobs.entry(blob.address) {
@@ -246,7 +245,7 @@ fn committed(state: &State, append: &Append) -> Option<Head> {
     let first = usize::try_from(append.expected.seq.number()).ok()?;
     let after = state.records.get(first..).unwrap_or_default();
     let mine = after.iter().take_while(|record| record.append == append.id).last();
-    mine.or_else(|| state.records.last().filter(|last| last.append == append.id)).map(Record::head)
+    mine.or_else(|| state.records.last().filter(|last| last.append == append.id)).map(|last| last.head())
 }
 
 /// Whether the records stand where the append says, and are this append's.

@@ -46,7 +46,7 @@ impl Journal for VolatileStore {
         let state = lock(&session.state);
         let first = usize::try_from(after.number()).unwrap_or(usize::MAX);
         let records = state.records.get(first..).unwrap_or_default();
-        Ok(records.iter().take(limit).cloned().collect())
+        Ok(records.iter().take(limit).map(|kept| (**kept).clone()).collect())
     }
 
     async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {

@@ -1,6 +1,7 @@
 //! Reading a session's mail into its state, and waiting for the place that a turn needs.
 
 use super::PlanExecutor;
+use crate::failpoint::reach;
 use crate::machine::{next_wake, react};
 use crate::runtime::core::Stopping;
 use crate::runtime::inbox::Letter;
@@ -44,6 +45,7 @@ impl PlanExecutor {
     }
 
     async fn read(&mut self, letter: Letter) -> Result<()> {
+        reach!(MailRead);
         self.consumed.push(letter.id);
         self.urgent = true;
         let records = match letter.event {

@@ -27,7 +27,7 @@ pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
     }
     let host = Host::of(options).await?;
     let shell = host.open_shell().await?;
-    let session = shell.session(host.session_name())?;
+    let session = shell.session(session_name(&host.folder))?;
     let past = Past::of(&session).await?;
     let turn = host.turn(&shell, &session, &past).await?;
     let (operator, desk) = (&host.operator, &*host.desk);
@@ -38,6 +38,12 @@ pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
     let restarts = host.state.restarts(&scope(&host.folder));
     let summary = Summary::of(&host.desk, &host.state, id, &past, restarts).await?;
     host.finish(options, &summary, &past, outcome)
+}
+
+/// A folder has one session. Its name is the folder's path, as far as a name can be one.
+pub(crate) fn session_name(folder: &str) -> String {
+    let fits = folder.len() <= 256 && !folder.chars().any(char::is_control);
+    if fits { folder.to_owned() } else { format!("folder {}", scope(folder)) }
 }
 
 /// The program around the shell.
@@ -77,12 +83,6 @@ impl Host {
         let shell = Shell::at(self.state.journal()).limits(limits);
         let shell = shell.planner(Reviewer { state: self.state.name().to_owned() });
         tools::all(&self.desk).into_iter().fold(shell, |shell, tool| shell.tool(tool)).open().await
-    }
-
-    /// A folder has one session. Its name is the folder's path, as far as a name can be one.
-    fn session_name(&self) -> String {
-        let fits = self.folder.len() <= 256 && !self.folder.chars().any(char::is_control);
-        if fits { self.folder.clone() } else { format!("folder {}", scope(&self.folder)) }
     }
 
     /// The turn of this run. The request is named by the number of the run, which counts the runs that have ended: as
