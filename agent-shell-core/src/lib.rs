@@ -45,6 +45,8 @@ pub mod failpoint;
 pub mod machine;
 pub mod ports;
 pub mod runtime;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod words;
 
 pub use data::{

@@ -18,7 +18,9 @@ mod seal;
 mod step;
 mod template;
 
-pub use body::{Body, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor};
+pub use body::{
+    Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
+};
 pub use chain::{ChainBreak, ChainVerifier, record_hash};
 pub use codec::{CodecError, RECORD_VERSION, decode, encode};
 pub use contract::{EffectClass, RequirementId, Retry, ToolContract};

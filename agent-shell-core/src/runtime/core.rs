@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) admission: Arc<Admission>,
     pub(crate) watchers: Watchers,
     pub(crate) stop: Stop,
+    #[cfg(feature = "simulation")]
+    pub(crate) observer: Option<Arc<dyn super::observer::Observer>>,
 }
 
 /// What a session requires while a turn of it is planned by a planner of this name.
@@ -63,6 +65,14 @@ fn tools_of(plan: &Plan) -> impl Iterator<Item = &ToolName> {
 }
 
 impl Core {
+    /// Tells a simulation what an owner holds.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn observe(&self, epoch: crate::words::Epoch, state: &Folded) {
+        if let Some(observer) = &self.observer {
+            observer.holds(self.owner, epoch, state);
+        }
+    }
+
     /// A plan with the terms of its tools, as far as the shell has them.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ mod inbox;
 mod keyring;
 mod lease;
 mod manager;
+#[cfg(feature = "simulation")]
+mod observer;
 mod processor;
 mod purge;
 mod reader;
@@ -28,6 +30,8 @@ mod writer;
 pub use approvals::{Approval, Approvals};
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
+#[cfg(feature = "simulation")]
+pub use observer::Observer;
 pub use purge::{PurgeReceipt, PurgedSession};
 pub use rest::{Needs, Rest};
 pub use session::Session;

@@ -118,7 +118,7 @@ impl StepProcessor {
         if attempt.class.has_intent() {
             reach!(ActUnchecked);
             if !self.core.lease.allows_acts(clock, self.lease) {
-                return not_begun("the lease of this process had ended, or was about to".into());
+                return AttemptEnd::Unleased;
             }
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());

@@ -61,6 +61,8 @@ pub struct ShellBuilder {
     limits: Limits,
     tools: Vec<Tool>,
     planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
+    #[cfg(feature = "simulation")]
+    observer: Option<Arc<dyn super::observer::Observer>>,
 }
 
 /// The name of the planner that [`ShellBuilder::planner`] sets.
@@ -70,7 +72,14 @@ impl ShellBuilder {
     /// A shell on ports that `ports` opens, when the shell is opened. Hosts usually start from `Shell::at`,
     /// `Shell::volatile` or `Shell::on`.
     pub fn new(ports: impl Future<Output = Result<Ports>> + Send + 'static) -> Self {
-        Self { ports: Box::pin(ports), limits: Limits::default(), tools: Vec::new(), planners: Vec::new() }
+        Self {
+            ports: Box::pin(ports),
+            limits: Limits::default(),
+            tools: Vec::new(),
+            planners: Vec::new(),
+            #[cfg(feature = "simulation")]
+            observer: None,
+        }
     }
 
     /// Adds a tool.
@@ -87,6 +96,13 @@ impl ShellBuilder {
     /// Adds a planner that turns may name.
     pub fn named_planner(mut self, name: impl AsRef<str>, planner: impl Planner) -> Self {
         self.planners.push((PlannerName::new(name), Arc::new(planner)));
+        self
+    }
+
+    /// Shows a simulation the state of every session that the shell holds.
+    #[cfg(feature = "simulation")]
+    pub fn observed_by(mut self, observer: Arc<dyn super::observer::Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -153,6 +169,8 @@ impl ShellBuilder {
             watchers: Watchers::default(),
             stop: Stop::new(),
             limits: self.limits,
+            #[cfg(feature = "simulation")]
+            observer: self.observer,
         });
         start(core).await
     }

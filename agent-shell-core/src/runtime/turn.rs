@@ -195,6 +195,7 @@ impl Turn {
             }
             loop {
                 tokio::select! {
+                    biased;
                     changed = changes.changed() => {
                         if changed.is_err() {
                             break;

@@ -73,6 +73,10 @@ impl SessionWriter {
         let appended = self.until_known(append.clone()).await?;
         reached(&append);
         self.head = appended;
+        #[cfg(feature = "simulation")]
+        if let Some(state) = state {
+            self.core.observe(self.fence.epoch, state);
+        }
         self.snapshot = snapshot.unwrap_or(self.snapshot);
         Ok(())
     }

@@ -22,6 +22,7 @@ mod plans;
 mod purge;
 mod recorder_process;
 mod resuming;
+mod simulation;
 mod support;
 mod turns;
 mod verifier;

@@ -59,6 +59,7 @@ impl PlanExecutor {
     async fn enter(&mut self) -> Result<()> {
         if self.place.is_none() {
             self.place = tokio::select! {
+                biased;
                 place = self.core.admission.enter(&self.entry.tenant) => Some(place),
                 () = self.core.stop.reached(Stopping::Draining) => {
                     return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
