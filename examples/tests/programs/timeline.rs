@@ -247,6 +247,32 @@ fn the_session_is_the_one_that_is_named() {
 }
 
 #[test]
+fn a_folder_names_its_session_whatever_it_is_called() {
+    let place = tempfile::tempdir().unwrap();
+    let state = place.path().join("state");
+    // A session can't be called like the second, so its name is made of the path.
+    let folders = ["plain", "odd\nname"].map(|name| place.path().join(name));
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
+        let output = command.args(["--yes", "--state"]).arg(&state).arg(folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    }
+    for folder in &folders {
+        let file = place.path().join("page.html");
+        let output = write(&state, &file, &[folder.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        let data = Page { html: fs::read_to_string(&file).unwrap(), file }.data();
+        let started =
+            data["records"].as_array().unwrap().iter().find(|record| record["kind"] == "turn.started");
+        let body: Value = serde_json::from_str(started.unwrap()["body"]["json"].as_str().unwrap()).unwrap();
+        let reviewed = body["input"]["inline"]["folder"].as_str().unwrap();
+        assert_eq!(Path::new(reviewed), fs::canonicalize(folder).unwrap());
+        assert_eq!(data["turns"][0]["state"], "answered");
+    }
+}
+
+#[test]
 fn whoever_looks_changes_nothing_and_shows_it_to_nobody_else() {
     use std::os::unix::fs::PermissionsExt;
     let journal = Journal::hostile();
