@@ -225,6 +225,29 @@ fn a_broken_chain_is_told_and_what_is_left_is_shown() {
 }
 
 #[test]
+fn of_a_purged_session_there_is_what_names_nobody() {
+    let journal = Journal::hostile();
+    journal.purge();
+    let page = Page::of(&journal);
+    let data = page.data();
+    assert_eq!(data["session"]["status"], "purged");
+    assert_eq!(data["chain"]["broken"], Value::Null);
+    assert_eq!(data["chain"]["purged"], data["chain"]["head"][0]);
+    let records = data["records"].as_array().unwrap();
+    let (last, erased) = records.split_last().unwrap();
+    assert!(erased.len() > 10 && erased.iter().all(|record| record["body"].is_null()));
+    assert_eq!(data["actors"][last["actor"].as_str().unwrap()]["name"], "officer");
+    let body: Value = serde_json::from_str(last["body"]["json"].as_str().unwrap()).unwrap();
+    assert_eq!(body["open"][0]["tool"], "send", "it is still told what may have happened");
+    assert!(last["about"].as_str().unwrap().contains("1 open act "));
+    let mut found = Vec::new();
+    texts(&data, &mut found);
+    found.retain(|text| text.contains(HOSTILE) || text.contains(NAME));
+    // Who submitted is somebody else than whose data it was, and stands where actors do.
+    assert_eq!(found, [HOSTILE]);
+}
+
+#[test]
 fn the_session_is_the_one_that_is_named() {
     let journal = Journal::hostile();
     journal.add_session("another");
