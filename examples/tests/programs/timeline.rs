@@ -225,6 +225,29 @@ fn a_broken_chain_is_told_and_what_is_left_is_shown() {
 }
 
 #[test]
+fn of_a_purged_session_there_is_what_names_nobody() {
+    let journal = Journal::hostile();
+    journal.purge();
+    let page = Page::of(&journal);
+    let data = page.data();
+    assert_eq!(data["session"]["status"], "purged");
+    assert_eq!(data["chain"]["broken"], Value::Null);
+    assert_eq!(data["chain"]["purged"], data["chain"]["head"][0]);
+    let records = data["records"].as_array().unwrap();
+    let (last, erased) = records.split_last().unwrap();
+    assert!(erased.len() > 10 && erased.iter().all(|record| record["body"].is_null()));
+    assert_eq!(data["actors"][last["actor"].as_str().unwrap()]["name"], "officer");
+    let body: Value = serde_json::from_str(last["body"]["json"].as_str().unwrap()).unwrap();
+    assert_eq!(body["open"][0]["tool"], "send", "it is still told what may have happened");
+    assert!(last["about"].as_str().unwrap().contains("1 open act "));
+    let mut found = Vec::new();
+    texts(&data, &mut found);
+    found.retain(|text| text.contains(HOSTILE) || text.contains(NAME));
+    // Who submitted is somebody else than whose data it was, and stands where actors do.
+    assert_eq!(found, [HOSTILE]);
+}
+
+#[test]
 fn the_session_is_the_one_that_is_named() {
     let journal = Journal::hostile();
     journal.add_session("another");
@@ -244,6 +267,32 @@ fn the_session_is_the_one_that_is_named() {
     let page = Page { html: fs::read_to_string(&file).unwrap(), file };
     assert_eq!(page.data()["session"]["name"], "another");
     assert_eq!(page.data()["others"], serde_json::json!([NAME]));
+}
+
+#[test]
+fn a_folder_names_its_session_whatever_it_is_called() {
+    let place = tempfile::tempdir().unwrap();
+    let state = place.path().join("state");
+    // A session can't be called like the second, so its name is made of the path.
+    let folders = ["plain", "odd\nname"].map(|name| place.path().join(name));
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
+        let output = command.args(["--yes", "--state"]).arg(&state).arg(folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    }
+    for folder in &folders {
+        let file = place.path().join("page.html");
+        let output = write(&state, &file, &[folder.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        let data = Page { html: fs::read_to_string(&file).unwrap(), file }.data();
+        let started =
+            data["records"].as_array().unwrap().iter().find(|record| record["kind"] == "turn.started");
+        let body: Value = serde_json::from_str(started.unwrap()["body"]["json"].as_str().unwrap()).unwrap();
+        let reviewed = body["input"]["inline"]["folder"].as_str().unwrap();
+        assert_eq!(Path::new(reviewed), fs::canonicalize(folder).unwrap());
+        assert_eq!(data["turns"][0]["state"], "answered");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod graph;
 mod line;
 mod model;
 mod page;
+mod purged;
 mod reading;
 mod records;
 mod steps;
@@ -63,7 +64,7 @@ pub(crate) async fn timeline(
     let records = counted(timeline.records.len(), "record");
     say(&format!("Wrote {}: {records} of {}.", file.display(), timeline.session.title()))?;
     let chain = &timeline.chain;
-    if let Some(unopened) = &chain.unopened {
+    if let Some(unopened) = chain.unopened.as_ref().filter(|_| chain.purged.is_none()) {
         eprintln!("quickstart: from record {} on no body opens: {}", unopened.from, unopened.problem);
     }
     if let Some(broken) = &chain.broken {

@@ -134,6 +134,7 @@ addEventListener("load", async () => {
     saw.help = document.querySelector("#help").open;
     document.querySelector("#single-keys").checked = false;
     document.querySelector("#help-close").click();
+    await moment();
     press("n");
     await moment();
     saw.headingWithoutKeys = text("#turn-heading");

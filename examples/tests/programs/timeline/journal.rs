@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
-use agent_shell_core::words::Clock;
+use agent_shell_core::words::{Clock, UserId};
 use agent_shell_core::{
-    Actor, Call, Outcome, Plan, Request, Retry, Shell, Step, Template, Tool, ToolError, input,
+    Actor, Call, Outcome, Plan, Request, Retry, Shell, Step, Template, Tenant, Tool, ToolError, input,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,6 +70,14 @@ impl Journal {
         self.with_shell(|shell| async move {
             let plan = Plan::new([Step::timer("nap", Duration::from_millis(1))]).unwrap();
             shell.session(name).unwrap().submit(plan).await.unwrap().outcome().await.unwrap();
+        });
+    }
+
+    /// Erases whose data the hostile session holds.
+    pub(super) fn purge(&self) {
+        self.with_shell(|shell| async move {
+            let (user, officer) = (UserId::new(NAME).unwrap(), Actor::named("officer").unwrap());
+            shell.purge(&Tenant::default(), &user, &officer).await.unwrap();
         });
     }
 

@@ -48,6 +48,12 @@ pub(super) fn about(body: &Body) -> String {
         Body::SignalReceived { name, payload } => format!("{name}: {}", payload.value()),
         Body::MailRefused { mail_kind, reason, .. } => format!("{}: {reason}", mail_kind.as_str()),
         Body::TurnExpired { .. } => "the turn's deadline passed".to_owned(),
+        Body::SessionPurged { open: Some(open), .. } => {
+            format!("the subject was erased; {} may have happened", counted(open.len(), "open act"))
+        }
+        Body::SessionPurged { open: None, .. } => {
+            "the subject was erased; which acts were open could not be read any more".to_owned()
+        }
         Body::TurnEnded { outcome, answer, .. } => match (outcome, answer) {
             (_, Some(answer)) => answer.value().to_string(),
             (Outcome::Answered(answer), None) => answer.to_string(),

@@ -64,6 +64,8 @@ pub(crate) struct Chain {
     pub(crate) broken: Option<Fault>,
     /// From where on bodies don't open.
     pub(crate) unopened: Option<Fault>,
+    /// The record that says that the session was purged.
+    pub(crate) purged: Option<Seq>,
 }
 
 /// From which record on something does not hold, and why.

@@ -10,6 +10,7 @@ use agent_shell_core::words::{Clock, Head, Pseudonym, Seq, SessionId, SessionNam
 use agent_shell_core::{Actor, Error, ErrorKind, Result, Shell, Subject};
 
 use super::model::{About, Chain, Fault, LeftOut, Timeline, Who};
+use super::purged;
 use super::records::{Opened, Outside, Stored};
 use super::turns::Turns;
 
@@ -61,6 +62,12 @@ pub(super) async fn read(store: &Store, shell: &Shell, found: &Found) -> Result<
     if let Err(error) = reader.read(shell, session, first, chain.head.0).await {
         chain.unopened = Some(Fault { from: reader.at.next(), problem: error.to_string() });
     }
+    if let Some(header) = stored.purged() {
+        chain.purged = Some(header.seq);
+        if let Some(entry) = purged::last_record(shell, header).await.filter(|_| reader.at < header.seq) {
+            reader.opened.take(&entry, None);
+        }
+    }
     let mut left_out = LeftOut::default();
     let records = reader.opened.join(stored, &mut left_out);
     left_out.records = chain.records - records.len() as u64;
@@ -79,7 +86,8 @@ pub(super) async fn read(store: &Store, shell: &Shell, found: &Found) -> Result<
 /// Reads the stored side, and checks the chain as far as it holds.
 async fn stored(store: &Store, session: SessionId) -> Result<(Stored, Chain)> {
     let mut stored = Stored::default();
-    let mut chain = Chain { records: 0, head: (Seq::ZERO, Head::EMPTY.hash), broken: None, unopened: None };
+    let mut chain =
+        Chain { records: 0, head: (Seq::ZERO, Head::EMPTY.hash), broken: None, unopened: None, purged: None };
     let mut verifier = ChainVerifier::new(None);
     loop {
         let page = store.journal.read(session, chain.head.0, PAGE).await.map_err(Error::from)?;

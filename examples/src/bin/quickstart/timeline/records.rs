@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use agent_shell_core::data::{self, Header};
+use agent_shell_core::data::{self, Header, Kind};
 use agent_shell_core::runtime::HistoryEntry;
 use agent_shell_core::words::{Digest, Seq, StepId};
 
@@ -45,6 +45,12 @@ impl Stored {
             self.0.pop_front();
         }
         self.0.push_back(outside);
+    }
+
+    /// The last record, when it says that the session was purged.
+    pub(super) fn purged(&self) -> Option<&Header> {
+        let last = self.0.back().map(|outside| &outside.header);
+        last.filter(|last| last.kind.as_str() == Kind::PURGE)
     }
 
     /// The place of the first record that is held.

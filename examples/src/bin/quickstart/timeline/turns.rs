@@ -40,6 +40,10 @@ impl Turns {
                 self.terms.extend(terms.iter().map(|(name, terms)| (name.clone(), terms.clone())));
                 adopt(turn, &mut self.places, &self.terms, *round, plan, entry);
             }
+            Body::SessionPurged { .. } => {
+                turn.ended = Some(entry.time);
+                turn.state = TurnState::Purged;
+            }
             Body::TurnEnded { outcome, .. } => {
                 turn.ended = Some(entry.time);
                 turn.state = ended(outcome);

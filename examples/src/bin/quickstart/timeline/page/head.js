@@ -60,7 +60,22 @@ function showNotices(data) {
         ". From there on nothing is proven, and the bodies are not opened.",
     ]);
   }
-  if (chain.unopened && !chain.broken) {
+  const purge = data.bySeq.get(chain.purged);
+  if (purge) {
+    notices.push([
+      "",
+      [
+        "The subject of this session was erased at ",
+        at(purge.time),
+        " by ",
+        whoIs(data, purge.actor),
+        ": what the records said is gone for good, and the chain verifies as before. Acts that were open then stand in ",
+        el("a", { href: link({ record: purge.seq }) }, "record " + purge.seq),
+        ".",
+      ],
+    ]);
+  }
+  if (chain.unopened && !chain.broken && !purge) {
     notices.push([
       "bad",
       "From record " + chain.unopened.from + " on the bodies don't open: " + chain.unopened.problem + ".",

@@ -120,7 +120,7 @@ const KEYS = {
 };
 
 function pressed(event) {
-  const field = event.target.closest?.("input, select, textarea");
+  const field = event.target.closest?.('input[type="search"], select');
   if (event.key === "Escape" && field) return field.blur();
   const known = Object.hasOwn(KEYS, event.key) && !event.ctrlKey && !event.altKey && !event.metaKey;
   if (field || !known || byId("help").open || !byId("single-keys").checked) return;

@@ -65,7 +65,11 @@ function showTurns(data, view) {
 }
 
 function showTurn(data, turn) {
-  byId("turn-heading").textContent = turn ? "Turn " + turn.number : "No turn yet";
+  byId("turn-heading").textContent = turn
+    ? "Turn " + turn.number
+    : data.chain.unopened
+      ? "No turn can be read"
+      : "No turn yet";
   if (!turn) return byId("turn").replaceChildren();
   const takeovers = turn.owners.slice(1);
   const record = (seq, text) => el("a", { href: link({ turn: turn.number, record: seq }) }, text);

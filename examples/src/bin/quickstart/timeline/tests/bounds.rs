@@ -19,8 +19,11 @@ fn turns_before_the_first_record_of_the_page_are_forgotten_and_counted() {
     let mut journal = Journal::new();
     for nth in 1..=5 {
         let turn = TurnId::from_bytes([nth; 16]);
-        journal.add(started(turn)).add(Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None });
-        journal.turns.forget_before(Seq::new(6));
+        for body in [started(turn), Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None }] {
+            journal.add(body);
+            // The third turn begins before the page does, and ends in it.
+            journal.turns.forget_before(Seq::new(6));
+        }
     }
     let (turns, forgotten) = journal.turns.finish();
     assert_eq!(forgotten, 2);
@@ -101,6 +104,7 @@ fn long_bodies_are_cut_and_the_oldest_go_first() {
 #[test]
 fn a_line_is_one() {
     assert_eq!(line::one_line("a\n  b\u{a0}\tc "), "a b c");
+    assert_eq!(line::cut("aä", 2), "a", "a character is not cut apart");
     let long = "x".repeat(LINE_BYTES + 1);
     assert_eq!(line::one_line(&long), format!("{}…", &long[1..]));
 }
