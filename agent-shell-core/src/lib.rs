@@ -11,9 +11,11 @@ pub mod runtime;
 pub mod words;
 
 pub use data::{
-    EffectClass, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template, context,
-    from, input, output,
+    EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
+    context, from, input, output,
 };
-pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
-pub use runtime::{Approval, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};
+pub use ports::{
+    Call, EventHandler, HandlerError, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError,
+};
+pub use runtime::{Approval, Consumer, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn};
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

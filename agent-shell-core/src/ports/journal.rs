@@ -160,6 +160,9 @@ pub struct SessionEntry {
     pub requires: Vec<RequirementId>,
     /// How much mail waits in it.
     pub waiting_mail: u64,
+    /// The sequence of the last envelope that was written for it, whether or not its row is still there; zero when
+    /// there was none.
+    pub sequence: u64,
 }
 
 /// What a session does, for those who look from outside. The owner sets it with the append that changes it.

@@ -18,6 +18,7 @@ use crate::words::{Epoch, OwnerId, SessionId, Tenant, Timestamp};
 /// - **The living are left alone**: `claim` never takes a session from an owner whose lease runs. An owner is dead
 ///   when its lease has run out, or, where the backend can tell, when its process has ended.
 /// - Lease time is the backend's own, not the wall clock of a process.
+/// - A [`Duty`] has at most one owner that lives, too.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
     /// Registers a process as an owner, or begins its lease anew. An owner whose lease was taken away holds nothing
@@ -64,6 +65,16 @@ pub trait Ownership: Send + Sync + 'static {
     /// Dropping the future does not withdraw the release.
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError>;
 
+    /// Takes a duty that one process of a store does for all, if no other living owner has it. Returns whether this
+    /// owner has it now. It stays the owner's until it resigns, or until its lease is taken away.
+    ///
+    /// # Errors
+    /// [`OwnershipError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the duty with this owner.
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError>;
+
     /// Lets go of everything and ends the lease.
     ///
     /// # Errors
@@ -72,6 +83,23 @@ pub trait Ownership: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future does not withdraw the resignation.
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError>;
+}
+
+/// What one process of a store does for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Duty {
+    /// Publishes what stands in the outbox.
+    Publish,
+}
+
+impl Duty {
+    /// The name under which it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+        }
+    }
 }
 
 /// A lease that was given.

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::core::{Core, Stopping};
+use super::events::Emitter;
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
 use super::reader::{corrupt, load};
@@ -234,8 +235,9 @@ impl TurnManager {
         let loaded = load(&*core.store.journal, &keys, entry).await?;
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);
-        let writer =
-            SessionWriter::new(core.clone(), (entry.id, entry.tenant.clone()), fence, keys.clone(), from);
+        let emitter = Emitter::begin(core, entry, &keys, &loaded.state).await?;
+        let of = (entry.id, entry.tenant.clone());
+        let writer = SessionWriter::new(core.clone(), of, fence, keys.clone(), from, emitter);
         let inbox = Inbox::new(core.clone(), entry.id, keys);
         PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox).run().await
     }

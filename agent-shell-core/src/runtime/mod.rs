@@ -2,7 +2,9 @@
 //! is the only place that starts any.
 
 mod admission;
+mod consumer;
 mod core;
+mod events;
 mod executor;
 mod export;
 mod failure;
@@ -12,6 +14,7 @@ mod keyring;
 mod lease;
 mod manager;
 mod processor;
+mod publisher;
 mod reader;
 mod registry;
 mod rest;
@@ -22,6 +25,7 @@ mod turn;
 mod watchers;
 mod writer;
 
+pub use consumer::Consumer;
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
 pub use rest::{Needs, Rest};

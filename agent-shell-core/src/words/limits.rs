@@ -51,8 +51,21 @@ pub struct Limits {
     pub riding_ms: u64,
     /// Records between two snapshots of a session, at least.
     pub snapshot_every: u64,
-    /// How long `shutdown` waits for running steps.
+    /// How long `shutdown` waits for running steps, and then for events that are not on the bus yet.
     pub drain_ms: u64,
+    /// How long a row of the outbox stays after it was written, once it is acknowledged: so far back a bus may lose
+    /// its tail, and a consumer may stay behind, and still get everything.
+    pub outbox_keep_ms: u64,
+    /// Events that a consumer takes from the bus at once.
+    pub events_at_once: usize,
+    /// Sessions whose events one consumer handles at once. The events of a session are handled one after another.
+    pub sessions_at_once: usize,
+    /// How long a handler may take for one event.
+    pub handler_ms: u64,
+    /// The longest pause before an event that its handler failed on is tried again. The first is 100 ms.
+    pub handler_pause_ms: u64,
+    /// Sessions whose events wait for such a pause, for one consumer. With more, it takes nothing from the bus.
+    pub parked_sessions: usize,
 }
 
 impl Default for Limits {
@@ -79,6 +92,12 @@ impl Default for Limits {
             riding_ms: 20,
             snapshot_every: 64,
             drain_ms: 30_000,
+            outbox_keep_ms: 24 * 3_600_000,
+            events_at_once: 256,
+            sessions_at_once: 16,
+            handler_ms: 30_000,
+            handler_pause_ms: 60_000,
+            parked_sessions: 4096,
         }
     }
 }

@@ -7,6 +7,7 @@ mod crash_program;
 mod default_tree;
 mod documents;
 mod endings;
+mod events;
 mod export;
 mod golden;
 mod holding;

@@ -7,6 +7,7 @@ mod append;
 mod journal;
 mod keys;
 mod mail;
+mod marks;
 mod outbox;
 mod ownership;
 mod room;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use keys::VolatileKeys;
 
+use self::marks::Kept;
 use self::outbox::Rows;
 use self::ownership::Owners;
 use self::room::Room;
@@ -41,6 +43,7 @@ pub struct VolatileStore {
     turns: Mutex<HashMap<TurnId, TurnEntry>>,
     actors: Mutex<HashMap<(Tenant, Pseudonym), NamedActor>>,
     rows: Mutex<Rows>,
+    marks: Mutex<Kept>,
     room: Room,
     clock: Arc<dyn Clock>,
 }
@@ -61,6 +64,7 @@ impl VolatileStore {
             turns: Mutex::default(),
             actors: Mutex::default(),
             rows: Mutex::default(),
+            marks: Mutex::default(),
             room: Room::of(Self::DEFAULT_CAPACITY_BYTES),
             clock,
         }
