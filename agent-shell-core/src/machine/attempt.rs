@@ -6,12 +6,28 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use self::Known::{NotApplied, NotCounted, Unknown};
 use super::event::{AttemptEnd, Env};
 use super::resolve::{json_bytes, too_large};
 use super::state::{Phase, TurnState};
 use crate::data::{Body, EffectClass, Failure, FailureCode};
 use crate::ports::ProbeAnswer;
 use crate::words::{ContextKey, Timestamp};
+
+/// Attempts that may not have begun before they count as failed: what keeps them from it is this process's trouble, and
+/// it may pass.
+const MOST_NOT_BEGUN: u32 = 64;
+
+/// What is known of an attempt that is tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    Unknown,
+    /// It did not take effect.
+    NotApplied,
+    /// The tool was not called, so it does not count against the retries.
+    NotCounted,
+}
 
 /// The record of an attempt's end. An attempt that is not the step's latest, or whose step has ended, is ignored:
 /// a durable outcome is final.
@@ -34,6 +50,9 @@ pub(super) fn finished(
     }
     let (code, reason) = match end {
         AttemptEnd::Succeeded(output) => return vec![succeeded(turn, place, attempt, output, env)],
+        AttemptEnd::NotBegun { reason } if attempt < step.failures + MOST_NOT_BEGUN => {
+            return vec![again(turn, place, attempt, NotCounted, reason, env)];
+        }
         AttemptEnd::NotBegun { reason } => return vec![not_applied(turn, place, attempt, true, reason, env)],
         AttemptEnd::NotApplied { retry, reason } => {
             return vec![not_applied(turn, place, attempt, retry, reason, env)];
@@ -45,10 +64,10 @@ pub(super) fn finished(
         AttemptEnd::Panicked { message } => (FailureCode::Panicked, format!("the tool panicked: {message}")),
     };
     vec![match class {
-        EffectClass::Pure if retries_left(turn, place) => again(turn, place, attempt, false, reason, env),
+        EffectClass::Pure if retries_left(turn, place) => again(turn, place, attempt, Unknown, reason, env),
         EffectClass::Pure => failed(turn, place, code, reason),
         EffectClass::Idempotent if retries_left(turn, place) => {
-            again(turn, place, attempt, false, reason, env)
+            again(turn, place, attempt, Unknown, reason, env)
         }
         EffectClass::Probed => Body::AttemptFailed {
             turn: turn.id,
@@ -135,9 +154,29 @@ pub(super) fn accept(
         );
         return Err((FailureCode::TooLarge, problem));
     }
-    turn.context
-        .merged(&turn.steps[place].step.writes, output)
-        .map_err(|problem| (FailureCode::Context, problem))
+    changes(turn, place, output, env)
+}
+
+/// What an output changes in the context, if the context stays within its bound.
+pub(super) fn changes(
+    turn: &TurnState,
+    place: usize,
+    output: &Value,
+    env: &Env<'_>,
+) -> Result<BTreeMap<ContextKey, Value>, (FailureCode, String)> {
+    let merged = turn.context.merged(&turn.steps[place].step.writes, output);
+    let merged = merged.map_err(|problem| (FailureCode::Context, problem))?;
+    if merged.is_empty() {
+        return Ok(merged);
+    }
+    let kept = turn.context.values.iter().filter(|(key, _)| !merged.contains_key(*key));
+    let bytes: usize = kept.chain(&merged).map(|(_, value)| json_bytes(value)).sum();
+    let allowed = env.limits.context_bytes;
+    if bytes > allowed {
+        let problem = format!("the context would have {bytes} bytes of JSON: at most {allowed} are allowed");
+        return Err((FailureCode::TooLarge, problem));
+    }
+    Ok(merged)
 }
 
 pub(super) fn failed(turn: &TurnState, place: usize, code: FailureCode, message: impl Into<String>) -> Body {
@@ -172,7 +211,7 @@ fn not_applied(
     env: &Env<'_>,
 ) -> Body {
     if retry && retries_left(turn, place) {
-        again(turn, place, attempt, true, reason, env)
+        again(turn, place, attempt, NotApplied, reason, env)
     } else if turn.steps[place].unknown {
         in_doubt(
             turn,
@@ -185,22 +224,15 @@ fn not_applied(
     }
 }
 
-fn again(
-    turn: &TurnState,
-    place: usize,
-    attempt: u32,
-    not_applied: bool,
-    reason: String,
-    env: &Env<'_>,
-) -> Body {
+fn again(turn: &TurnState, place: usize, attempt: u32, known: Known, reason: String, env: &Env<'_>) -> Body {
     let step = &turn.steps[place];
     let pause_ms = retry_of(turn, place).pause_ms(step.failures + 1);
     Body::AttemptFailed {
         turn: turn.id,
         step: step.step.id.clone(),
         attempt,
-        not_applied,
-        counts: true,
+        not_applied: known != Unknown,
+        counts: known != NotCounted,
         reason,
         retry_at: env.now.plus(pause(pause_ms, env.random)),
     }

@@ -1,6 +1,6 @@
 //! What follows from mail.
 
-use super::attempt::{accept, failed};
+use super::attempt::{accept, changes, failed};
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
 use crate::data::{
@@ -29,7 +29,7 @@ pub(super) fn received(
         },
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
-            .and_then(|(turn, place)| decide(turn, place, digest, decision, posted)),
+            .and_then(|(turn, place)| decide(turn, place, digest, decision, posted, env)),
         Mail::Resolve { turn, step, resolution } => {
             in_turn(state, turn, &step).and_then(|(turn, place)| resolve(turn, place, resolution, env))
         }
@@ -47,7 +47,14 @@ fn in_turn<'a>(state: &'a Folded, id: TurnId, step: &StepId) -> Result<(&'a Turn
 }
 
 /// An approval counts by the time when it was posted.
-fn decide(turn: &TurnState, place: usize, digest: Digest, decision: Decision, posted: Timestamp) -> Records {
+fn decide(
+    turn: &TurnState,
+    place: usize,
+    digest: Digest,
+    decision: Decision,
+    posted: Timestamp,
+    env: &Env<'_>,
+) -> Records {
     let step = &turn.steps[place];
     let Phase::Waiting(WaitFor::Approval { digest: asked, expires, .. }) = &step.phase else {
         return Err("the step does not wait for an approval any more".into());
@@ -65,7 +72,7 @@ fn decide(turn: &TurnState, place: usize, digest: Digest, decision: Decision, po
             let context = if is_tool {
                 Ok(Default::default())
             } else {
-                turn.context.merged(&step.step.writes, &serde_json::Value::Null)
+                changes(turn, place, &serde_json::Value::Null, env)
             };
             Ok(vec![match context {
                 Ok(context) => Body::WaitEnded {
@@ -74,7 +81,7 @@ fn decide(turn: &TurnState, place: usize, digest: Digest, decision: Decision, po
                     end: WaitEnd::Approved,
                     context,
                 },
-                Err(problem) => failed(turn, place, FailureCode::Context, problem),
+                Err((code, problem)) => failed(turn, place, code, problem),
             }])
         }
     }

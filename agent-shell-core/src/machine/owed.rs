@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{failed, in_doubt, settled_from};
+use super::attempt::{changes, failed, in_doubt, settled_from};
 use super::event::{Command, Env, Live};
 use super::state::{Ending, Folded, Phase, TurnState};
 use super::{mail, start};
@@ -138,14 +138,14 @@ fn waited(state: &Folded, turn: &TurnState, place: usize, wait: &WaitFor, env: &
         return Some(failed(turn, place, FailureCode::Expired, "nothing came before the wait expired"));
     }
     let late_ms = u64::try_from(env.now.since(ended).as_millis()).unwrap_or(u64::MAX);
-    Some(match turn.context.merged(&turn.steps[place].step.writes, &start::fired(late_ms)) {
+    Some(match changes(turn, place, &start::fired(late_ms), env) {
         Ok(context) => Body::WaitEnded {
             turn: turn.id,
             step: turn.steps[place].step.id.clone(),
             end: WaitEnd::Fired { late_ms },
             context,
         },
-        Err(problem) => failed(turn, place, FailureCode::Context, problem),
+        Err((code, problem)) => failed(turn, place, code, problem),
     })
 }
 
@@ -346,16 +346,52 @@ pub fn next_wake(state: &Folded, live: &Live) -> Option<Timestamp> {
 pub fn status(state: &Folded, live: &Live) -> Mark {
     let wake_at = next_wake(state, &Live::default());
     let Some(turn) = &state.turn else { return Mark { status: SessionStatus::Idle, wake_at } };
-    let mut status = SessionStatus::Waiting;
-    for &place in &turn.active {
-        match &turn.steps[place].phase {
-            Phase::InDoubt { .. } | Phase::Waiting(WaitFor::Approval { .. }) => {
-                status = SessionStatus::Resting
-            }
-            Phase::Waiting(_) => {}
-            _ => return Mark { status: SessionStatus::Running, wake_at },
-        }
+    let at_work = !live.running.is_empty() || goes_on(state, turn);
+    Mark { status: if at_work { SessionStatus::Running } else { at_rest(turn) }, wake_at }
+}
+
+fn at_rest(turn: &TurnState) -> SessionStatus {
+    let needs_a_person = |place: &usize| match &turn.steps[*place].phase {
+        Phase::InDoubt { .. } => true,
+        Phase::Waiting(WaitFor::Approval { .. }) => turn.ending.is_none(),
+        _ => false,
+    };
+    match turn.active.iter().any(needs_a_person) {
+        true => SessionStatus::Resting,
+        false => SessionStatus::Waiting,
     }
-    let at_work = !live.running.is_empty() || turn.active.is_empty() || turn.plan_is_due();
-    Mark { status: if at_work { SessionStatus::Running } else { status }, wake_at }
+}
+
+/// Whether something is owed although no mail comes and no instant passes. It may be owed after an append, too: a
+/// process that drains appends what ended, and leaves what follows to the next one.
+fn goes_on(state: &Folded, turn: &TurnState) -> bool {
+    let phase = |place: &usize| &turn.steps[*place].phase;
+    if turn.ending.is_some() {
+        // The end itself is owed, unless it waits for a person to say what is unknown.
+        return !turn.active.iter().any(|place| matches!(phase(place), Phase::InDoubt { .. }))
+            || turn.active.iter().any(|place| {
+                let rests =
+                    matches!(phase(place), Phase::InDoubt { .. } | Phase::Waiting(_) | Phase::Approved);
+                !rests && (turn.steps[*place].unknown || !matches!(phase(place), Phase::Paused { .. }))
+            });
+    }
+    let moves = |place: &usize| match phase(place) {
+        Phase::InDoubt { .. } => false,
+        Phase::Waiting(WaitFor::Signal { name, .. }) => {
+            state.signals.iter().any(|(signal, _)| signal == name)
+        }
+        Phase::Waiting(_) => false,
+        _ => true,
+    };
+    turn.active.iter().any(moves)
+        || turn.plan_is_due()
+        || can_begin(turn)
+        || (turn.all_else_done() && turn.held.first().is_none_or(|held| *phase(held) == Phase::Pending))
+}
+
+/// Whether a step that is ready finds its locks free.
+fn can_begin(turn: &TurnState) -> bool {
+    let taken =
+        |lock: &LockName| turn.active.iter().any(|place| turn.steps[*place].step.locks.contains(lock));
+    turn.ready.iter().any(|place| !turn.steps[*place].step.locks.iter().any(taken))
 }

@@ -46,17 +46,35 @@ fn named<'a>(value: &'a Value, pointer: &str, what: impl Fn() -> String) -> Resu
     pointed(value, pointer).ok_or_else(|| format!("{} has nothing at `{pointer}`", what()))
 }
 
-/// About how many bytes a value's JSON has, without writing it.
+/// How many bytes a value's JSON has at most, without writing it. Only numbers with a fraction may have fewer.
 pub(crate) fn json_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 5,
-        Value::Number(_) => 12,
-        Value::String(text) => text.len() + 2,
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => digits(number),
+            (_, Some(number)) => 1 + digits(number.unsigned_abs()),
+            _ => 25,
+        },
+        Value::String(text) => text_bytes(text),
         Value::Array(items) => 2 + items.iter().map(|item| json_bytes(item) + 1).sum::<usize>(),
         Value::Object(members) => {
-            2 + members.iter().map(|(name, member)| name.len() + 4 + json_bytes(member)).sum::<usize>()
+            2 + members.iter().map(|(name, member)| text_bytes(name) + 2 + json_bytes(member)).sum::<usize>()
         }
     }
+}
+
+fn digits(number: u64) -> usize {
+    1 + number.checked_ilog10().unwrap_or(0) as usize
+}
+
+/// A text in quotes, with what must be escaped.
+fn text_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    2 + text.len() + text.bytes().map(escaped).sum::<usize>()
 }
 
 /// How deep JSON may be nested. What is read back may be nested 127 deep at most, and records add some levels.

@@ -58,20 +58,27 @@ impl Inbox {
     }
 
     /// The decisions and signals that can be taken now, each kind in order. A signal for which there is no room, and
-    /// for which no step waits, stays in the mailbox. A store that can't be asked now is asked again at the next poll.
-    pub(crate) async fn control(&mut self, state: &Folded) -> Result<Vec<Letter>> {
+    /// for which no step waits, stays in the mailbox. None when the store can't say now what waits.
+    pub(crate) async fn control(&mut self, state: &Folded) -> Result<Option<Vec<Letter>>> {
         if !std::mem::take(&mut self.control) {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
-        let decisions = match self.page(Lane::Control, None).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(Vec::new()),
-            decisions => decisions?,
-        };
+        let letters = if_available(self.control_now(state).await)?;
+        self.control |= letters.is_none();
+        Ok(letters)
+    }
+
+    async fn control_now(&mut self, state: &Folded) -> Result<Vec<Letter>> {
+        let decisions = self.page(Lane::Control, None).await?;
         self.control = decisions.len() == PAGE;
         let read = |item| self.read(item);
         let mut letters: Vec<Letter> = decisions.into_iter().map(read).collect::<Result<_>>()?;
         let mut room = self.core.limits.buffered_signals.saturating_sub(state.signals.len());
         let mut after = None;
+        // Without room and without a step that waits, no signal can be taken.
+        if room == 0 && !waits_for_any(state) {
+            return Ok(letters);
+        }
         loop {
             let signals = self.page(Lane::Signal, after).await?;
             let is_last = signals.len() < PAGE;
@@ -99,14 +106,15 @@ impl Inbox {
         Ok(self.core.store.mailbox.waiting(self.session, lane, after, PAGE).await?)
     }
 
-    /// The next input, if one waits.
-    pub(crate) async fn input(&mut self) -> Result<Option<Letter>> {
+    /// The next input, if one waits. None when the store can't say now what waits.
+    pub(crate) async fn input(&mut self) -> Result<Option<Option<Letter>>> {
         if !self.input {
-            return Ok(None);
+            return Ok(Some(None));
         }
-        let items = self.core.store.mailbox.waiting(self.session, Lane::Input, None, 1).await?;
+        let items = self.core.store.mailbox.waiting(self.session, Lane::Input, None, 1).await;
+        let Some(items) = if_available(items.map_err(Error::from))? else { return Ok(None) };
         self.input = !items.is_empty();
-        items.into_iter().next().map(|item| self.read(item)).transpose()
+        items.into_iter().next().map(|item| self.read(item)).transpose().map(Some)
     }
 
     /// Opens mail. What does not open was damaged: it is refused by a record. What opens and is not understood was
@@ -133,8 +141,31 @@ impl Inbox {
     }
 }
 
+/// None for what a store can't do now.
+fn if_available<T>(asked: Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            tracing::warn!(%error, "the mailbox was not read; it is tried again");
+            Ok(None)
+        }
+        asked => asked.map(Some),
+    }
+}
+
 /// Whether a step waits for a signal of this name.
 fn waits_for(state: &Folded, name: &SignalName) -> bool {
-    let waits = |phase: &Phase| matches!(phase, Phase::Waiting(WaitFor::Signal { name: waited, .. }) if waited == name);
-    state.turn.as_ref().is_some_and(|turn| turn.active.iter().any(|&place| waits(&turn.steps[place].phase)))
+    awaited(state).any(|awaited| awaited == name)
+}
+
+fn waits_for_any(state: &Folded) -> bool {
+    awaited(state).next().is_some()
+}
+
+/// The names of the signals that steps wait for.
+fn awaited(state: &Folded) -> impl Iterator<Item = &SignalName> {
+    let active = state.turn.iter().flat_map(|turn| turn.active.iter().map(|&place| &turn.steps[place].phase));
+    active.filter_map(|phase| match phase {
+        Phase::Waiting(WaitFor::Signal { name, .. }) => Some(name),
+        _ => None,
+    })
 }

@@ -15,7 +15,7 @@ use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
 use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter};
-use crate::words::{Error, ErrorKind, Result, SessionId};
+use crate::words::{Epoch, Error, ErrorKind, Result, SessionId};
 
 /// Sessions claimed at once.
 const BATCH: usize = 256;
@@ -43,7 +43,7 @@ impl TurnManager {
             return handle.mail_arrived();
         }
         if self.core.registry.len() >= self.core.limits.held_sessions {
-            return;
+            return self.core.registry.turned_away();
         }
         let Some(handle) = self.core.registry.reserve(session) else { return };
         if let Err(full) = self.wanted.try_send((session, handle)) {
@@ -61,7 +61,8 @@ impl TurnManager {
             let room = self.core.limits.held_sessions.saturating_sub(self.core.registry.len());
             let limit = room.min(BATCH);
             if limit == 0 {
-                self.core.registry.wake_idle(BATCH);
+                // What waits is not known. One place is enough to look.
+                self.core.registry.set_demand(self.core.registry.demand().clamp(1, BATCH));
                 return Ok(recovered);
             }
             let filter = ClaimFilter {
@@ -71,17 +72,33 @@ impl TurnManager {
             };
             let claims = self.claim(filter, limit).await?;
             let found = claims.len();
-            recovered += found;
-            for Claim { entry } in claims {
-                match self.core.registry.reserve(entry.id) {
-                    Some(handle) => self.start(entry, handle),
-                    // It is just being let go; what it was claimed for is found again by a later poll.
-                    None => self.let_go(&entry).await,
-                }
+            let unwanted: Vec<_> = claims.into_iter().filter_map(|claim| self.take_up(claim.entry)).collect();
+            let begun = found - unwanted.len();
+            recovered += begun;
+            if !unwanted.is_empty() {
+                self.let_go(unwanted).await;
             }
             if found < limit {
+                self.core.registry.set_demand(0);
                 return Ok(recovered);
             }
+            if begun == 0 {
+                return Ok(recovered);
+            }
+            self.core.registry.set_demand(BATCH);
+        }
+    }
+
+    /// Drives a session that was claimed, in the place that may be reserved for it. Returned when it is driven here
+    /// under an earlier epoch: what it was claimed for is found again once that has ended.
+    fn take_up(&self, entry: SessionEntry) -> Option<(SessionId, Epoch)> {
+        let registry = &self.core.registry;
+        match registry.reserve(entry.id).or_else(|| registry.find(entry.id)) {
+            Some(handle) if handle.begin() => {
+                self.start(entry, handle);
+                None
+            }
+            _ => Some((entry.id, entry.epoch)),
         }
     }
 
@@ -110,6 +127,11 @@ impl TurnManager {
                         return;
                     }
                     self.claim_wanted(batch).await;
+                }
+                () = self.core.registry.has_room() => {
+                    if let Err(error) = self.recover().await {
+                        self.not_asked(&error);
+                    }
                 }
                 () = self.core.clock.sleep(until_poll) => {
                     next_poll = self.core.clock.monotonic().plus(poll);
@@ -186,7 +208,12 @@ impl TurnManager {
     }
 
     /// Claims the sessions for which places are reserved, and starts those that it gets.
-    async fn claim_named(&self, wanted: Vec<(SessionId, Arc<SessionHandle>)>) -> Result<()> {
+    async fn claim_named(&self, mut wanted: Vec<(SessionId, Arc<SessionHandle>)>) -> Result<()> {
+        // Some were found by a look for work meanwhile.
+        wanted.retain(|(_, handle)| !handle.has_begun());
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let filter = ClaimFilter {
             sessions: Some(wanted.iter().map(|(session, _)| *session).collect()),
             due_by: self.core.clock.now(),
@@ -199,7 +226,8 @@ impl TurnManager {
         };
         for (session, handle) in wanted {
             match claims.iter().position(|claim| claim.entry.id == session) {
-                Some(found) => self.start(claims.swap_remove(found).entry, handle),
+                Some(found) if handle.begin() => self.start(claims.swap_remove(found).entry, handle),
+                Some(_) => {}
                 // Another process holds it, and finds the mail by its own poll.
                 None => drop(self.core.registry.remove(session, &handle, true)),
             }
@@ -225,7 +253,7 @@ impl TurnManager {
                 this.ended_badly(&entry, &handle, error).await;
             }
             this.core.registry.remove(entry.id, &handle, true);
-            this.let_go(&entry).await;
+            this.let_go(vec![(entry.id, entry.epoch)]).await;
         }));
     }
 
@@ -264,14 +292,13 @@ impl TurnManager {
         }
     }
 
-    /// Releases a session, and tries until the store says so: nobody else can take it before.
-    async fn let_go(&self, entry: &SessionEntry) {
+    /// Releases sessions, and tries until the store says so: nobody else can take them before.
+    async fn let_go(&self, sessions: Vec<(SessionId, Epoch)>) {
         let mut pause = Duration::from_millis(20);
         loop {
-            let sessions = vec![(entry.id, entry.epoch)];
-            match self.core.store.ownership.release(self.core.owner, sessions).await {
+            match self.core.store.ownership.release(self.core.owner, sessions.clone()).await {
                 Err(OwnershipError::Store(error)) if !self.core.stop.is_abrupt() => {
-                    tracing::warn!(session = %entry.id, %error, "a session was not released; it is tried again");
+                    tracing::warn!(%error, "sessions were not released; it is tried again");
                     self.core.clock.sleep(pause).await;
                     pause = (pause * 2).min(TROUBLE);
                 }

@@ -1,18 +1,22 @@
 //! The sessions that this process holds, or is about to.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::words::{Error, ErrorKind, SessionId};
 
+/// For how many sessions places are made at once.
+const MOST_DEMAND: usize = 256;
+
 /// By which a held session is told that something waits for it.
 #[derive(Default)]
 pub(crate) struct SessionHandle {
     mail: AtomicBool,
     wake: Notify,
+    begun: AtomicBool,
     driven: AtomicBool,
     idle: AtomicBool,
     trouble: Mutex<Option<(ErrorKind, String)>>,
@@ -28,6 +32,16 @@ impl SessionHandle {
     /// Whether mail may have come since the last call.
     pub(crate) fn take_mail(&self) -> bool {
         self.mail.swap(false, Ordering::AcqRel)
+    }
+
+    /// True for the first caller, who begins to drive the session.
+    pub(crate) fn begin(&self) -> bool {
+        !self.begun.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether the session is, or was, driven in this place.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
     }
 
     /// Whether a task drives the session and shows what becomes durable.
@@ -87,6 +101,10 @@ impl Drop for Claiming<'_> {
 pub(crate) struct Registry {
     /// Whether sessions may stand in this process's name that are not in here.
     strays: AtomicBool,
+    /// For how many sessions there was no place when it was last looked.
+    demand: AtomicUsize,
+    /// Places were given back that others wait for.
+    room: Notify,
     sessions: Mutex<HashMap<SessionId, Arc<SessionHandle>>>,
 }
 
@@ -135,12 +153,38 @@ impl Registry {
         }
         if is_held {
             sessions.remove(&session);
+            if self.demand() > 0 {
+                self.room.notify_one();
+            }
         }
         true
     }
 
-    /// Wakes at most so many sessions that sleep without work, so that they see that others wait for their places.
-    pub(crate) fn wake_idle(&self, most: usize) {
+    /// For how many more sessions there should be places.
+    pub(crate) fn demand(&self) -> usize {
+        self.demand.load(Ordering::Acquire)
+    }
+
+    /// Says for how many more sessions there should be places, and wakes as many that sleep without work, so that they
+    /// make room.
+    pub(crate) fn set_demand(&self, demand: usize) {
+        self.demand.store(demand, Ordering::Release);
+        self.wake_idle(demand);
+    }
+
+    /// A session found no place.
+    pub(crate) fn turned_away(&self) {
+        let more = |demand: usize| (demand < MOST_DEMAND).then_some(demand + 1);
+        let _ = self.demand.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        self.wake_idle(1);
+    }
+
+    /// Returns when places were given back that others wait for.
+    pub(crate) async fn has_room(&self) {
+        self.room.notified().await;
+    }
+
+    fn wake_idle(&self, most: usize) {
         let sessions = self.lock();
         let idle = sessions.values().filter(|handle| handle.idle.load(Ordering::Acquire));
         idle.take(most).for_each(|handle| handle.wake.notify_one());

@@ -100,11 +100,15 @@ impl ShellBuilder {
     /// process holds it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner; else what the store says.
+    /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner, and for bounds that would let nothing
+    /// run; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future stops what was started and lets go of what was claimed, soon after.
     pub async fn open(self) -> Result<Shell> {
+        if let Some(problem) = self.limits.problem() {
+            return Err(Error::new(ErrorKind::InvalidInput, problem));
+        }
         let mut tools = BTreeMap::new();
         for tool in self.tools {
             let tool = tool.build()?;

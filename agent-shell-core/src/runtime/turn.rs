@@ -244,7 +244,7 @@ impl Turn {
                     return Ok(TurnView::default());
                 }
                 let rests = entry.mark.status == SessionStatus::Resting && decisions.is_empty();
-                Ok(TurnView { open: Rest::all(&loaded.state), rests, outcome: None })
+                Ok(TurnView { open: Rest::all(&loaded.state), rests, ..TurnView::default() })
             }
         }
     }

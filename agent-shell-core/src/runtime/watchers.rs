@@ -18,6 +18,8 @@ pub(crate) struct TurnView {
     pub(crate) rests: bool,
     /// How it ended.
     pub(crate) outcome: Option<Outcome>,
+    /// Counts the mail that was read: a decision that changed nothing is news too for whoever saw it wait.
+    pub(crate) read: u64,
 }
 
 /// The turns that somebody in this process waits for.

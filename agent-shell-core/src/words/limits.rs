@@ -16,6 +16,8 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// What all outputs of one turn may hold together, in bytes of JSON.
     pub turn_bytes: usize,
+    /// What all values of one turn's context may hold together, in bytes of JSON. A step that would pass it fails.
+    pub context_bytes: usize,
     /// Payloads above this many bytes are stored beside the record, as blobs.
     pub inline_bytes: usize,
     /// Steps of a turn, all rounds of its planner together.
@@ -32,7 +34,8 @@ pub struct Limits {
     pub buffered_signals: usize,
     /// Turns that one process drives at once. Further ones wait their tenant's turn.
     pub running_turns: usize,
-    /// Sessions that one process holds ready, the idle ones included.
+    /// Sessions that one process holds ready, the idle ones included. With 0 a shell drives nothing: it looks, and posts
+    /// for others to read.
     pub held_sessions: usize,
     /// How long an attempt may take when neither the tool nor the step says.
     pub attempt_ms: u64,
@@ -74,6 +77,7 @@ impl Default for Limits {
             input_bytes: 1 << 20,
             payload_bytes: 4 << 20,
             turn_bytes: 64 << 20,
+            context_bytes: 1 << 20,
             inline_bytes: 32 << 10,
             steps_per_turn: 4096,
             rounds_per_turn: 256,
@@ -103,6 +107,35 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What is wrong with the bounds, if anything: one that is zero would let nothing run.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let bounds: [(&str, u64); 14] = [
+            ("payload_bytes", self.payload_bytes as u64),
+            ("turn_bytes", self.turn_bytes as u64),
+            ("steps_per_turn", self.steps_per_turn as u64),
+            ("rounds_per_turn", self.rounds_per_turn.into()),
+            ("parallel_steps", self.parallel_steps as u64),
+            ("user_mail_per_session", self.user_mail_per_session as u64),
+            ("system_mail_per_session", self.system_mail_per_session as u64),
+            ("running_turns", self.running_turns as u64),
+            ("attempt_ms", self.attempt_ms),
+            ("probe_attempts", self.probe_attempts.into()),
+            ("plan_ms", self.plan_ms),
+            ("lease_ms", self.lease_ms),
+            ("poll_ms", self.poll_ms),
+            ("snapshot_every", self.snapshot_every),
+        ];
+        let zero = bounds.into_iter().find(|(_, bound)| *bound == 0);
+        if let Some((name, _)) = zero {
+            return Some(format!("`Limits::{name}` is 0: it must be at least 1"));
+        }
+        // More would not fit an append, with the records that it comes with.
+        let most = 8 << 20;
+        let large = [("payload_bytes", self.payload_bytes), ("context_bytes", self.context_bytes)];
+        let large = large.into_iter().find(|(_, bytes)| *bytes > most);
+        large.map(|(name, bytes)| format!("`Limits::{name}` is {bytes}: it may be {most} at most"))
+    }
+
     /// The time an attempt gets when neither the tool nor the step says.
     pub fn attempt(&self) -> Duration {
         Duration::from_millis(self.attempt_ms)

@@ -244,3 +244,78 @@ async fn a_shell_that_lacks_the_planner_or_the_tool_does_not_fail_the_turn() {
     }
     shell.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_that_lets_nothing_run_is_refused() {
+    let open = async |change: fn(&mut agent_shell_core::Limits)| {
+        let mut limits = limits();
+        change(&mut limits);
+        Shell::volatile().limits(limits).open().await.unwrap_err()
+    };
+    let zero = open(|limits| limits.parallel_steps = 0).await;
+    assert_eq!(zero.kind(), ErrorKind::InvalidInput);
+    assert!(zero.to_string().contains("parallel_steps"), "{zero}");
+    let large = open(|limits| limits.payload_bytes = 1 << 30).await;
+    assert_eq!(large.kind(), ErrorKind::InvalidInput);
+    assert!(large.to_string().contains("payload_bytes"), "{large}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_context_that_grows_beyond_its_bound_fails_the_step() {
+    on_each(|shell, _| async {
+        let make = Tool::pure("make", "", |n: usize, _: Call| async move { Ok(json!({ "text": "x".repeat(n) })) });
+        let shell = shell.tool(make).open().await.unwrap();
+        let keys = (0..30).map(|nth| format!("key {nth}"));
+        let step = keys.fold(Step::tool("make", "make", json!(100_000)), |step, key| {
+            step.writes(key, agent_shell_core::Reducer::Replace, "/text")
+        });
+        let turn = shell.session("s").unwrap().submit(Plan::new([step]).unwrap()).await.unwrap();
+        let outcome = turn.outcome().await.unwrap();
+        assert!(
+            matches!(&outcome, Outcome::Failed(failure) if failure.code == FailureCode::TooLarge && failure.message.contains("context")),
+            "{outcome:?}"
+        );
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+/// Twenty outputs of 3.6 MB each, as JSON, at once: more than one append may hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_together_and_is_large_is_sent_in_parts() {
+    let mut large = limits();
+    large.riding_ms = 10_000;
+    large.turn_bytes = 1 << 30;
+    let barrier = Arc::new(tokio::sync::Barrier::new(20));
+    let make = Tool::pure("make", "", move |_: Value, _: Call| {
+        let barrier = barrier.clone();
+        async move {
+            barrier.wait().await;
+            Ok("\u{1}".repeat(600_000))
+        }
+    });
+    let shell = Shell::volatile().limits(large).tool(make).open().await.unwrap();
+    let steps = (0..20).map(|nth| Step::tool(format!("s{nth}"), "make", json!(null)));
+    let plan = Plan::builder().steps(steps).answer(json!("done")).build().unwrap();
+    let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), turn.outcome()).await;
+    assert_eq!(outcome.expect("the session is not stuck").unwrap(), Outcome::Answered(json!("done")));
+    shell.shutdown().await.unwrap();
+}
+
+/// A decision that comes second changes nothing, and hides nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_decision_does_not_hide_the_rest() {
+    let shell = Shell::volatile().limits(limits()).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    let steps = [Step::approval("one", json!("one?")), Step::approval("two", json!("two?"))];
+    let turn = session.submit(Plan::new(steps).unwrap()).await.unwrap();
+    let approval = turn.approval().await.unwrap().unwrap();
+    approval.approve(&Actor::Host).await.unwrap();
+    for _ in 0..20 {
+        approval.approve(&Actor::Host).await.unwrap();
+        let rests = tokio::time::timeout(Duration::from_secs(5), turn.outcome()).await;
+        assert_eq!(rests.expect("it rests").unwrap_err().kind(), ErrorKind::AtRest);
+    }
+    shell.shutdown().await.unwrap();
+}

@@ -180,7 +180,7 @@ async fn a_probe_settles_what_is_unknown() {
                 }
             },
         )
-        .attempt_deadline(Duration::from_millis(50))
+        .attempt_deadline(Duration::from_millis(500))
         .retry(Retry { attempts: 3, base_ms: 1, max_ms: 2 });
         let shell = shell.tool(transfer).open().await.unwrap();
         let plan = Plan::new([Step::tool("act", "transfer", json!({}))]).unwrap();

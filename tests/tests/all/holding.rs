@@ -218,3 +218,86 @@ async fn a_request_that_was_damaged_ends_its_turn_and_holds_up_no_other() {
     assert!(matches!(outcome, Outcome::Answered(_)));
     shell.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_shell_serves_all_who_come() {
+    on_each(|shell, _| async {
+        let mut few = limits();
+        few.held_sessions = 8;
+        few.poll_ms = 500;
+        let shell = shell.limits(few).tool(crate::support::double()).open().await.unwrap();
+        let mut turns = Vec::new();
+        for n in 0..200 {
+            let plan = Plan::new([Step::tool("a", "double", json!({ "n": n }))]).unwrap();
+            turns.push(shell.session(format!("s{n}")).unwrap().submit(plan).await.unwrap());
+        }
+        // One new session at each poll would take a hundred seconds.
+        for turn in turns {
+            let outcome =
+                tokio::time::timeout(SOON, turn.outcome()).await.expect("places are given on").unwrap();
+            assert!(matches!(outcome, Outcome::Answered(_)));
+        }
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+/// Ownership whose next claim without names waits until it is let through.
+struct HeldUp {
+    inner: Arc<dyn Ownership>,
+    waits: tokio::sync::watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Ownership for HeldUp {
+    async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
+        self.inner.enlist(owner, lease).await
+    }
+
+    async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
+        self.inner.renew(owner).await
+    }
+
+    async fn claim(
+        &self,
+        owner: OwnerId,
+        filter: ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        if filter.sessions.is_none() {
+            self.waits.clone().wait_for(|waits| !waits).await.unwrap();
+        }
+        self.inner.claim(owner, filter, limit).await
+    }
+
+    async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
+        self.inner.release(owner, sessions).await
+    }
+
+    async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
+        self.inner.resign(owner).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_for_work_takes_up_what_is_wanted_already() {
+    let (hold, waits) = tokio::sync::watch::channel(false);
+    let mut store = volatile();
+    store.ownership = Arc::new(HeldUp { inner: store.ownership.clone(), waits });
+    let shell = Shell::on(store, Arc::new(VolatileKeys::new())).limits(limits());
+    let shell = shell.tool(crate::support::double()).open().await.unwrap();
+    // While the claim of a poll is held up, more sessions are wanted than one claim takes.
+    hold.send(true).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut turns = Vec::new();
+    for n in 0..300 {
+        let plan = Plan::new([Step::tool("a", "double", json!({ "n": n }))]).unwrap();
+        turns.push(shell.session(format!("s{n}")).unwrap().submit(plan).await.unwrap());
+    }
+    hold.send(false).unwrap();
+    for turn in turns {
+        let outcome = tokio::time::timeout(SOON, turn.outcome()).await.expect("the poll comes to an end");
+        assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
+    }
+    shell.shutdown().await.unwrap();
+}

@@ -11,8 +11,9 @@ use agent_shell_core::data::{
 };
 use agent_shell_core::machine::{
     AttemptEnd, Command, Entry, Env, Event, Folded, Live, Phase, PlanAnswer, fold, next_wake, owed, react,
+    status,
 };
-use agent_shell_core::ports::ProbeAnswer;
+use agent_shell_core::ports::{ProbeAnswer, SessionStatus};
 use agent_shell_core::words::{
     Epoch, Limits, MailId, Pseudonym, Seq, SessionId, Timestamp, ToolName, TurnId,
 };
@@ -88,6 +89,9 @@ fn random_plan(random: &mut Random, may_fail: bool) -> (Plan, World) {
         if random.chance(10) {
             step = Step::timer(&id, Duration::from_millis(5));
         }
+        if random.chance(10) {
+            step = Step::signal(&id, "go");
+        }
         if random.chance(40) {
             world.failures.insert(id.clone(), (1 + random.below(2) as u32, random.chance(50)));
         }
@@ -109,6 +113,8 @@ struct Run<'a> {
     epoch: Epoch,
     now: Timestamp,
     journal: Vec<Entry>,
+    /// What was held after each record.
+    held: Vec<Folded>,
     waiting: Vec<Event>,
     applied: BTreeMap<String, u32>,
     keys: BTreeMap<String, BTreeSet<String>>,
@@ -127,6 +133,7 @@ impl<'a> Run<'a> {
             epoch: Epoch::new(1),
             now: Timestamp::from_millis(1_000_000),
             journal: Vec::new(),
+            held: Vec::new(),
             waiting: Vec::new(),
             applied: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -149,6 +156,21 @@ impl<'a> Run<'a> {
             let entry = Entry { seq, epoch, time, actor: Pseudonym::RUNTIME, body };
             fold(&mut self.state, &entry).expect("the machine's own records fold");
             self.journal.push(entry);
+            self.held.push(self.state.clone());
+            self.a_mark_tells_whether_it_goes_on();
+        }
+    }
+
+    /// A process may end after any record, and another takes up only what its mark says: a session in which anything
+    /// is owed must not look as if it waited.
+    fn a_mark_tells_whether_it_goes_on(&self) {
+        let live = Live { durable: self.state.seq, ..Live::default() };
+        let mark = status(&self.state, &live);
+        let is_due = mark.wake_at.is_some_and(|wake| wake <= self.now);
+        if mark.status != SessionStatus::Running && !is_due {
+            let env = Env { epoch: self.epoch.next(), now: self.now, limits: &self.limits, random: 0 };
+            let owed = owed(&self.state, &live, &env);
+            assert!(owed.records.is_empty() && owed.commands.is_empty(), "{mark:?}, and still {owed:?}");
         }
     }
 
@@ -293,6 +315,20 @@ impl<'a> Run<'a> {
         false
     }
 
+    /// Sends the signal that a step waits for.
+    fn signal(&mut self) -> bool {
+        let Some(turn) = &self.state.turn else { return false };
+        let waits = turn.active.iter().any(|&place| matches!(turn.steps[place].phase, Phase::Waiting(_)));
+        if waits {
+            let mail = Mail::Signal {
+                name: "go".try_into().unwrap(),
+                payload: json!({ "number": 1, "list": [1] }).into(),
+            };
+            self.react(Event::Mail { id: MailId::from_bytes([7; 16]), mail, posted: self.now });
+        }
+        waits
+    }
+
     fn run(mut self, plan: &Plan, crashes: bool) -> Self {
         let mail = Mail::Submit {
             turn: TurnId::from_bytes([3; 16]),
@@ -321,7 +357,7 @@ impl<'a> Run<'a> {
                 self.react(event);
             } else if let Some(wake) = next_wake(&self.state, &self.live) {
                 self.now = self.now.max(wake);
-            } else if !self.resolve() {
+            } else if !self.resolve() && !self.signal() {
                 panic!("the turn neither runs nor rests: {:?}", self.state.turn);
             }
         }
@@ -407,11 +443,12 @@ fn every_prefix_of_a_journal_folds() {
         let (plan, world) = random_plan(&mut Random(seed), seed % 3 == 0);
         let run = Run::new(&world, seed).run(&plan, true);
         let mut state = Folded::new(run.state.session);
-        for (nth, entry) in run.journal.iter().enumerate() {
+        for (nth, (entry, held)) in run.journal.iter().zip(&run.held).enumerate() {
             fold(&mut state, entry).unwrap();
             assert_eq!(state.seq, Seq::new(nth as u64 + 1));
+            assert_eq!(state, *held, "what was held after record {} is what the records fold to", nth + 1);
         }
-        assert_eq!(state, run.state);
+        assert_eq!(run.journal.len(), run.held.len());
     }
 }
 

@@ -15,6 +15,7 @@ mod layers;
 mod licences;
 mod machine;
 mod recorder_process;
+mod resuming;
 mod support;
 mod turns;
 mod workspace;

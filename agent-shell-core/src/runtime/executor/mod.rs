@@ -23,10 +23,11 @@ use super::rest::Rest;
 use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, Outcome, RequirementId};
-use crate::machine::{Entry, Env, Folded, Live, fold, next_wake, owed, react, status};
+use crate::machine::{Entry, Env, Folded, Live, fold, owed, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
+mod mail;
 mod pace;
 mod work;
 
@@ -47,6 +48,7 @@ pub(crate) struct PlanExecutor {
     /// About how many bytes `pending` holds.
     pending_bytes: usize,
     consumed: Vec<MailId>,
+    letters_read: u64,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
     riding_since: Option<Monotonic>,
@@ -90,6 +92,7 @@ impl PlanExecutor {
             pending: Vec::new(),
             pending_bytes: 0,
             consumed: Vec::new(),
+            letters_read: 0,
             urgent: false,
             riding_since: None,
             active_at,
@@ -113,10 +116,13 @@ impl PlanExecutor {
         let mut stop = self.core.stop.watch();
         loop {
             let stopping = *stop.borrow_and_update();
+            let mut can_read = true;
             match stopping {
                 Stopping::No => {
-                    self.take_mail().await?;
-                    self.settle().await?;
+                    can_read = self.take_mail().await?;
+                    if can_read {
+                        self.settle().await?;
+                    }
                 }
                 Stopping::Draining if self.handles.is_empty() => return self.flush().await,
                 Stopping::Draining if self.urgent || self.rides_too_long() => self.flush().await?,
@@ -124,10 +130,10 @@ impl PlanExecutor {
                 _ => return Err(Error::new(ErrorKind::ShuttingDown, "the shell has stopped")),
             }
             let has_input = self.state.turn.is_none() && self.inbox.may_have_input();
-            if stopping == Stopping::No && (has_input || self.inbox.may_have_control()) {
+            if stopping == Stopping::No && can_read && (has_input || self.inbox.may_have_control()) {
                 continue;
             }
-            let sleep = if stopping == Stopping::No { self.sleep_for() } else { DRAINING };
+            let sleep = if stopping == Stopping::No && can_read { self.sleep_for() } else { DRAINING };
             tokio::select! {
                 biased;
                 completion = self.done.1.recv() => self.complete(completion)?,
@@ -144,64 +150,13 @@ impl PlanExecutor {
         }
     }
 
-    /// Reads what waits in the mailbox, if anything may.
-    async fn take_mail(&mut self) -> Result<()> {
-        if self.state.opened.is_none() {
-            let opened = self.inbox.opening(&self.entry)?;
-            self.take(vec![opened], Pseudonym::RUNTIME)?;
-        }
-        // A decision counts by the time when it was posted, so the mailbox is read before anything expires.
-        let now = self.core.clock.now();
-        if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
-            self.inbox.mail_arrived();
-        }
-        if self.state.turn.is_some() && self.place.is_none() {
-            self.enter().await?;
-        }
-        for letter in self.inbox.control(&self.state).await? {
-            self.consumed.push(letter.id);
-            self.urgent = true;
-            let records = match letter.event {
-                Ok(event) => react(&self.state, event, &self.env()),
-                Err(refusal) => vec![refusal],
-            };
-            self.take(records, letter.actor)?;
-        }
-        if self.state.turn.is_none()
-            && let Some(letter) = self.inbox.input().await?
-        {
-            self.enter().await?;
-            self.consumed.push(letter.id);
-            self.urgent = true;
-            let records = match letter.event {
-                Ok(event) => react(&self.state, event, &self.env()),
-                Err(refusal) => vec![refusal],
-            };
-            self.take(records, letter.actor)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for a place among the running turns.
-    async fn enter(&mut self) -> Result<()> {
-        if self.place.is_none() {
-            self.place = tokio::select! {
-                place = self.core.admission.enter(&self.entry.tenant) => Some(place),
-                () = self.core.stop.reached(Stopping::Draining) => {
-                    return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
-                }
-            };
-        }
-        Ok(())
-    }
-
     /// Folds, records and commands until nothing more is owed, and all that is urgent is durable.
     async fn settle(&mut self) -> Result<()> {
         loop {
             let owed = owed(&self.state, &self.live, &self.env());
             if !owed.records.is_empty() {
                 self.urgent = true;
-                self.take(owed.records, Pseudonym::RUNTIME)?;
+                self.take_and_send(owed.records, Pseudonym::RUNTIME).await?;
                 continue;
             }
             let mut again = false;
@@ -216,7 +171,7 @@ impl PlanExecutor {
                 self.urgent = true;
                 continue;
             }
-            if !self.urgent {
+            if !self.urgent && !self.is_heavy() {
                 break;
             }
             self.flush().await?;
@@ -228,6 +183,17 @@ impl PlanExecutor {
             Some(lacking) => Err(Error::new(ErrorKind::Unsupported, lacking)),
             None => Ok(()),
         }
+    }
+
+    /// Takes records one by one, and appends what has become too much to wait.
+    async fn take_and_send(&mut self, records: Vec<Body>, actor: Pseudonym) -> Result<()> {
+        for record in records {
+            self.take(vec![record], actor)?;
+            if self.is_heavy() {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes records into the state. From here on they are on their way to the journal.
@@ -267,6 +233,7 @@ impl PlanExecutor {
             requires: (requires != self.requires).then(|| requires.clone()),
             mark: (mark != self.mark).then_some(mark),
         };
+        self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
         self.live.durable = self.writer.head().seq;
         self.mark = mark;
@@ -278,7 +245,10 @@ impl PlanExecutor {
             && self.core.watchers.is_watched(turn.id)
         {
             let rests = mark.status == SessionStatus::Resting;
-            self.core.watchers.show(turn.id, TurnView { open: Rest::all(&self.state), rests, outcome: None });
+            self.core.watchers.show(
+                turn.id,
+                TurnView { open: Rest::all(&self.state), rests, outcome: None, read: self.letters_read },
+            );
         }
         Ok(())
     }

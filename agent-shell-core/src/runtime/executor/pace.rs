@@ -14,6 +14,8 @@ use crate::ports::SessionStatus;
 const IDLE: Duration = Duration::from_secs(30);
 /// The longest sleep of a session that waits for nothing in particular.
 const LONG: Duration = Duration::from_secs(3600);
+/// The longest sleep of a session that waits for an instant.
+const LOOK: Duration = Duration::from_secs(5);
 /// What an append holds before it is sent without waiting for more.
 const HEAVY_BYTES: usize = 8 << 20;
 
@@ -30,7 +32,8 @@ impl PlanExecutor {
 
     /// How much longer an idle session is held: not at all when others wait for its place.
     fn held_for(&self) -> Duration {
-        let crowded = self.core.registry.len() >= self.core.limits.held_sessions;
+        let registry = &self.core.registry;
+        let crowded = registry.len() + registry.demand() > self.core.limits.held_sessions;
         let idle = self.core.clock.monotonic().since(self.active_at);
         if crowded { Duration::ZERO } else { IDLE.saturating_sub(idle) }
     }
@@ -46,7 +49,9 @@ impl PlanExecutor {
     }
 
     pub(super) fn sleep_for(&self) -> Duration {
-        let until_wake = next_wake(&self.state, &self.live).map(|wake| wake.since(self.core.clock.now()));
+        // The wall clock may jump, and the machine may have slept: no wake-up is relied on alone.
+        let until_wake =
+            next_wake(&self.state, &self.live).map(|wake| wake.since(self.core.clock.now()).min(LOOK));
         let until_ride = self.riding_since.map(|since| {
             let riding = Duration::from_millis(self.core.limits.riding_ms);
             riding.saturating_sub(self.core.clock.monotonic().since(since))

@@ -86,8 +86,8 @@ async fn what_was_parked_comes_after_a_restart_also_from_a_bus_that_was_committe
         let shell = open().consumer(consumer()).open().await.unwrap();
         run_turns(&shell, 2, turns).await;
         seen.wait_for(2 * turns + 1).await;
-        // So long that what was read is committed.
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        // So long that what was read is committed, and not so long that it is tried again.
+        tokio::time::sleep(Duration::from_millis(40)).await;
         shell.shutdown().await.unwrap();
         broken.store(false, Ordering::SeqCst);
         let shell = open().consumer(consumer()).open().await.unwrap();

@@ -1,0 +1,64 @@
+//! Reading a session's mail into its state, and waiting for the place that a turn needs.
+
+use super::PlanExecutor;
+use crate::machine::{next_wake, react};
+use crate::runtime::core::Stopping;
+use crate::runtime::inbox::Letter;
+use crate::words::{Error, ErrorKind, Pseudonym, Result};
+
+impl PlanExecutor {
+    /// Reads what waits in the mailbox, if anything may. False when the store can't say now what waits: then nothing
+    /// must expire either.
+    pub(super) async fn take_mail(&mut self) -> Result<bool> {
+        if self.state.opened.is_none() {
+            let opened = self.inbox.opening(&self.entry)?;
+            self.take(vec![opened], Pseudonym::RUNTIME)?;
+        }
+        // A decision counts by the time when it was posted, so the mailbox is read before anything expires.
+        let now = self.core.clock.now();
+        if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
+            self.inbox.mail_arrived();
+        }
+        if self.state.turn.is_some() && self.place.is_none() {
+            self.enter().await?;
+        }
+        let Some(letters) = self.inbox.control(&self.state).await? else { return Ok(false) };
+        for letter in letters {
+            self.read(letter).await?;
+        }
+        if self.state.turn.is_none() {
+            match self.inbox.input().await? {
+                None => return Ok(false),
+                Some(None) => {}
+                Some(Some(letter)) => {
+                    self.enter().await?;
+                    self.read(letter).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn read(&mut self, letter: Letter) -> Result<()> {
+        self.consumed.push(letter.id);
+        self.urgent = true;
+        let records = match letter.event {
+            Ok(event) => react(&self.state, event, &self.env()),
+            Err(refusal) => vec![refusal],
+        };
+        self.take_and_send(records, letter.actor).await
+    }
+
+    /// Waits for a place among the running turns.
+    async fn enter(&mut self) -> Result<()> {
+        if self.place.is_none() {
+            self.place = tokio::select! {
+                place = self.core.admission.enter(&self.entry.tenant) => Some(place),
+                () = self.core.stop.reached(Stopping::Draining) => {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));
+                }
+            };
+        }
+        Ok(())
+    }
+}
