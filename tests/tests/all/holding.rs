@@ -274,6 +274,10 @@ impl Ownership for HeldUp {
         self.inner.release(owner, sessions).await
     }
 
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        self.inner.hold(owner, duty).await
+    }
+
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
         self.inner.resign(owner).await
     }
