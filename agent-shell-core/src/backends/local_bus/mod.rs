@@ -5,7 +5,7 @@
 
 mod member;
 mod options;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod tests;
 mod topic;
 

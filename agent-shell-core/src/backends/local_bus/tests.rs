@@ -1,5 +1,7 @@
 //! The conformance suite on the local bus, and what it promises besides.
 
+#![cfg(feature = "conformance")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -101,9 +101,8 @@ struct BrokenMember {
 
 impl BrokenBus {
     pub(super) fn new(fault: Option<BusFault>, clock: TestClock) -> Self {
-        let mut options = LocalBusOptions::default();
-        options.messages = CAPACITY;
-        options.batch_messages = if fault == Some(BatchesAreUnbounded) { usize::MAX } else { 500 };
+        let batch_messages = if fault == Some(BatchesAreUnbounded) { usize::MAX } else { 500 };
+        let options = LocalBusOptions { messages: CAPACITY, batch_messages, ..LocalBusOptions::default() };
         Self { fault, inner: LocalBus::with_clock(options, Arc::new(clock)), seen: Arc::default() }
     }
 
