@@ -1,118 +1,16 @@
 //! The bus: messages in order, handed to every group until they are committed, and never lost for want of room.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
 
 use super::BusFixture;
+use super::bus_scene::{Place, commit, finds_nothing, fresh_topic, group, poll, sorted, texts};
 use super::concurrency::spawn;
-use super::scene::unique;
-use crate::ports::{At, Bus, BusError, BusMember, Delivery, Lag, Message, Peeked, route};
-use crate::words::{GroupName, Timestamp, TopicName};
-
-/// A topic of its own on the fixture's bus.
-struct Place {
-    bus: Arc<dyn Bus>,
-    topic: TopicName,
-    partitions: u32,
-    now: Timestamp,
-}
-
-fn group(name: &str) -> GroupName {
-    GroupName::new(name).expect("the suite's groups have valid names")
-}
-
-/// A name that nobody has used.
-fn fresh_topic() -> TopicName {
-    let id: crate::words::SessionId = unique();
-    TopicName::new(format!("suite-{id}")).expect("the suite's topics have valid names")
-}
-
-impl Place {
-    async fn of(fixture: &dyn BusFixture) -> Self {
-        let (bus, topic) = (fixture.bus().await, fresh_topic());
-        let partitions = bus.open(&topic).await.expect("a bus must open a topic");
-        assert!(partitions >= 1, "a topic must have a partition");
-        Self { bus, topic, partitions, now: fixture.now() }
-    }
-
-    fn message(&self, key: &str, text: &str) -> Message {
-        Message { id: unique(), key: key.into(), written: self.now, payload: text.into() }
-    }
-
-    /// Messages with these keys, each telling its place in the list.
-    fn messages<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Vec<Message> {
-        let keys = keys.into_iter().enumerate();
-        keys.map(|(place, key)| self.message(key, &format!("{key} {place}"))).collect()
-    }
-
-    async fn publish(&self, messages: &[Message]) {
-        let published = self.bus.publish(&self.topic, messages.to_vec()).await;
-        assert_eq!(published, Ok(()), "a bus must accept what it has room for");
-    }
-
-    async fn join(&self, name: &str) -> Box<dyn BusMember> {
-        self.bus.join(&self.topic, &group(name)).await.expect("a group must let a member join")
-    }
-
-    /// Reads and commits until so many messages were handed out.
-    async fn drain(&self, member: &mut Box<dyn BusMember>, count: usize) -> Vec<Delivery> {
-        let mut read: Vec<Delivery> = Vec::new();
-        while read.len() < count {
-            let batch = poll(member, 100).await;
-            commit(member, &batch).await;
-            read.extend(batch);
-        }
-        read
-    }
-
-    async fn lag(&self, name: &str) -> Lag {
-        self.bus.lag(&self.topic, &group(name)).await.expect("a bus must tell the lag")
-    }
-
-    async fn peek(&self, partition: u32, at: At) -> Peeked {
-        self.bus.peek(&self.topic, partition, at).await.expect("a bus must let a place be looked at")
-    }
-}
-
-async fn poll(member: &mut Box<dyn BusMember>, limit: usize) -> Vec<Delivery> {
-    let read = member.poll(limit).await.expect("a member must be allowed to read");
-    assert!(!read.is_empty(), "a poll must wait until there is something");
-    read
-}
-
-async fn commit(member: &mut Box<dyn BusMember>, read: &[Delivery]) {
-    let offsets: Vec<_> = read.iter().map(|delivery| (delivery.partition, delivery.offset)).collect();
-    assert_eq!(member.commit(&offsets).await, Ok(()), "a member may commit what it has read");
-}
-
-/// Whether a poll finds nothing.
-async fn finds_nothing(member: &mut Box<dyn BusMember>) -> bool {
-    for _ in 0..50 {
-        if let Some(read) = member.poll(100).now_or_never() {
-            return read.is_ok_and(|read| read.is_empty());
-        }
-        tokio::task::yield_now().await;
-    }
-    true
-}
-
-fn texts(read: &[Delivery]) -> Vec<String> {
-    let mut texts: Vec<_> =
-        read.iter().map(|delivery| String::from_utf8_lossy(&delivery.message.payload).into_owned()).collect();
-    texts.sort();
-    texts
-}
-
-fn sorted(messages: &[Message]) -> Vec<String> {
-    let mut texts: Vec<_> =
-        messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect();
-    texts.sort();
-    texts
-}
+use crate::ports::{At, BusError, Delivery, Lag, Peeked, route};
+use crate::words::Timestamp;
 
 /// A topic that was not opened takes and gives nothing; one that is opened again is the same.
 pub async fn a_topic_must_be_opened(fixture: &dyn BusFixture) {

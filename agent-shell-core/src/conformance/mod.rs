@@ -36,6 +36,7 @@
 
 pub mod append;
 pub mod bus;
+mod bus_scene;
 pub mod claims;
 mod clock;
 pub mod concurrency;
