@@ -1,14 +1,16 @@
-//! What the test programs share: the recorder that plays the outside world, the crash harness, events under SIGKILL, and the frame of the
-//! benchmarks. Nothing here is part of the product.
+//! What the test programs share: the recorder that plays the outside world, the crash harness, events under SIGKILL, an
+//! owner in a process of its own, and the frame of the benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
 pub mod bench;
 pub mod crash;
 pub mod events;
+pub mod owner;
 mod random;
 pub mod recorder;
+pub mod residue;
 
-/// README's first embedding, compiled and run.
+/// README's programs, compiled. The first embedding is also run: it is `first_embedding` of the examples, word for word.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

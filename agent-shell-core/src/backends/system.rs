@@ -133,6 +133,7 @@ impl TokioSpawn {
 
 impl Spawn for TokioSpawn {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
+        #[allow(clippy::disallowed_methods)] // This is the Spawn port.
         drop(self.handle.spawn(task));
     }
 }

@@ -119,6 +119,9 @@ macro_rules! with_store_properties {
             append::records_must_be_the_appends_own,
             append::an_unknown_session_takes_no_append,
             append::what_an_append_does_not_change_stays,
+            purge::a_purge_erases_all_but_the_chain,
+            purge::a_purged_session_takes_nothing,
+            purge::a_purged_sessions_name_is_free,
             fencing::a_session_without_an_owner_takes_no_append,
             fencing::another_owner_is_fenced,
             fencing::another_epoch_is_fenced,
@@ -176,6 +179,9 @@ macro_rules! with_store_properties {
             claims::claims_are_spread_over_tenants,
             claims::a_stranger_claims_nothing,
             claims::a_stale_release_is_passed_over,
+            fairness::no_session_starves,
+            fairness::who_waits_is_served_before_all_who_come,
+            fairness::no_tenant_starves,
             leases::a_renewed_lease_goes_on,
             leases::a_lease_runs_out,
             leases::a_lease_is_given_as_asked,
@@ -223,6 +229,7 @@ macro_rules! with_durable_store_properties {
             durability::the_outbox_outlives_a_reopening,
             durability::a_refusal_leaves_nothing_after_a_reopening,
             marks::marks_outlive_a_reopening,
+            purge::a_purge_outlives_a_reopening,
         }
     };
 }

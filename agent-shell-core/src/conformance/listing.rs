@@ -114,7 +114,8 @@ pub async fn sessions_are_filtered(fixture: &dyn StoreFixture) {
     for of_tenant in [None, Some(tenant("one")), Some(tenant("two")), Some(tenant("three"))] {
         for status in [None].into_iter().chain(statuses.map(Some)) {
             for name in [None, Some(all[2].name), Some(digest_of("no such name"))] {
-                let filter = SessionFilter { tenant: of_tenant.clone(), name, status, owner: None };
+                let filter =
+                    SessionFilter { tenant: of_tenant.clone(), name, status, ..SessionFilter::default() };
                 let wanted = all.iter().filter(|entry| {
                     filter.tenant.as_ref().is_none_or(|only| *only == entry.tenant)
                         && filter.name.is_none_or(|only| only == entry.name)

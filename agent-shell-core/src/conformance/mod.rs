@@ -30,6 +30,17 @@
 //! # });
 //! ```
 //!
+//! In a crate of its own that takes a test dependency with the feature, and `async-trait` for the ports:
+//!
+//! ```toml
+//! [dependencies]
+//! agent-shell-core = { version = "0.1", default-features = false }
+//! async-trait = "0.1"
+//!
+//! [dev-dependencies]
+//! agent-shell-core = { version = "0.1", default-features = false, features = ["conformance"] }
+//! ```
+//!
 //! `durable_store_conformance!` asks for the same and for what must outlive a reopening; `key_conformance!` and
 //! `durable_key_conformance!` are for key stores, `bus_conformance!` is for buses. Attributes before the fixture go to every test:
 //! `store_conformance!(#[ignore = "needs a server"] Fixture)`.
@@ -43,6 +54,7 @@ pub mod concurrency;
 pub mod dedupe;
 pub mod durability;
 pub mod duties;
+pub mod fairness;
 pub mod fencing;
 pub mod idempotence;
 pub mod keys;
@@ -52,6 +64,7 @@ pub mod listing;
 pub mod mail;
 pub mod marks;
 pub mod outbox;
+pub mod purge;
 pub mod reading;
 mod scene;
 #[cfg(test)]

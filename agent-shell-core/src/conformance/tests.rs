@@ -209,6 +209,7 @@ fn no_property_is_left_out_of_the_lists() {
         include_str!("dedupe.rs"),
         include_str!("durability.rs"),
         include_str!("duties.rs"),
+        include_str!("fairness.rs"),
         include_str!("fencing.rs"),
         include_str!("idempotence.rs"),
         include_str!("keys.rs"),
@@ -217,6 +218,7 @@ fn no_property_is_left_out_of_the_lists() {
         include_str!("mail.rs"),
         include_str!("marks.rs"),
         include_str!("outbox.rs"),
+        include_str!("purge.rs"),
         include_str!("reading.rs"),
     ];
     let written = sources.iter().flat_map(|source| source.lines()).filter_map(|line| {

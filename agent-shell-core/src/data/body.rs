@@ -144,6 +144,30 @@ impl WaitFor {
     }
 }
 
+/// An act of which it was not known whether it took effect when its session was purged. Nothing compensates it, and
+/// nobody is told: this is for whoever must look into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OpenAct {
+    /// The tool that was called.
+    pub tool: ToolName,
+    /// What may be done again.
+    pub class: EffectClass,
+    /// The idempotency key that its target got.
+    pub key: String,
+    /// The latest attempt, from 1.
+    pub attempt: u32,
+    /// When that attempt must have ended.
+    pub deadline: Timestamp,
+}
+
+impl OpenAct {
+    /// An open act.
+    pub fn new(tool: ToolName, class: EffectClass, key: String, attempt: u32, deadline: Timestamp) -> Self {
+        Self { tool, class, key, attempt, deadline }
+    }
+}
+
 /// How a wait ended well. One that is denied or takes too long ends by its step's failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -395,6 +419,15 @@ bodies! {
         /// The turn.
         turn: TurnId,
     }
+    /// The session's subject was erased. The last record of the session; its body alone is sealed under the tenant's
+    /// key for data of nobody, and holds no text.
+    SessionPurged = "session.purged" {
+        /// The turn that ran or rested, which so ends.
+        turn: Option<TurnId>,
+        /// The acts of the turn of which it was not known whether they took effect; none when the turn could not be
+        /// read any more.
+        open: Option<Vec<OpenAct>>,
+    }
     /// The turn ended. Final.
     TurnEnded = "turn.ended" {
         /// The turn.
@@ -428,7 +461,7 @@ impl Body {
     pub fn turn(&self) -> Option<TurnId> {
         match self {
             Self::SessionOpened { .. } | Self::SignalReceived { .. } => None,
-            Self::MailRefused { turn, .. } => *turn,
+            Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
             | Self::PlanAdopted { turn, .. }
             | Self::PlanAnswered { turn, .. }

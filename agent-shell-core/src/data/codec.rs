@@ -37,7 +37,7 @@ pub enum CodecError {
 /// The JSON of a body's members, in the current version.
 pub fn encode(body: &Body) -> Vec<u8> {
     // An externally tagged enum is `{"Variant":{..}}`; the tag is the record's kind, so only the inside is kept.
-    let mut text = Vec::with_capacity(256);
+    let mut text = Vec::with_capacity(512);
     body.serialize(&mut serde_json::Serializer::new(&mut text))
         .expect("a body has string keys and finite numbers, so it is always JSON");
     let start = text.iter().position(|&byte| byte == b':').map_or(0, |colon| colon + 1);

@@ -30,14 +30,16 @@ impl EffectClass {
     }
 }
 
-/// How often and how fast a failed attempt is repeated.
+/// How often and how fast a failed attempt is repeated. By default four attempts altogether, with pauses from 100 ms to
+/// 10 s; [`Retry::ONCE`] for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Attempts altogether, the first included; at least 1.
     pub attempts: u32,
-    /// The pause before the second attempt; it doubles for each further one. Half of each pause is random.
+    /// The pause before the second attempt, in milliseconds; it doubles for each further one. Half of each pause is
+    /// random.
     pub base_ms: u64,
-    /// The longest pause.
+    /// The longest pause, in milliseconds.
     pub max_ms: u64,
 }
 

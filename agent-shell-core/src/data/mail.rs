@@ -45,6 +45,9 @@ pub enum Mail {
         turn: TurnId,
         /// The step.
         step: StepId,
+        /// The attempt that the operator asked after; none in mail of a version that did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
         /// What the operator found.
         resolution: Resolution,
     },
@@ -55,6 +58,9 @@ pub enum Mail {
         /// Why.
         reason: String,
     },
+    /// Erase what the session holds: its subject is to be forgotten. It is posted empty and unsealed, so that it can
+    /// be read when the key is gone.
+    Purge,
 }
 
 impl Mail {
@@ -66,6 +72,7 @@ impl Mail {
             Self::Signal { .. } => MailKind::Signal,
             Self::Resolve { .. } => MailKind::Resolve,
             Self::Abandon { .. } => MailKind::Abandon,
+            Self::Purge => MailKind::Purge,
         }
     }
 }
@@ -85,6 +92,8 @@ pub enum MailKind {
     Resolve,
     /// [`Mail::Abandon`].
     Abandon,
+    /// [`Mail::Purge`].
+    Purge,
 }
 
 impl MailKind {
@@ -96,12 +105,13 @@ impl MailKind {
             Self::Signal => "signal",
             Self::Resolve => "resolve",
             Self::Abandon => "abandon",
+            Self::Purge => "purge",
         }
     }
 
     /// The kind that is stored as `text`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Submit, Self::Decide, Self::Signal, Self::Resolve, Self::Abandon]
+        [Self::Submit, Self::Decide, Self::Signal, Self::Resolve, Self::Abandon, Self::Purge]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }

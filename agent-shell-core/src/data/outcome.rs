@@ -43,6 +43,7 @@ impl Outcome {
         match body {
             Body::TurnEnded { answer: Some(answer), .. } => Some(Self::Answered((*answer.value()).clone())),
             Body::TurnEnded { outcome, .. } => Some(outcome.clone()),
+            Body::SessionPurged { turn: Some(_), .. } => Some(Self::Purged),
             Body::MailRefused { turn: Some(_), reason, .. } => {
                 Some(Self::Failed(Failure::of_turn(FailureCode::Unreadable, reason.clone())))
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::step::{Reducer, Step};
 use super::template::Template;
@@ -10,8 +10,8 @@ use crate::words::{ContextKey, InvalidName, StepId};
 
 /// A checked plan. Every plan that exists has unique ids, known references, no cycle, at most
 /// [`Plan::MAX_STEPS`] steps, and no two unordered steps whose order would change the context.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Draft", into = "Draft")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Draft")]
 pub struct Plan {
     draft: Draft,
 }
@@ -118,10 +118,17 @@ impl Plan {
         &self.draft.earlier
     }
 
-    /// What the turn answers when the plan is done. Without it: the output of the last step when no step depends
-    /// on another's being last; else an object with the output of each step on which none depends.
+    /// What the turn answers when the plan is done. Without it: the output of the one step on which no other depends,
+    /// as it is; where there are several such steps, an object with the output of each under the step's id.
     pub fn answer(&self) -> Option<&Template> {
         self.draft.answer.as_ref()
+    }
+}
+
+/// As its parts: `#[serde(into)]` would copy them all first.
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.draft.serialize(serializer)
     }
 }
 
@@ -166,12 +173,6 @@ impl PlanBuilder {
     /// [`PlanError`] says what is wrong and where.
     pub fn build(self) -> Result<Plan, PlanError> {
         self.draft.try_into()
-    }
-}
-
-impl From<Plan> for Draft {
-    fn from(plan: Plan) -> Self {
-        plan.draft
     }
 }
 

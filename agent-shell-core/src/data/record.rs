@@ -14,6 +14,9 @@ use crate::words::{AppendId, Digest, Epoch, Head, Pseudonym, Seq, SessionId, Ten
 pub struct Kind(pub Cow<'static, str>);
 
 impl Kind {
+    /// The kind of the record with which a session is purged.
+    pub const PURGE: &'static str = "session.purged";
+
     /// The kind as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::aead::{Aead, AeadInOut, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Key};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -18,6 +18,7 @@ pub type Nonce = [u8; 12];
 
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
 
 /// Names a key in a key store, without naming whose it is: a digest that only the key store's owner can compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,14 +86,15 @@ impl Sealer {
 
     /// Seals `text` for the place that `context` names. Only the same context opens it.
     pub fn seal(&self, nonce: Nonce, context: &[u8], text: &[u8]) -> Vec<u8> {
-        let sealed = self
-            .0
-            .encrypt(&nonce.into(), Payload { msg: text, aad: context })
-            .expect("AES-GCM-SIV refuses only texts above 64 GiB, and every text is bounded by the limits");
-        let mut bytes = Vec::with_capacity(1 + NONCE_BYTES + sealed.len());
+        let mut bytes = Vec::with_capacity(1 + NONCE_BYTES + text.len() + TAG_BYTES);
         bytes.push(VERSION);
         bytes.extend_from_slice(&nonce);
-        bytes.extend_from_slice(&sealed);
+        bytes.extend_from_slice(text);
+        let tag = self
+            .0
+            .encrypt_inout_detached(&nonce.into(), context, (&mut bytes[1 + NONCE_BYTES..]).into())
+            .expect("AES-GCM-SIV refuses only texts above 64 GiB, and every text is bounded by the limits");
+        bytes.extend_from_slice(&tag);
         bytes
     }
 

@@ -137,27 +137,34 @@ impl Step {
         }
     }
 
-    /// A step that calls a tool. A wrong name is reported when the plan is made.
+    /// A step that calls a tool; its output is the tool's. A wrong name is reported when the plan is made, a name that no
+    /// tool of the shell has when the plan is submitted.
     pub fn tool(id: impl AsRef<str>, tool: impl AsRef<str>, input: impl Into<Template>) -> Self {
         Self::new(id, || Ok(Action::Tool { name: ToolName::new(tool)?, input: input.into() }))
     }
 
-    /// A step that waits until an actor approves what `shown` says.
+    /// A step that waits until an actor approves what `shown` says. Its output is null. Denied, it fails with `Denied`;
+    /// it waits for ever unless it [expires](Self::expires). A call that asks first needs none of these:
+    /// [`Tool::ask_first`](crate::Tool::ask_first).
     pub fn approval(id: impl AsRef<str>, shown: impl Into<Template>) -> Self {
         Self::new(id, || Ok(Action::Approval { shown: shown.into(), expires_ms: None }))
     }
 
-    /// A step that waits for a signal.
+    /// A step that waits for a signal ([`Session::signal`](crate::Session::signal)). Its output is the signal's payload.
+    /// It takes the first that came and that no other step has taken, also one that came before the step, or the turn,
+    /// began; it waits for ever unless it [expires](Self::expires).
     pub fn signal(id: impl AsRef<str>, name: impl AsRef<str>) -> Self {
         Self::new(id, || Ok(Action::Signal { name: SignalName::new(name)?, expires_ms: None }))
     }
 
-    /// A step that waits so long, in whole milliseconds, across restarts.
+    /// A step that waits so long, in whole milliseconds, across restarts, counted from when the step could start. Its output
+    /// is `{"late_ms": n}`: how late it fired, in milliseconds.
     pub fn timer(id: impl AsRef<str>, delay: Duration) -> Self {
         Self::new(id, || Ok(Action::Timer { delay_ms: millis(delay) }))
     }
 
-    /// A step that waits until an instant, across restarts.
+    /// A step that waits until an instant, across restarts. Its output is `{"late_ms": n}`, as that of
+    /// [`timer`](Self::timer).
     pub fn timer_at(id: impl AsRef<str>, at: Timestamp) -> Self {
         Self::new(id, || Ok(Action::TimerAt { at }))
     }

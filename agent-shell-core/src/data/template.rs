@@ -8,6 +8,23 @@ use serde_json::Value;
 use crate::words::{ContextKey, InvalidName, StepId};
 
 /// A JSON value with places that are filled in when the step starts. Anything that is JSON is a template of itself.
+///
+/// Places stand in templates, never in `json!`: there, a template would be written out as the JSON that stores it, and the
+/// step would get that as its input. The members of an object, and the items of a list, are of one type; a plain
+/// value among templates is made one by [`Template::from`].
+///
+/// ```
+/// use agent_shell_core::{Plan, Step, Template, from, input};
+///
+/// let mail = Template::object([
+///     ("to", input("/customer/mail")),
+///     ("lines", Template::list([from("left", "/text"), from("right", "/text")])),
+///     ("greeting", Template::from("Dear customer")),
+/// ]);
+/// let look = |id| Step::tool(id, "look", input("/article"));
+/// let plan = Plan::new([look("left"), look("right"), Step::tool("mail", "mail", mail)]);
+/// assert!(plan.is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -101,12 +118,13 @@ impl<T: Into<Value>> From<T> for Template {
     }
 }
 
-/// The whole output of a step.
+/// The whole output of a step, which becomes a dependency. Not for use within `json!`: see [`Template`].
 pub fn output(step: impl AsRef<str>) -> Template {
     from(step, "")
 }
 
-/// The part of a step's output that an RFC 6901 pointer such as `/order/id` names.
+/// The part of a step's output that an RFC 6901 pointer such as `/order/id` names; the step becomes a dependency. Where
+/// there is nothing, the step that asks fails with `UnresolvedInput`. Not for use within `json!`: see [`Template`].
 pub fn from(step: impl AsRef<str>, pointer: impl Into<String>) -> Template {
     match StepId::new(step) {
         Ok(step) => Template::Output { step, pointer: pointer.into() },
@@ -114,7 +132,7 @@ pub fn from(step: impl AsRef<str>, pointer: impl Into<String>) -> Template {
     }
 }
 
-/// The value of a context key.
+/// The value of a context key when the step starts, null when it has none. Not for use within `json!`: see [`Template`].
 pub fn context(key: impl AsRef<str>) -> Template {
     match ContextKey::new(key) {
         Ok(key) => Template::Context { key },
@@ -122,7 +140,8 @@ pub fn context(key: impl AsRef<str>) -> Template {
     }
 }
 
-/// The part of the turn's input that an RFC 6901 pointer names; the whole for an empty pointer.
+/// The part of the turn's input that an RFC 6901 pointer such as `/order/id` names; the whole for an empty pointer. Where
+/// there is nothing, the step fails with `UnresolvedInput`. Not for use within `json!`: see [`Template`].
 pub fn input(pointer: impl Into<String>) -> Template {
     Template::Input { pointer: pointer.into() }
 }

@@ -45,6 +45,9 @@ pub struct FoldError {
 /// [`FoldError`] when the record can't follow; the state is then of no use.
 pub fn fold(state: &mut Folded, entry: &Entry) -> Result<(), FoldError> {
     let wrong = |problem| FoldError { seq: entry.seq, kind: entry.body.kind(), problem };
+    if state.purged {
+        return Err(wrong("the session was purged"));
+    }
     if entry.seq != state.seq.next() {
         return Err(wrong("its place is not the next"));
     }
@@ -67,6 +70,11 @@ fn apply(state: &mut Folded, entry: &Entry) -> Applied {
             }
             state.turns += 1;
             state.turn = Some(started(*turn, input.value(), planner.clone(), *deadline, entry.actor));
+        }
+        Body::SessionPurged { .. } => {
+            let erased =
+                Folded { seq: state.seq, turns: state.turns, purged: true, ..Folded::new(state.session) };
+            *state = erased;
         }
         Body::TurnEnded { turn, .. } => {
             running(state, *turn)?;

@@ -23,8 +23,8 @@ pub(super) fn idempotency_key(
     hash.update((step.as_str().len() as u32).to_be_bytes());
     hash.update(step.as_str());
     hash.update(canonical(input)?);
-    let digest = Digest::from_bytes(hash.finalize().into()).to_string();
-    Ok(digest[..32].into())
+    let digest = Digest::from_bytes(hash.finalize().into());
+    Ok(digest.write_to(&mut [0; 64])[..32].into())
 }
 
 /// What an approval binds to: the digest of the tool, its version and the exact arguments; or of what a step shows.

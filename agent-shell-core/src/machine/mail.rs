@@ -30,10 +30,13 @@ pub(super) fn received(
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
             .and_then(|(turn, place)| decide(turn, place, digest, decision, posted, env)),
-        Mail::Resolve { turn, step, resolution } => {
-            in_turn(state, turn, &step).and_then(|(turn, place)| resolve(turn, place, resolution, env))
-        }
+        Mail::Resolve { turn, step, attempt, resolution } => in_turn(state, turn, &step)
+            .and_then(|(turn, place)| resolve(turn, place, attempt, resolution, env)),
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
+        Mail::Purge => Ok(vec![Body::SessionPurged {
+            turn: state.turn.as_ref().map(|turn| turn.id),
+            open: Some(state.turn.as_ref().map(TurnState::open_acts).unwrap_or_default()),
+        }]),
     };
     result.unwrap_or_else(refused)
 }
@@ -87,11 +90,22 @@ fn decide(
     }
 }
 
-fn resolve(turn: &TurnState, place: usize, resolution: Resolution, env: &Env<'_>) -> Records {
+/// What was found out about one attempt says nothing about the next one, which another operator may have let begin.
+fn resolve(
+    turn: &TurnState,
+    place: usize,
+    attempt: Option<u32>,
+    resolution: Resolution,
+    env: &Env<'_>,
+) -> Records {
     let step = &turn.steps[place];
     let Phase::InDoubt { not_applied_from, .. } = &step.phase else {
         return Err("the step is not in doubt any more".into());
     };
+    if let Some(asked) = attempt.filter(|asked| *asked != step.attempt) {
+        let now = step.attempt;
+        return Err(format!("the resolution is about attempt {asked}, and attempt {now} is in doubt"));
+    }
     let id = step.step.id.clone();
     match resolution {
         Resolution::Retry | Resolution::GiveUp if env.now < *not_applied_from => Err(format!(

@@ -344,6 +344,9 @@ pub fn next_wake(state: &Folded, live: &Live) -> Option<Timestamp> {
 
 /// What the session does, once nothing more is owed: whether a dead owner's successor must take it at once.
 pub fn status(state: &Folded, live: &Live) -> Mark {
+    if state.purged {
+        return Mark { status: SessionStatus::Purged, wake_at: None };
+    }
     let wake_at = next_wake(state, &Live::default());
     let Some(turn) = &state.turn else { return Mark { status: SessionStatus::Idle, wake_at } };
     let at_work = !live.running.is_empty() || goes_on(state, turn);

@@ -1,13 +1,13 @@
 //! What follows from a planner's answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::{Env, PlanAnswer};
 use super::resolve::too_large;
 use super::state::TurnState;
-use crate::data::{Action, Body, Failure, FailureCode, Plan, ToolTerms};
-use crate::words::ToolName;
+use crate::data::{Action, Body, Failure, FailureCode, Plan, Step, ToolTerms};
+use crate::words::{StepId, ToolName};
 
 /// The record of a round of planning.
 pub(super) fn planned(turn: &TurnState, answer: Result<PlanAnswer, Failure>, env: &Env<'_>) -> Vec<Body> {
@@ -59,9 +59,17 @@ fn check(
             return Err(format!("step `{}` calls `{name}`, and the shell has no such tool", step.id));
         }
     }
+    let held_in_plan: BTreeSet<&StepId> =
+        plan.steps().iter().filter(|step| is_held(turn, terms, step)).map(|step| &step.id).collect();
+    if held_in_plan.is_empty() && turn.held.is_empty() {
+        return Ok(());
+    }
+    let is_held = |needed: &&StepId| {
+        let earlier = || turn.index.get(*needed).is_some_and(|place| turn.held.contains(place));
+        held_in_plan.contains(*needed) || earlier()
+    };
     for step in plan.steps() {
-        if let Some(held) = step.dependencies().into_iter().find(|needed| is_held(turn, plan, terms, needed))
-        {
+        if let Some(held) = step.dependencies().into_iter().find(is_held) {
             return Err(format!(
                 "step `{}` depends on `{held}`, which is held back until all else has succeeded",
                 step.id
@@ -71,19 +79,12 @@ fn check(
     Ok(())
 }
 
-fn is_held(
-    turn: &TurnState,
-    plan: &Plan,
-    terms: &BTreeMap<ToolName, ToolTerms>,
-    step: &crate::words::StepId,
-) -> bool {
-    match plan.steps().iter().find(|candidate| candidate.id == *step) {
-        Some(found) => match &found.action {
-            Action::Tool { name, .. } => {
-                found.held || terms.get(name).or_else(|| turn.terms.get(name)).is_some_and(|terms| terms.held)
-            }
-            _ => found.held,
-        },
-        None => turn.index.get(step).is_some_and(|place| turn.held.contains(place)),
+/// Whether a step of a new plan is held until all else has succeeded.
+fn is_held(turn: &TurnState, terms: &BTreeMap<ToolName, ToolTerms>, step: &Step) -> bool {
+    match &step.action {
+        Action::Tool { name, .. } => {
+            step.held || terms.get(name).or_else(|| turn.terms.get(name)).is_some_and(|terms| terms.held)
+        }
+        _ => step.held,
     }
 }

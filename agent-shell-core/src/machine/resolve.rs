@@ -89,10 +89,8 @@ pub(crate) fn too_large(value: &Value, most_bytes: usize) -> Option<String> {
     is_deeper(value, MOST_LEVELS).then(|| format!("is nested deeper than {MOST_LEVELS} levels"))
 }
 
-/// Whether a value is nested so deep that it could not be read back once records add their own levels.
-pub(crate) fn is_too_deep(value: &Value) -> bool {
-    is_deeper(value, MOST_LEVELS + 32)
-}
+/// How deep a plan's JSON may be nested: templates as deep as a value, and the levels of the plan around them.
+pub(crate) const MOST_LEVELS_OF_A_PLAN: usize = MOST_LEVELS + 32;
 
 fn is_deeper(value: &Value, levels: usize) -> bool {
     match value {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::Context;
-use crate::data::{Action, EffectClass, Failure, PlannerRef, Step, Template, ToolTerms, WaitFor};
+use crate::data::{Action, EffectClass, Failure, OpenAct, PlannerRef, Step, Template, ToolTerms, WaitFor};
 use crate::words::{
     Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName, TurnId,
 };
@@ -25,6 +25,9 @@ pub struct Folded {
     pub turns: u64,
     /// Signals that no step has taken yet, in the order in which they came.
     pub signals: VecDeque<(SignalName, Arc<Value>)>,
+    /// Whether its subject was erased: nothing follows.
+    #[serde(default)]
+    pub purged: bool,
     /// The turn that runs or rests. A snapshot is taken only between turns.
     #[serde(skip)]
     pub turn: Option<TurnState>,
@@ -33,7 +36,15 @@ pub struct Folded {
 impl Folded {
     /// The state of a session without records.
     pub fn new(session: SessionId) -> Self {
-        Self { session, seq: Seq::ZERO, opened: None, turns: 0, signals: VecDeque::new(), turn: None }
+        Self {
+            session,
+            seq: Seq::ZERO,
+            opened: None,
+            turns: 0,
+            signals: VecDeque::new(),
+            purged: false,
+            turn: None,
+        }
     }
 }
 
@@ -215,6 +226,19 @@ impl TurnState {
         self.ending.is_none()
             && self.answer.is_none()
             && (self.round == 0 || (self.more && self.ended + self.held.len() == self.steps.len()))
+    }
+
+    /// The acts of which it is not known whether they took effect.
+    pub fn open_acts(&self) -> Vec<OpenAct> {
+        let open = self.active.iter().filter_map(|&place| {
+            let step = &self.steps[place];
+            let begun =
+                matches!(step.phase, Phase::Started { .. } | Phase::Probing { .. } | Phase::InDoubt { .. });
+            let Action::Tool { name, .. } = &step.step.action else { return None };
+            let key = step.key.as_deref().filter(|_| begun || step.unknown)?.to_owned();
+            Some(OpenAct::new(name.clone(), self.class_of(place), key, step.attempt, step.deadline))
+        });
+        open.collect()
     }
 
     /// The output of a step that succeeded.

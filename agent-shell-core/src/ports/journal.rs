@@ -25,11 +25,16 @@ use crate::words::{
 ///   is looked up before the fence.
 /// - **Independent**: appends that are committed together are judged one by one; one that is refused does not harm
 ///   the others.
+/// - **Purged for good**: an append whose mark is [`SessionStatus::Purged`] erases, in its own transaction, all of the
+///   session but its records, its entry and its turns: blobs, snapshot, mail, dedupe keys, the sealed name and the
+///   digest of the name, by which it is found no more. Its turns that have not ended start, if they had not, and end
+///   with the append's last record. From then on the session takes no append, no mail and no claim.
 /// - It stores bytes. It neither opens, nor changes, nor orders by anything inside a body.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Finds the session with this tenant and name digest, or registers it. Atomic against concurrent callers: all
-    /// get the same entry, the first one's.
+    /// get the same entry, the first one's. A new one has an empty head, epoch zero, no owner, the default mark, no
+    /// requirements and no mail.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -40,6 +45,18 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Appends records and all that belongs to them. The append is shared, so that a caller can repeat it.
     ///
+    /// It is judged in this order, and the first that does not hold is the answer:
+    /// 1. the session is registered: else [`AppendError::Corrupt`];
+    /// 2. no append with this id is committed: else that one's head, and whether the fence holds now;
+    /// 3. the fence holds: else [`AppendError::Fenced`]. A lease that ran out does not matter as long as nobody claimed
+    ///    the session;
+    /// 4. the head, place and hash, is the expected one: else [`AppendError::Conflict`];
+    /// 5. there are records, and they are the append's own: each names this session and its tenant, the fence's epoch, the
+    ///    append's id, and the next place. Else `Corrupt`. Hashes and bodies are stored as they come: who reads checks
+    ///    them;
+    /// 6. the outbox goes on where the session's last row stands, a turn starts once and ends once after that, and all
+    ///    mail is accepted: else `Corrupt`, or [`AppendError::Unavailable`] when a mailbox is full.
+    ///
     /// # Errors
     /// [`AppendError`] tells the caller what to do.
     ///
@@ -47,7 +64,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Dropping the future withdraws nothing: the append may still happen. Repeat it with the same id to learn.
     async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError>;
 
-    /// The records after `after`, in order, at most `limit` and at least one if there is any.
+    /// The records after `after`, in order, at most `limit` (which is at least 1) and at least one if there is any.
     ///
     /// # Errors
     /// [`StoreError`]. An unknown session has no records.
@@ -165,6 +182,15 @@ pub struct SessionEntry {
     pub sequence: u64,
 }
 
+impl SessionEntry {
+    /// What stands in the place of the digest of a purged session's name: no name has it.
+    pub fn purged_name(session: SessionId) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&session.to_bytes());
+        Digest::from_bytes(bytes)
+    }
+}
+
 /// What a session does, for those who look from outside. The owner sets it with the append that changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
@@ -186,13 +212,19 @@ pub enum SessionStatus {
     Waiting,
     /// Its turn rests until a person approves or resolves.
     Resting,
+    /// Its subject's data was erased. It takes nothing more.
+    Purged,
 }
 
 impl SessionStatus {
     /// Whether mail in `lane` can move a session in this state. An input can't as long as a turn runs or rests: it
     /// is no reason to claim a session, or to wake its owner.
     pub const fn reads(self, lane: Lane) -> bool {
-        !matches!(lane, Lane::Input) || matches!(self, Self::Idle)
+        match self {
+            Self::Idle => true,
+            Self::Running | Self::Waiting | Self::Resting => !matches!(lane, Lane::Input),
+            Self::Purged => false,
+        }
     }
 
     /// The status as stored.
@@ -202,6 +234,7 @@ impl SessionStatus {
             Self::Running => 1,
             Self::Waiting => 2,
             Self::Resting => 3,
+            Self::Purged => 4,
         }
     }
 
@@ -212,6 +245,7 @@ impl SessionStatus {
             1 => Some(Self::Running),
             2 => Some(Self::Waiting),
             3 => Some(Self::Resting),
+            4 => Some(Self::Purged),
             _ => None,
         }
     }
@@ -228,6 +262,8 @@ pub struct SessionFilter {
     pub status: Option<SessionStatus>,
     /// Only those that this owner holds.
     pub owner: Option<OwnerId>,
+    /// Only those whose data is sealed under this key.
+    pub key: Option<KeyId>,
 }
 
 /// Where a turn stands.
@@ -274,8 +310,9 @@ pub struct Append {
     pub blobs: Vec<Blob>,
     /// Mail of this session that the records consume; it is removed. What is not there is passed over.
     pub consume_mail: Vec<MailId>,
-    /// Mail to other sessions, posted as the runtime's own: it counts against the reserved quota. A repeat is passed
-    /// over; mail that is refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
+    /// Mail to other sessions or to this one, posted as the runtime's own, whatever [`Post::system`] says: it counts
+    /// against the reserved quota. A repeat is passed over, and so is mail to a session that was purged; mail that is
+    /// refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
     pub post_mail: Vec<Post>,
     /// Envelopes for the outbox.
     pub outbox: Vec<Outgoing>,
@@ -285,10 +322,18 @@ pub struct Append {
     pub mark: Option<Mark>,
     /// Turns that start or end with these records.
     pub turns: Vec<TurnMark>,
-    /// A new snapshot, which replaces the one before.
+    /// A new snapshot, which replaces the one before. Its head is this session's; a reader that finds that it does not fit
+    /// the records passes it over.
     pub snapshot: Option<Snapshot>,
     /// Actors that appear for the first time.
     pub actors: Vec<NamedActor>,
+}
+
+impl Append {
+    /// Whether the session is purged with this append.
+    pub fn purges(&self) -> bool {
+        self.mark.is_some_and(|mark| mark.status == SessionStatus::Purged)
+    }
 }
 
 /// A sealed text beside the records.
@@ -362,7 +407,8 @@ pub enum AppendError {
         /// What the backend said.
         detail: String,
     },
-    /// What is stored is damaged, or the append's own records do not chain.
+    /// What is stored is damaged, the session is not registered, or what the append brings does not follow from what is
+    /// there: its own records, envelopes, turns or mail.
     #[error("the journal is damaged: stop, and restore it from a backup ({detail})")]
     Corrupt {
         /// What was found.

@@ -16,13 +16,15 @@ use crate::words::{Digest, MailId, OwnerId, Pseudonym, SessionId, Timestamp, Tur
 /// - **Deduplicated**: of the posts with one (session, kind, dedupe key) the first is kept, for the life of the
 ///   session, also after it was consumed. A later one with the same digest is answered with the first one's turn;
 ///   with another digest it is refused.
-/// - **Idempotent by id**: a post whose id waits already is answered as the first time, and so is one whose turn is
-///   registered in the session already, also when its mail was consumed.
+/// - **Idempotent by id**: a post whose id waits already is answered as the first time, [`Posted::Accepted`], and so is one
+///   whose turn is registered in the session already, also when its mail was consumed. A turn that is registered in
+///   another session is [`StoreError::Corrupt`]: ids of turns are never used twice.
 /// - **Bounded**: user mail beyond the quota of its lane is refused. Inputs can't fill the lane of control mail, and
 ///   users can't fill the runtime's own quota.
 #[async_trait]
 pub trait Mailbox: Send + Sync + 'static {
-    /// Posts mail to a session.
+    /// Posts mail to a session. Repeats are recognised first (by turn, by id, by dedupe key), so that they need no room;
+    /// then the quota is looked at.
     ///
     /// # Errors
     /// [`PostError`]; nothing is kept when it is refused.
@@ -123,7 +125,7 @@ pub struct Dedupe {
 pub enum Posted {
     /// It is durable.
     Accepted,
-    /// The same was asked for before; this is the turn that it named.
+    /// The same was asked for before under this dedupe key; this is the turn that it named.
     Duplicate(Option<TurnId>),
 }
 
@@ -160,6 +162,9 @@ pub enum PostError {
     /// There is no such session.
     #[error("there is no such session")]
     NoSession,
+    /// The session was purged.
+    #[error("the session was purged: it takes nothing more")]
+    Purged,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -17,12 +17,14 @@ use crate::words::{Epoch, OwnerId, SessionId, Tenant, Timestamp};
 ///   moment a claim is committed the journal refuses the appends of all earlier epochs.
 /// - **The living are left alone**: `claim` never takes a session from an owner whose lease runs. An owner is dead
 ///   when its lease has run out, or, where the backend can tell, when its process has ended.
+/// - **Nobody starves**: when claims are limited, each session that keeps having work is claimed in the end, whatever
+///   new work the others get and however many new sessions come; and so is each tenant.
 /// - Lease time is the backend's own, not the wall clock of a process.
 /// - A [`Duty`] has at most one owner that lives, too.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
-    /// Registers a process as an owner, or begins its lease anew. An owner whose lease was taken away holds nothing
-    /// when it comes back: what still stands in its name is let go.
+    /// Registers a process as an owner, or begins its lease anew, which drops nothing as long as the lease runs. An owner
+    /// whose lease was taken away holds nothing when it comes back: what still stands in its name is let go.
     ///
     /// # Errors
     /// [`OwnershipError`].
@@ -34,14 +36,16 @@ pub trait Ownership: Send + Sync + 'static {
     /// Renews the lease for as long as it was given at first, counted from now.
     ///
     /// # Errors
-    /// [`OwnershipError::NotEnlisted`] when the lease had run out and somebody noticed: the sessions may be gone.
+    /// [`OwnershipError::NotEnlisted`] when the lease had run out and somebody noticed: the sessions may be gone. One that
+    /// ran out unnoticed may be renewed or not, as long as the answer is true.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the renewal.
     async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError>;
 
     /// Takes at most `limit` sessions that no living owner holds and that `filter` lets through, each under its next
-    /// epoch. Those of the tenants that come first in no order: a backend spreads the limit over tenants.
+    /// epoch. The limit is spread over tenants, one session of each and then the second of each, so that a tenant with
+    /// much work does not keep others from getting some; beyond that the order is the backend's.
     ///
     /// # Errors
     /// [`OwnershipError`].

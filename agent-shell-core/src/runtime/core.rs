@@ -11,7 +11,9 @@ use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
 use super::watchers::Watchers;
-use crate::data::{Action, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms};
+use crate::data::{
+    Action, Extent, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms, extent,
+};
 use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
 use crate::ports::{DynTool, PlanView, Planner, Spawn, StepReport, Store};
 use crate::words::{
@@ -69,14 +71,11 @@ impl Core {
     /// # Errors
     /// The failure of a turn whose plan is larger than a record may be.
     pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
-        let bytes = serde_json::to_vec(&plan).map_or(usize::MAX, |text| text.len());
-        let readable = serde_json::to_value(&plan).is_ok_and(|plan| !crate::machine::is_too_deep(&plan));
-        if !readable {
-            return Err(Failure::of_turn(
-                FailureCode::TooLarge,
-                "the plan is nested too deep to be read back",
-            ));
-        }
+        let readable = extent(&plan).filter(|extent| extent.levels <= crate::machine::MOST_LEVELS_OF_A_PLAN);
+        let Some(Extent { bytes, .. }) = readable else {
+            let message = "the plan is nested too deep to be read back";
+            return Err(Failure::of_turn(FailureCode::TooLarge, message));
+        };
         if bytes > self.limits.payload_bytes {
             let allowed = self.limits.payload_bytes;
             let message = format!("the plan has {bytes} bytes of JSON: at most {allowed} are allowed");

@@ -181,13 +181,8 @@ impl Emitter {
                 };
                 self.rest_ended(entry, *turn, step, how, rows);
             }
-            Body::TurnEnded { turn, outcome, .. } => {
-                for step in self.open.keys().cloned().collect::<Vec<_>>() {
-                    self.rest_ended(entry, *turn, &step, "turn_ended", rows);
-                }
-                let cause = self.id(*turn, &[b"turn-started"]);
-                self.turn_ended(entry, *turn, Some(cause), outcome, rows);
-            }
+            Body::TurnEnded { turn, outcome, .. } => self.ended(entry, *turn, outcome, rows),
+            Body::SessionPurged { turn: Some(turn), .. } => self.ended(entry, *turn, &Outcome::Purged, rows),
             Body::MailRefused { turn: Some(turn), .. } => {
                 if let Some(outcome) = Outcome::recorded(&entry.body) {
                     self.turn_ended(entry, *turn, None, &outcome, rows);
@@ -226,6 +221,15 @@ impl Emitter {
         let id = self.id(turn, &[b"rest-ended", &opened.to_bytes()]);
         let data = json!({ "record": entry.seq.number(), "how": how });
         rows.push(self.row(entry.time, turn, id, Envelope::REST_ENDED, Some(opened), data));
+    }
+
+    /// Tells that a turn has ended that had started, and with it what rested.
+    fn ended(&mut self, entry: &Entry, turn: TurnId, outcome: &Outcome, rows: &mut Vec<Outgoing>) {
+        for step in self.open.keys().cloned().collect::<Vec<_>>() {
+            self.rest_ended(entry, turn, &step, "turn_ended", rows);
+        }
+        let cause = self.id(turn, &[b"turn-started"]);
+        self.turn_ended(entry, turn, Some(cause), outcome, rows);
     }
 
     fn turn_ended(

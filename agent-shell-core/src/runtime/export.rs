@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::core::Core;
+use super::keyring::SessionKeys;
 use super::reader::open;
 use crate::data::{ChainBreak, ChainVerifier, Header, Kind, Record};
 use crate::ports::{SessionEntry, SessionFilter, Store, StoreError};
-use crate::words::{AppendId, Digest, Epoch, Error, Head, Pseudonym, Seq, SessionId, Tenant, Timestamp};
+use crate::words::{
+    AppendId, Digest, Epoch, Error, ErrorKind, Head, Pseudonym, Seq, SessionId, Tenant, Timestamp,
+};
 
 const PAGE: usize = 512;
 
@@ -59,7 +62,7 @@ pub(crate) async fn export(
         let Some(last) = sessions.last() else { break };
         after = Some(last.id);
         for entry in &sessions {
-            let keys = if opened { Some(core.keyring.session(entry.key, false).await?) } else { None };
+            let keys = if opened { keys_if_any(core, entry).await? } else { None };
             let mut head = Head::EMPTY;
             loop {
                 let records = journal.read(entry.id, head.seq, PAGE).await.map_err(Error::from)?;
@@ -67,6 +70,10 @@ pub(crate) async fn export(
                 head = last.head();
                 for record in &records {
                     let body = match &keys {
+                        _ if opened && record.header.kind.as_str() == Kind::PURGE => {
+                            let keys = core.keyring.tenant_data(&entry.tenant).await?;
+                            Some(inside(&open(journal, &keys, record).await?.body))
+                        }
                         Some(keys) => Some(inside(&open(journal, keys, record).await?.body)),
                         None => None,
                     };
@@ -80,6 +87,14 @@ pub(crate) async fn export(
     }
     out.flush()?;
     Ok(heads)
+}
+
+/// The keys of a session; none when they were destroyed: what they sealed has no opened form any more.
+async fn keys_if_any(core: &Core, entry: &SessionEntry) -> Result<Option<SessionKeys>, Error> {
+    match core.keyring.session(entry.key, false).await {
+        Err(error) if error.kind() == ErrorKind::Purged => Ok(None),
+        keys => keys.map(Some),
+    }
 }
 
 /// The members of a body: the kind stands beside them already.

@@ -37,6 +37,7 @@ impl From<PostError> for Error {
             PostError::Mismatch => ErrorKind::Mismatch,
             PostError::Overloaded { .. } => ErrorKind::Overloaded,
             PostError::NoSession => ErrorKind::NotFound,
+            PostError::Purged => ErrorKind::Purged,
             PostError::Store(error) => return error.into(),
         };
         Self::new(kind, error.to_string())

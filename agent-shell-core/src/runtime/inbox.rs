@@ -6,7 +6,7 @@ use super::core::Core;
 use super::keyring::{Place, SessionKeys};
 use super::reader::corrupt;
 use super::session::NameAndSubject;
-use crate::data::{Body, Lane, Mail, WaitFor};
+use crate::data::{Body, Lane, Mail, MailKind, WaitFor};
 use crate::machine::{Event, Folded, Phase};
 use crate::ports::{MailItem, SessionEntry};
 use crate::words::{Error, ErrorKind, MailId, Pseudonym, Result, SessionId, SignalName};
@@ -57,6 +57,14 @@ impl Inbox {
         self.control
     }
 
+    /// Whether a purge waits: it is not held up by what runs elsewhere.
+    pub(crate) async fn has_purge(&self) -> Result<bool> {
+        if !self.control {
+            return Ok(false);
+        }
+        Ok(waiting_purge(&self.core, self.session).await?.is_some())
+    }
+
     /// The decisions and signals that can be taken now, each kind in order. A signal for which there is no room, and
     /// for which no step waits, stays in the mailbox. None when the store can't say now what waits.
     pub(crate) async fn control(&mut self, state: &Folded) -> Result<Option<Vec<Letter>>> {
@@ -70,6 +78,10 @@ impl Inbox {
 
     async fn control_now(&mut self, state: &Folded) -> Result<Vec<Letter>> {
         let decisions = self.page(Lane::Control, None).await?;
+        // Nothing else counts beside a purge, which erases it.
+        if let Some(purge) = decisions.iter().position(|item| item.kind == MailKind::Purge) {
+            return Ok(vec![self.read(decisions.into_iter().nth(purge).expect("it was found there"))?]);
+        }
         self.control = decisions.len() == PAGE;
         let read = |item| self.read(item);
         let mut letters: Vec<Letter> = decisions.into_iter().map(read).collect::<Result<_>>()?;
@@ -121,6 +133,9 @@ impl Inbox {
     /// posted by another version, and stays for a process that understands it.
     fn read(&self, item: MailItem) -> Result<Letter> {
         let MailItem { id, kind, actor, posted, turn, sealed } = item;
+        if kind == MailKind::Purge {
+            return Ok(Letter { id, actor, event: Ok(Event::Mail { id, mail: Mail::Purge, posted }) });
+        }
         let event = match self.keys.open(Place::Mail(self.session, kind.as_str()), &sealed) {
             Ok(text) => {
                 let mail = serde_json::from_slice(&text).map_err(|error| {
@@ -139,6 +154,12 @@ impl Inbox {
         };
         Ok(Letter { id, actor, event })
     }
+}
+
+/// The purge that waits in a session, if one does. It can be seen without a key.
+pub(crate) async fn waiting_purge(core: &Core, session: SessionId) -> Result<Option<MailItem>> {
+    let decisions = core.store.mailbox.waiting(session, Lane::Control, None, PAGE).await?;
+    Ok(decisions.into_iter().find(|item| item.kind == MailKind::Purge))
 }
 
 /// None for what a store can't do now.

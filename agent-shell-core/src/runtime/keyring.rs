@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{DataKey, KeyId, Kind, OpenError, Sealer};
+use crate::failpoint::reach;
 use crate::ports::{Journal, KeyError, KeyStore, NamedActor, SessionFilter};
 use crate::words::{
     Actor, DedupeKey, Digest, Entropy, Error, ErrorKind, Head, Pseudonym, Result, SessionId, SessionName,
-    Subject, Tenant,
+    Subject, Tenant, UserId,
 };
 
 /// Tenant keys that are kept at hand; beyond it they are fetched again.
@@ -81,6 +82,22 @@ impl Keyring {
         }))
     }
 
+    /// The keys of a tenant's data that belongs to nobody, made if there are none yet.
+    pub(crate) async fn tenant_data(&self, tenant: &Tenant) -> Result<SessionKeys> {
+        let id = self.subject_key_id(tenant, &Subject::None).await?;
+        self.session(id, true).await
+    }
+
+    /// Which key seals the name of an actor.
+    pub(crate) async fn actor_key_id(&self, tenant: &Tenant, name: &UserId) -> Result<KeyId> {
+        Ok(KeyId(self.tenant(tenant).await?.digest("actor-key", &[name.as_str().as_bytes()])))
+    }
+
+    /// Erases a key for good.
+    pub(crate) async fn destroy(&self, id: KeyId) -> Result<()> {
+        self.store.destroy(id).await.map_err(key_error)
+    }
+
     /// The keys of a session whose key should exist, or is made now for a new session.
     pub(crate) async fn session(&self, id: KeyId, new: bool) -> Result<SessionKeys> {
         let key = if new { self.create(id).await? } else { self.store.fetch(id).await.map_err(key_error)? };
@@ -112,22 +129,28 @@ impl Keyring {
             Actor::Runtime => return Ok((Pseudonym::RUNTIME, None)),
             Actor::Named(name) => name,
         };
-        let tenant_key = self.tenant(tenant).await?;
-        let parts = [name.as_str().as_bytes()];
-        let digest = tenant_key.digest("actor", &parts);
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest.as_bytes()[..16]);
-        let pseudonym = Pseudonym::from_bytes(short);
-        let key_id = KeyId(tenant_key.digest("actor-key", &parts));
+        let pseudonym = self.pseudonym(tenant, name).await?;
+        let key_id = self.actor_key_id(tenant, name).await?;
         let keys = self.session(key_id, true).await?;
         let sealed = keys.sealer.seal(keys.nonce(), b"actor/1", name.as_str().as_bytes());
         Ok((pseudonym, Some(NamedActor { actor: pseudonym, key: key_id, sealed })))
     }
 
+    /// The pseudonym of a named actor.
+    pub(crate) async fn pseudonym(&self, tenant: &Tenant, name: &UserId) -> Result<Pseudonym> {
+        let digest = self.tenant(tenant).await?.digest("actor", &[name.as_str().as_bytes()]);
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest.as_bytes()[..16]);
+        Ok(Pseudonym::from_bytes(short))
+    }
+
     async fn create(&self, id: KeyId) -> Result<DataKey> {
         let mut bytes = [0; 32];
         self.entropy.fill(&mut bytes);
-        self.store.create(id, DataKey::from_bytes(bytes)).await.map_err(key_error)
+        reach!(KeyBegins);
+        let key = self.store.create(id, DataKey::from_bytes(bytes)).await.map_err(key_error)?;
+        reach!(KeyEnds);
+        Ok(key)
     }
 }
 

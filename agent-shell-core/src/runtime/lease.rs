@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use super::core::{Core, Stopping};
+use crate::failpoint::reach;
 use crate::ports::OwnershipError;
 use crate::words::{Clock, Monotonic};
 
@@ -16,12 +19,19 @@ pub(crate) struct LeaseGuard {
     valid_until_us: AtomicU64,
     /// Counts the leases: a session that was taken under an earlier one may be another's by now.
     generation: AtomicU64,
+    /// Held by whoever begins a new lease.
+    beginning: Mutex<()>,
     margin: Duration,
 }
 
 impl LeaseGuard {
     pub(crate) fn new(lease: Duration) -> Self {
-        Self { valid_until_us: AtomicU64::new(0), generation: AtomicU64::new(0), margin: lease / MARGIN }
+        Self {
+            valid_until_us: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            beginning: Mutex::new(()),
+            margin: lease / MARGIN,
+        }
     }
 
     /// The lease was given for `lasts`, asked for at `asked`.
@@ -50,8 +60,36 @@ impl LeaseGuard {
     }
 }
 
-/// Renews the lease at a third of its length until the shell has stopped. When it is lost, the process enlists
-/// again; the sessions it held are fenced and let go one by one.
+/// Enlists this process, or enlists it again after its lease was taken away.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn enlist(core: &Core) -> Result<(), OwnershipError> {
+    let asked = core.clock.monotonic();
+    reach!(EnlistBegins);
+    let lease = core.store.ownership.enlist(core.owner, Duration::from_millis(core.limits.lease_ms)).await?;
+    reach!(EnlistEnds);
+    core.lease.extend(asked, lease.lasts);
+    Ok(())
+}
+
+/// The lease `generation` had run out, and another process noticed: what this one held is gone. It enlists again, under
+/// a new lease; the sessions that it took under the old one are fenced and let go one by one. Two who notice begin one
+/// lease: what was taken under it must not look as if it were lost.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn begin_anew(core: &Core, generation: u64) -> Result<(), OwnershipError> {
+    let _beginning = core.lease.beginning.lock().await;
+    if core.lease.generation() != generation {
+        return Ok(());
+    }
+    tracing::warn!("the lease had run out; this process enlists again");
+    core.lease.was_lost();
+    enlist(core).await
+}
+
+/// Renews the lease at a third of its length until the shell has stopped.
 pub(crate) async fn keep(core: Arc<Core>) {
     let lease = Duration::from_millis(core.limits.lease_ms);
     loop {
@@ -59,18 +97,20 @@ pub(crate) async fn keep(core: Arc<Core>) {
             () = core.stop.reached(Stopping::Abrupt) => return,
             () = core.clock.sleep(lease / 3) => {}
         }
-        let asked = core.clock.monotonic();
-        let renewed = match core.store.ownership.renew(core.owner).await {
-            Err(OwnershipError::NotEnlisted) => {
-                tracing::warn!("the lease had run out; this process enlists again");
-                core.lease.was_lost();
-                core.store.ownership.enlist(core.owner, lease).await
+        let (asked, generation) = (core.clock.monotonic(), core.lease.generation());
+        reach!(RenewBegins);
+        let renewed = core.store.ownership.renew(core.owner).await;
+        reach!(RenewEnds);
+        let kept = match renewed {
+            Ok(lease) => {
+                core.lease.extend(asked, lease.lasts);
+                Ok(())
             }
-            renewed => renewed,
+            Err(OwnershipError::NotEnlisted) => begin_anew(&core, generation).await,
+            Err(error) => Err(error),
         };
-        match renewed {
-            Ok(lease) => core.lease.extend(asked, lease.lasts),
-            Err(error) => tracing::warn!(%error, "the lease was not renewed"),
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the lease was not renewed");
         }
     }
 }

@@ -11,9 +11,12 @@ use super::core::{Core, Stopping};
 use super::events::Emitter;
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
+use super::lease;
+use super::purge::close_unreadable;
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
+use crate::failpoint::reach;
 use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter};
 use crate::words::{Epoch, Error, ErrorKind, Result, SessionId};
 
@@ -72,6 +75,9 @@ impl TurnManager {
             };
             let claims = self.claim(filter, limit).await?;
             let found = claims.len();
+            if found > 0 {
+                reach!(OpenClaimed);
+            }
             let unwanted: Vec<_> = claims.into_iter().filter_map(|claim| self.take_up(claim.entry)).collect();
             let begun = found - unwanted.len();
             recovered += begun;
@@ -165,7 +171,16 @@ impl TurnManager {
     /// Claims sessions. A claim that failed may have been committed: [`TurnManager::find_strays`] looks.
     async fn claim(&self, filter: ClaimFilter, limit: usize) -> Result<Vec<Claim>> {
         let claiming = self.core.registry.claiming();
-        let claims = self.core.store.ownership.claim(self.core.owner, filter, limit).await?;
+        let generation = self.core.lease.generation();
+        reach!(ClaimBegins);
+        let mut claimed = self.core.store.ownership.claim(self.core.owner, filter.clone(), limit).await;
+        if claimed == Err(OwnershipError::NotEnlisted) {
+            // This process stood still for longer than its lease. Nobody knows that it lives until it says so.
+            lease::begin_anew(&self.core, generation).await?;
+            claimed = self.core.store.ownership.claim(self.core.owner, filter, limit).await;
+        }
+        reach!(ClaimEnds);
+        let claims = claimed?;
         claiming.was_answered();
         Ok(claims)
     }
@@ -259,7 +274,10 @@ impl TurnManager {
 
     async fn drive(&self, entry: &SessionEntry, handle: Arc<SessionHandle>) -> Result<()> {
         let core = &self.core;
-        let keys = core.keyring.session(entry.key, false).await?;
+        let keys = match core.keyring.session(entry.key, false).await {
+            Ok(keys) => keys,
+            Err(error) => return close_unreadable(core, entry, error).await,
+        };
         let loaded = load(&*core.store.journal, &keys, entry).await?;
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);
@@ -267,7 +285,9 @@ impl TurnManager {
         let of = (entry.id, entry.tenant.clone());
         let writer = SessionWriter::new(core.clone(), of, fence, keys.clone(), from, emitter);
         let inbox = Inbox::new(core.clone(), entry.id, keys);
-        PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox).run().await
+        let mut executor =
+            PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox);
+        executor.run().await
     }
 
     /// A session that failed is kept out for a while, and whoever waits for it is told why.
@@ -296,7 +316,10 @@ impl TurnManager {
     async fn let_go(&self, sessions: Vec<(SessionId, Epoch)>) {
         let mut pause = Duration::from_millis(20);
         loop {
-            match self.core.store.ownership.release(self.core.owner, sessions.clone()).await {
+            reach!(ReleaseBegins);
+            let released = self.core.store.ownership.release(self.core.owner, sessions.clone()).await;
+            reach!(ReleaseEnds);
+            match released {
                 Err(OwnershipError::Store(error)) if !self.core.stop.is_abrupt() => {
                     tracing::warn!(%error, "sessions were not released; it is tried again");
                     self.core.clock.sleep(pause).await;

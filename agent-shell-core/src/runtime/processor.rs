@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use crate::data::{EffectClass, Failure, FailureCode};
+use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
 use crate::ports::{Call, DynTool, PlanView, Planned, Planner, ProbeAnswer, ToolError};
 use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, TurnId};
@@ -19,7 +21,8 @@ use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, Turn
 /// What ended, of which turn.
 pub(crate) struct Completion {
     pub(crate) turn: TurnId,
-    pub(crate) event: Event,
+    /// Boxed, because a channel has room for many and mostly holds few.
+    pub(crate) event: Box<Event>,
 }
 
 /// Whose steps are processed: one turn, under one epoch.
@@ -49,20 +52,24 @@ pub(crate) struct Attempt {
 impl StepProcessor {
     /// Starts an attempt. The handle drops it.
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
-        let place = attempt.place;
-        let number = attempt.attempt;
-        let this = self.clone();
-        self.start(async move {
-            let end = this.attempt(attempt).await;
-            Event::Finished { step: place, attempt: number, end }
-        })
+        let (step, number) = (attempt.place, attempt.attempt);
+        let attempted = self.clone().attempt(attempt);
+        self.start(attempted.map(move |end| {
+            reach!(ActEnded);
+            Event::Finished { step, attempt: number, end }
+        }))
     }
 
     /// Starts a probe of the latest attempt.
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
-        let place = attempt.place;
-        let this = self.clone();
-        self.start(async move { Event::Probed { step: place, answer: this.ask(attempt).await } })
+        let step = attempt.place;
+        let asked = self.clone().ask(attempt);
+        self.start(async move {
+            reach!(ProbeBegins);
+            let answer = asked.await;
+            reach!(ProbeEnds);
+            Event::Probed { step, answer }
+        })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
@@ -82,6 +89,7 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
+            reach!(PlanAnswered);
             Event::Planned(answer)
         })
     }
@@ -90,17 +98,16 @@ impl StepProcessor {
     fn start(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
         let (turn, done) = (self.turn, self.done.clone());
-        let reported = async move {
-            let event = work.await;
-            let _ = done.send(Completion { turn, event }).await;
-        };
-        self.core.spawn.spawn(Box::pin(async move {
-            let _ = Abortable::new(reported, registration).await;
-        }));
+        // Chained and not nested: an async block that awaits what it was given holds it twice.
+        let reported = work.then(move |event| {
+            let event = Box::new(event);
+            async move { drop(done.send(Completion { turn, event }).await) }
+        });
+        self.core.spawn.spawn(Box::pin(Abortable::new(reported, registration).map(drop)));
         handle
     }
 
-    async fn attempt(&self, attempt: Attempt) -> AttemptEnd {
+    async fn attempt(self, attempt: Attempt) -> AttemptEnd {
         let clock = &*self.core.clock;
         let Some(tool) = self.core.tools.get(&attempt.tool).cloned() else {
             return not_begun(format!("the shell has no tool `{}`", attempt.tool));
@@ -109,12 +116,14 @@ impl StepProcessor {
         let deadline = call.deadline;
         // From here to the first poll of the tool there is no await: the check and the act are one poll.
         if attempt.class.has_intent() {
+            reach!(ActUnchecked);
+            if !self.core.lease.allows_acts(clock, self.lease) {
+                return not_begun("the lease of this process had ended, or was about to".into());
+            }
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
             }
-            if !self.core.lease.allows_acts(clock, self.lease) {
-                return not_begun("the lease of this process was about to end".into());
-            }
+            reach!(ActChecked);
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
         let run = AssertUnwindSafe(async move { tool.run(attempt.input, call).await }).catch_unwind();
@@ -126,7 +135,7 @@ impl StepProcessor {
         }
     }
 
-    async fn ask(&self, attempt: Attempt) -> Result<ProbeAnswer, String> {
+    async fn ask(self, attempt: Attempt) -> Result<ProbeAnswer, String> {
         let tool = self.core.tools.get(&attempt.tool).cloned();
         let tool: Arc<dyn DynTool> =
             tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
@@ -154,7 +163,11 @@ impl StepProcessor {
     where
         W::Output: Send,
     {
-        let work = std::pin::pin!(work);
+        let mut work = std::pin::pin!(work);
+        // Much ends at once, and needs no timer.
+        if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
+            return Some(output);
+        }
         match select(work, self.core.clock.sleep(allowed)).await {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,

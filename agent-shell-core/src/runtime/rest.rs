@@ -10,6 +10,10 @@ use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// A step that waits for a person. It holds its session's queue until it is decided or resolved, or its turn is
 /// abandoned.
+///
+/// Any process that has the store open can answer: [`Shell::turn`](crate::Shell::turn) makes the turn of its id, and then
+/// [`Turn::approval`](crate::Turn::approval) gives what is to be approved or denied, [`Turn::resolve`](crate::Turn::resolve)
+/// says what became of a step in doubt (`rest.step.as_str()`), and [`Turn::abandon`](crate::Turn::abandon) gives it up.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Rest {

@@ -13,6 +13,7 @@ use super::manager::TurnManager;
 use super::reader::corrupt;
 use super::submit::{Request, Submit};
 use crate::data::{Mail, MailKind, Payload};
+use crate::failpoint::reach;
 use crate::ports::{Dedupe, NewSession, Post, Posted, SessionEntry, SessionFilter};
 use crate::words::{
     Actor, DedupeKey, Error, ErrorKind, Head, MailId, Result, SessionId, SessionName, SignalName, Subject,
@@ -167,7 +168,9 @@ impl SessionInner {
             key,
             created: self.core.clock.now(),
         };
+        reach!(RegisterBegins);
         let entry = self.core.store.journal.open_session(new).await?;
+        reach!(RegisterEnds);
         if entry.key != key || NameAndSubject::open(&keys, &entry)?.subject != self.subject {
             return Err(other_subject());
         }
@@ -247,7 +250,10 @@ pub(crate) async fn post(
         sealed: keys.seal(Place::Mail(entry.id, kind.as_str()), &text),
         quota: core.limits.user_mail_per_session,
     };
-    Ok(core.store.mailbox.post(post).await?)
+    reach!(PostBegins);
+    let posted = core.store.mailbox.post(post).await?;
+    reach!(PostEnds);
+    Ok(posted)
 }
 
 /// What must be the same when a dedupe key is used again: of a turn, its input and who plans, for its id and its

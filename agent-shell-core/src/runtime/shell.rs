@@ -11,6 +11,7 @@ use super::admission::Admission;
 use super::consumer::{self, Telling};
 use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
 use super::export;
+use super::history::History;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
 use super::manager::TurnManager;
@@ -18,7 +19,9 @@ use super::registry::Registry;
 use super::rest::Rest;
 use super::session::Session;
 use super::turn::Turn;
+use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
+use crate::failpoint::reach;
 use crate::ports::{KeyStore, Lag, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, PlannerName,
@@ -32,8 +35,8 @@ const PAGE: usize = 256;
 /// that just ends loses nothing either.
 #[derive(Clone)]
 pub struct Shell {
-    core: Arc<Core>,
-    manager: TurnManager,
+    pub(crate) core: Arc<Core>,
+    pub(crate) manager: TurnManager,
     recovered: usize,
 }
 
@@ -156,7 +159,7 @@ impl ShellBuilder {
             limits: self.limits,
             events,
         });
-        let shell = start(core, lease).await?;
+        let shell = start(core).await?;
         consumer::start(&shell.core, consumers).await;
         Ok(shell)
     }
@@ -180,14 +183,14 @@ impl Drop for Opening {
     }
 }
 
-async fn start(core: Arc<Core>, lease: Duration) -> Result<Shell> {
+async fn start(core: Arc<Core>) -> Result<Shell> {
     let mut opening = Opening { core: Some(core.clone()) };
-    let asked = core.clock.monotonic();
-    let given = core.store.ownership.enlist(core.owner, lease).await?;
-    core.lease.extend(asked, given.lasts);
+    lease::enlist(&core).await?;
+    reach!(OpenEnlisted);
     core.spawn.spawn(Box::pin(lease::keep(core.clone())));
     let (manager, wishes) = TurnManager::new(core.clone());
     let recovered = manager.recover().await?;
+    reach!(OpenEnds);
     opening.core = None;
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
@@ -259,6 +262,32 @@ impl Shell {
         }
     }
 
+    /// The sessions that have work, that no process holds, and that this one does not take because it lacks what they
+    /// require: for each the tools and planners by name. They wait, and are not failed: start a process that has them.
+    ///
+    /// What other processes offer is not known here. A session that one of them can take is gone from the list with its
+    /// next poll ([`Limits::poll_ms`]); what is listed twice, further apart than that, nobody alive takes.
+    ///
+    /// # Errors
+    /// What the store says. A session that can't be read is listed with what it lacks by digest.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn unclaimable(&self) -> Result<Vec<Unclaimable>> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.sessions(SessionFilter::default(), after, PAGE).await?;
+            for entry in &page {
+                found.extend(unclaimable::judge(&self.core, entry).await?);
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.id),
+                _ => return Ok(found),
+            }
+        }
+    }
+
     async fn rests_of(&self, entry: &SessionEntry) -> Result<Vec<Rest>> {
         let keys = self.core.keyring.session(entry.key, false).await?;
         Ok(Rest::all(&super::reader::load(&*self.core.store.journal, &keys, entry).await?.state))
@@ -289,6 +318,24 @@ impl Shell {
         limit: usize,
     ) -> Result<Vec<SessionEntry>> {
         Ok(self.core.store.journal.sessions(filter, after, limit).await?)
+    }
+
+    /// The records of a session that is known by its id alone, opened, from the first on. Nothing is registered, and
+    /// nobody need know the session's name: its first record says it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such session, [`ErrorKind::Purged`] when its key was destroyed; else
+    /// what the store or the key store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn history(&self, session: SessionId) -> Result<History> {
+        let entry = self.core.store.journal.session(session).await?;
+        let entry = entry.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no session {session}: check its id"))
+        })?;
+        let keys = self.core.keyring.session(entry.key, false).await?;
+        Ok(History::new(self.core.clone(), session, keys))
     }
 
     /// Writes every session as JSON Lines, in the form that docs/FORMAT.md describes. With `opened`, bodies are
@@ -335,6 +382,7 @@ impl Shell {
     /// # Cancel safety
     /// Dropping the future leaves the shell draining; call it again.
     pub async fn shutdown(&self) -> Result<()> {
+        reach!(DrainBegins);
         self.core.stop.advance(Stopping::Draining);
         let step = Duration::from_millis(5);
         let give_up = self.core.clock.monotonic().plus(Duration::from_millis(self.core.limits.drain_ms));
@@ -346,7 +394,10 @@ impl Shell {
             self.core.clock.sleep(step).await;
         }
         self.core.stop.advance(Stopping::Abrupt);
-        Ok(self.core.store.ownership.resign(self.core.owner).await?)
+        reach!(ResignBegins);
+        self.core.store.ownership.resign(self.core.owner).await?;
+        reach!(ResignEnds);
+        Ok(())
     }
 }
 

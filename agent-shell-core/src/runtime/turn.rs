@@ -12,7 +12,7 @@ use super::reader::{corrupt, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
-use crate::data::{Decision, Lane, Mail, Outcome, Resolution};
+use crate::data::{Decision, Kind, Lane, Mail, Outcome, Resolution};
 use crate::ports::{SessionStatus, TurnEntry};
 use crate::words::{
     Actor, Digest, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, ToolName, TurnId,
@@ -41,8 +41,9 @@ impl Turn {
     /// one of its session waits for as long as that one does.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::AtRest`] when nothing but a person can move the turn: see [`Turn::rests`]. Else what the store
-    /// says, or `ShuttingDown`.
+    /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::Purged`] when it had ended before its subject
+    /// was purged, for then its outcome is erased. [`ErrorKind::AtRest`] when nothing but a person can move the turn:
+    /// see [`Turn::rests`]. Else what the store says, or `ShuttingDown`.
     ///
     /// # Cancel safety
     /// Dropping the future does not touch the turn.
@@ -62,7 +63,10 @@ impl Turn {
         .await?
     }
 
-    /// Waits until the turn asks for an approval, and returns the first one; none when it ends without asking (again).
+    /// Waits until the turn asks for an approval, and returns the first one, in plan order; none when it ends without
+    /// asking (again), or rests for another reason. One that is answered is returned again until the session's owner,
+    /// which may be another process, has read the decision (see [`Limits::poll_ms`](crate::Limits::poll_ms)); only then
+    /// comes the next. A second decision about a call is refused by a record in the session's history.
     ///
     /// # Errors
     /// What the store says, or `ShuttingDown`.
@@ -103,7 +107,8 @@ impl Turn {
         Ok(self.look().await?.outcome)
     }
 
-    /// Says what became of a step in doubt. Returns when this is on disk; the turn goes on soon after.
+    /// Says what became of a step in doubt, of the attempt that is in doubt now. Returns when this is on disk; the turn
+    /// goes on soon after.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when the step is not in doubt. [`ErrorKind::InvalidInput`] when it is resolved as not
@@ -115,12 +120,25 @@ impl Turn {
     pub async fn resolve(&self, step: impl AsRef<str>, resolution: Resolution, actor: &Actor) -> Result<()> {
         let step = StepId::new(step)?;
         let rests = self.rests().await?;
-        let not_applied_from = rests.iter().find_map(|rest| match &rest.needs {
-            Needs::Resolution { not_applied_from, .. } if rest.step == step => Some(*not_applied_from),
-            _ => None,
-        });
-        let Some(from) = not_applied_from else {
+        let in_doubt = |rest: &&Rest| rest.step == step && matches!(rest.needs, Needs::Resolution { .. });
+        let Some(rest) = rests.iter().find(in_doubt) else {
             return Err(Error::new(ErrorKind::NotFound, format!("step `{step}` is not in doubt")));
+        };
+        self.resolve_rest(rest, resolution, actor).await
+    }
+
+    /// Says what became of exactly the attempt that a rest shows. Where several people resolve, this is the call to
+    /// use: when another one has settled the rest and a later attempt is in doubt by now, what was found out about the
+    /// earlier one is refused, by a record in the session's history.
+    ///
+    /// # Errors
+    /// As [`Turn::resolve`]. [`ErrorKind::NotFound`] when the rest asks for no resolution.
+    ///
+    /// # Cancel safety
+    /// As [`Turn::resolve`].
+    pub async fn resolve_rest(&self, rest: &Rest, resolution: Resolution, actor: &Actor) -> Result<()> {
+        let Needs::Resolution { attempt, not_applied_from: from, .. } = rest.needs else {
+            return Err(Error::new(ErrorKind::NotFound, format!("step `{}` is not in doubt", rest.step)));
         };
         if !matches!(resolution, Resolution::Applied(_)) && self.core.clock.now() < from {
             let message = format!(
@@ -128,7 +146,8 @@ impl Turn {
             );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        self.post(Mail::Resolve { turn: self.id, step, resolution }, actor).await
+        let (step, attempt) = (rest.step.clone(), Some(attempt));
+        self.post(Mail::Resolve { turn: self.id, step, attempt, resolution }, actor).await
     }
 
     /// Gives the turn up while it rests, or waits for a signal or an instant. It ends as [`Outcome::Abandoned`]; what was
@@ -250,11 +269,15 @@ impl Turn {
     }
 
     async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
-        let Opened { entry, keys } = self.opened().await?;
-        let journal = &*self.core.store.journal;
-        let records = journal.read(entry.id, Seq::new(ended.number().saturating_sub(1)), 1).await?;
+        let (journal, session) = (&*self.core.store.journal, self.session().await?);
+        let records = journal.read(session, Seq::new(ended.number().saturating_sub(1)), 1).await?;
         let record =
-            records.first().ok_or_else(|| corrupt(format!("record {ended} of {} is gone", entry.id)))?;
+            records.first().ok_or_else(|| corrupt(format!("record {ended} of {session} is gone")))?;
+        // That the purge ended the turn is said by the record's kind, in the clear.
+        if record.header.kind.as_str() == Kind::PURGE {
+            return Ok(Outcome::Purged);
+        }
+        let Opened { entry, keys } = self.opened().await?;
         let body = open(journal, &keys, record).await?.body;
         Outcome::recorded(&body)
             .ok_or_else(|| corrupt(format!("record {ended} of {} does not end the turn", entry.id)))

@@ -10,6 +10,7 @@ use super::core::Core;
 use super::events::Emitter;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
+use crate::failpoint::reach;
 use crate::machine::{Entry, FOLD_VERSION, Folded};
 use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Snapshot, TurnMark};
 use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
@@ -35,6 +36,8 @@ pub(crate) struct SessionWriter {
     tenant: Tenant,
     fence: Fence,
     keys: SessionKeys,
+    /// What seals the record of a purge, once there is one.
+    of_tenant: Option<SessionKeys>,
     head: Head,
     snapshot: Seq,
     /// Tells others, when the shell does.
@@ -50,7 +53,7 @@ impl SessionWriter {
         (head, snapshot): (Head, Seq),
         emitter: Option<Emitter>,
     ) -> Self {
-        Self { core, session, tenant, fence, keys, head, snapshot, emitter }
+        Self { core, session, tenant, fence, keys, of_tenant: None, head, snapshot, emitter }
     }
 
     /// The end of what is durable.
@@ -66,11 +69,17 @@ impl SessionWriter {
         beside: Beside,
         state: Option<&Folded>,
     ) -> Result<(), AppendError> {
+        if entries.iter().any(|entry| matches!(entry.body, Body::SessionPurged { .. })) {
+            let keys = self.core.keyring.tenant_data(&self.tenant).await;
+            self.of_tenant =
+                Some(keys.map_err(|error| AppendError::Unavailable { detail: error.to_string() })?);
+        }
         let outbox = self.emitter.as_mut().map_or_else(Vec::new, |emitter| emitter.tell(&entries));
         let tells = !outbox.is_empty();
         let append = Arc::new(self.build(entries, beside, state, outbox));
         let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
-        let appended = self.until_known(append).await?;
+        let appended = self.until_known(append.clone()).await?;
+        reached(&append);
         if let Some(emitter) = self.emitter.as_ref().filter(|_| tells) {
             emitter.were_written();
         }
@@ -128,7 +137,9 @@ impl SessionWriter {
         let kind = Kind(entry.body.kind().into());
         let mut body = entry.body;
         self.set_apart(&mut body, blobs);
-        let sealed = self.keys.seal(Place::Record(self.session, &kind), &encode(&body));
+        let of_tenant = self.of_tenant.as_ref().filter(|_| kind.as_str() == Kind::PURGE);
+        let keys = of_tenant.unwrap_or(&self.keys);
+        let sealed = keys.seal(Place::Record(self.session, &kind), &encode(&body));
         let header = Header {
             tenant: self.tenant.clone(),
             session: self.session,
@@ -164,7 +175,7 @@ impl SessionWriter {
 
     fn is_snapshot_due(&self, state: &Folded) -> bool {
         let since = state.seq.number() - self.snapshot.number();
-        state.turn.is_none() && since >= self.core.limits.snapshot_every
+        state.turn.is_none() && !state.purged && since >= self.core.limits.snapshot_every
     }
 
     /// None when it would be too large for an append: then the records are read instead.
@@ -182,7 +193,10 @@ impl SessionWriter {
     async fn until_known(&self, append: Arc<Append>) -> Result<Head, AppendError> {
         let mut pause = Duration::from_millis(5);
         loop {
-            let error = match self.core.store.journal.append(append.clone()).await {
+            reach!(AppendBegins);
+            let appended = self.core.store.journal.append(append.clone()).await;
+            reach!(AppendEnds);
+            let error = match appended {
                 Ok(appended) if appended.still_owner => return Ok(appended.head),
                 Ok(_) => return Err(AppendError::Fenced { actual: self.fence.epoch.next() }),
                 Err(error @ (AppendError::Indeterminate { .. } | AppendError::Unavailable { .. })) => error,
@@ -195,5 +209,18 @@ impl SessionWriter {
             self.core.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// What has become durable, for whoever wants to stop right here.
+fn reached(append: &Append) {
+    if !append.consume_mail.is_empty() {
+        reach!(MailConsumed);
+    }
+    if !append.blobs.is_empty() {
+        reach!(BlobWritten);
+    }
+    if append.snapshot.is_some() {
+        reach!(SnapshotWritten);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::digest::from_hex;
 use super::name::{InvalidName, UserId};
 
 /// Who submits, approves, resolves or purges. Every such act carries one and is journaled under it.
@@ -53,6 +54,20 @@ impl Pseudonym {
 impl fmt::Display for Pseudonym {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Pseudonym {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pseudonym {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let invalid = || serde::de::Error::custom("a pseudonym is written as 32 hexadecimal digits");
+        from_hex(&text).map(Self).ok_or_else(invalid)
     }
 }
 

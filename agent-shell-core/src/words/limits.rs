@@ -6,68 +6,137 @@ use serde::{Deserialize, Serialize};
 
 /// The bounds of a shell. Each is checked where it applies, and what would pass it is refused with a typed error,
 /// never cut off.
+///
+/// Start from the defaults and change what you must:
+///
+/// ```
+/// use agent_shell_core::{Limits, Shell};
+///
+/// let mut limits = Limits::default();
+/// limits.parallel_steps = 8;
+/// limits.lateness_ms = 10_000; // targets that may apply a call ten seconds after its deadline
+/// let builder = Shell::volatile().limits(limits);
+/// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Limits {
     /// The largest input of a turn, in bytes of JSON.
+    ///
+    /// Default: 1 MiB (1,048,576).
     pub input_bytes: usize,
     /// The largest input or output of a step, in bytes of JSON. A larger output fails the step.
+    ///
+    /// Default: 4 MiB (4,194,304).
     pub payload_bytes: usize,
     /// What all outputs of one turn may hold together, in bytes of JSON.
+    ///
+    /// Default: 64 MiB (67,108,864).
     pub turn_bytes: usize,
     /// What all values of one turn's context may hold together, in bytes of JSON. A step that would pass it fails.
+    ///
+    /// Default: 1 MiB (1,048,576).
     pub context_bytes: usize,
     /// Payloads above this many bytes are stored beside the record, as blobs.
+    ///
+    /// Default: 32 KiB (32,768).
     pub inline_bytes: usize,
     /// Steps of a turn, all rounds of its planner together.
+    ///
+    /// Default: 4,096.
     pub steps_per_turn: usize,
     /// Rounds of a turn's planner.
+    ///
+    /// Default: 256.
     pub rounds_per_turn: u32,
     /// Steps of a turn that run at once.
+    ///
+    /// Default: 32.
     pub parallel_steps: usize,
     /// Mail of users that may wait in one lane of a session: so many inputs, and so many signals and decisions.
+    ///
+    /// Default: 1,024.
     pub user_mail_per_session: usize,
     /// Mail of the runtime itself that may wait in one lane of a session; users can't fill it.
+    ///
+    /// Default: 1,024.
     pub system_mail_per_session: usize,
     /// Signals that were received and that no step has taken yet, in one session.
+    ///
+    /// Default: 256.
     pub buffered_signals: usize,
     /// Turns that one process drives at once. Further ones wait their tenant's turn.
+    ///
+    /// Default: 1,024.
     pub running_turns: usize,
     /// Sessions that one process holds ready, the idle ones included. With 0 a shell drives nothing: it looks, and posts
     /// for others to read.
+    ///
+    /// Default: 4,096.
     pub held_sessions: usize,
     /// How long an attempt may take when neither the tool nor the step says.
+    ///
+    /// Default: 30,000.
     pub attempt_ms: u64,
     /// How long after its deadline an attempt may still take effect. Nobody may call an attempt "not applied"
     /// before it has passed.
+    ///
+    /// Default: 2,000.
     pub lateness_ms: u64,
     /// How often a probe is tried before the step is `InDoubt`.
+    ///
+    /// Default: 8.
     pub probe_attempts: u32,
     /// How long a planner may think.
+    ///
+    /// Default: 60,000.
     pub plan_ms: u64,
     /// How long a process's lease lasts; it is renewed at a third of it.
+    ///
+    /// Default: 15,000.
     pub lease_ms: u64,
     /// How often an idle process looks for work that no wake-up told it of.
+    ///
+    /// Default: 500.
     pub poll_ms: u64,
     /// How long the outcome of a `Pure` step may wait for company before it is written. 0 writes each at once.
+    ///
+    /// Default: 20.
     pub riding_ms: u64,
     /// Records between two snapshots of a session, at least.
+    ///
+    /// Default: 64.
     pub snapshot_every: u64,
     /// How long `shutdown` waits for running steps, and then for events that are not on the bus yet.
+    ///
+    /// Default: 30,000.
     pub drain_ms: u64,
+    /// How long a purge waits, each time, for the owners of the subject's sessions to close them.
+    pub purge_ms: u64,
     /// How long a row of the outbox stays after it was written, once it is acknowledged: so far back a bus may lose
     /// its tail, and a consumer may stay behind, and still get everything.
+    ///
+    /// Default: 86,400,000.
     pub outbox_keep_ms: u64,
     /// Events that a consumer takes from the bus at once.
+    ///
+    /// Default: 256.
     pub events_at_once: usize,
     /// Sessions whose events one consumer handles at once. The events of a session are handled one after another.
+    ///
+    /// Default: 16.
     pub sessions_at_once: usize,
     /// How long a handler may take for one event.
+    ///
+    /// Default: 30,000.
     pub handler_ms: u64,
     /// The longest pause before an event that its handler failed on is tried again. The first is 100 ms.
+    ///
+    /// Default: 60,000.
     pub handler_pause_ms: u64,
     /// Sessions whose events wait for such a pause, for one consumer. With more, it takes nothing from the bus.
+    ///
+    /// Default: 4,096.
     pub parked_sessions: usize,
 }
 
@@ -96,6 +165,7 @@ impl Default for Limits {
             riding_ms: 20,
             snapshot_every: 64,
             drain_ms: 30_000,
+            purge_ms: 10_000,
             outbox_keep_ms: 24 * 3_600_000,
             events_at_once: 256,
             sessions_at_once: 16,

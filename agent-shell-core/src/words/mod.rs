@@ -1,6 +1,7 @@
 //! The words that every other module speaks: ids, names, actors, time, errors and limits.
 //!
-//! Nothing here does I/O; the two traits, [`Clock`] and [`Entropy`], are how time and randomness come in.
+//! Nothing here does I/O; the two traits, [`Clock`] and [`Entropy`], are how time and randomness come in. [`Result`] is
+//! `Result<T, Error>`: who brings all words in with `*` and means another one writes `std::result::Result`.
 
 mod actor;
 mod digest;

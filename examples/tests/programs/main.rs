@@ -5,3 +5,5 @@ mod ledger;
 #[cfg(unix)]
 mod quickstart;
 mod small;
+#[cfg(unix)]
+mod timeline;

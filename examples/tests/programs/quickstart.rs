@@ -56,7 +56,7 @@ impl Place {
     }
 
     fn briefing(&self) -> String {
-        fs::read_to_string(self.state().join("briefing.md")).unwrap()
+        fs::read_to_string(briefing_in(&self.state()).expect("a briefing was published")).unwrap()
     }
 
     /// What the ledger wrote, line by line.
@@ -100,6 +100,21 @@ impl Place {
         let query = "SELECT (SELECT epoch FROM sessions), (SELECT count(*) FROM records)";
         self.database().query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
     }
+}
+
+/// The briefings in a state folder.
+fn briefings_in(state: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(state).unwrap().map(|file| file.unwrap().path());
+    let mut briefings: Vec<_> = files.filter(|file| file.extension() == Some(OsStr::new("md"))).collect();
+    briefings.sort();
+    briefings
+}
+
+/// The only one, if there is one.
+fn briefing_in(state: &Path) -> Option<PathBuf> {
+    let mut briefings = briefings_in(state);
+    assert!(briefings.len() <= 1, "{briefings:?}");
+    briefings.pop()
 }
 
 fn program() -> Command {
@@ -182,9 +197,17 @@ fn two_folders_may_share_a_state() {
         summary(&output)
     };
     assert_eq!(run(&one.folder())["tickets"], 2);
+    two.write_notes(0..3);
     let summary = run(&two.folder());
-    assert_eq!((&summary["tickets"], &summary["doubled"]), (&json!(4), &json!(0)));
-    assert_eq!(run(&one.folder())["tickets"], 4);
+    assert_eq!((&summary["tickets"], &summary["doubled"]), (&json!(5), &json!(0)));
+    assert_eq!(run(&one.folder())["tickets"], 5);
+    let briefings = briefings_in(&state);
+    assert_eq!(briefings.len(), 2, "each has its own: {briefings:?}");
+    for place in [&one, &two] {
+        let folder = fs::canonicalize(place.folder()).unwrap();
+        let about = |file: &&PathBuf| fs::read_to_string(file).unwrap().contains(folder.to_str().unwrap());
+        assert_eq!(briefings.iter().filter(about).count(), 1, "{}", folder.display());
+    }
 }
 
 #[test]
@@ -250,7 +273,7 @@ fn without_a_terminal_it_parks_until_somebody_says_yes() {
         let output = place.run(&[]);
         assert_eq!(output.status.code(), Some(PARKED), "{}", errors(&output));
         assert!(errors(&output).contains("--yes"), "it says how to approve");
-        assert!(!place.state().join("briefing.md").exists());
+        assert_eq!(briefing_in(&place.state()), None);
     }
     let summary = place.finish(&[]);
     assert_eq!((&summary["tickets"], &summary["calls"]), (&json!(3), &json!(3)));
@@ -267,7 +290,7 @@ fn killed_while_it_publishes(place: &Place, meanwhile: impl FnOnce()) {
     // The call follows as soon as the ledger is there.
     wait_until("the ledger", || !processes_of(&place.state().join("ledger.jsonl")).is_empty());
     std::thread::sleep(PAUSE * 100);
-    assert!(place.state().join("briefing.md").exists());
+    assert!(briefing_in(&place.state()).is_some());
     kill(run);
     assert_eq!(place.published(), 0);
     meanwhile();
@@ -304,6 +327,48 @@ fn what_never_arrived_is_published_once() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("The ledger says that it was not carried out."), "{text}");
     assert_eq!(place.published(), 1);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_in_the_background_outlives_the_script_that_started_it() {
+    let place = Place::with_notes(3);
+    assert_eq!(place.run(&[]).status.code(), Some(PARKED));
+    // As long as the ledger waits for this lock, the run can't end.
+    let ledger = fs::File::open(place.state().join("ledger.jsonl")).unwrap();
+    ledger.lock().unwrap();
+    let mut script = Command::new("sh");
+    script.args(["-c", r#""$@" </dev/null >/dev/null 2>&1 & read until"#, "sh"]);
+    let command = place.command(&["--yes"]);
+    script.arg(command.get_program()).args(command.get_args());
+    let mut script = script.stdin(Stdio::piped()).spawn().unwrap();
+    wait_until("the ledger", || !processes_of(&place.state().join("ledger.jsonl")).is_empty());
+    drop(script.stdin.take());
+    script.wait().unwrap();
+    ledger.unlock().unwrap();
+    let told = || fs::read_dir(place.state()).unwrap().any(|file| is_told(&file.unwrap().path()));
+    wait_until("the end of the run", told);
+    assert_eq!(place.published(), 1);
+}
+
+/// Whether this file says that the summary of a run was shown.
+#[cfg(target_os = "linux")]
+fn is_told(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("told-"))
+}
+
+/// A session that has waited for a person for long is let go, and claimed again for the answer: that is no crash.
+#[test]
+fn a_run_that_waited_for_long_was_not_resumed() {
+    let place = Place::with_notes(1);
+    let ended = place.finish(&[]);
+    assert_eq!(ended["resumed"], 0);
+    // The summary is shown once more for a run whose end was not told; here as if its session had changed hands.
+    let files = fs::read_dir(place.state()).unwrap().map(|entry| entry.unwrap().path());
+    let told: Vec<_> = files.filter(|path| path.to_string_lossy().contains("/told-")).collect();
+    fs::remove_file(&told[0]).unwrap();
+    place.database().execute("UPDATE sessions SET epoch = epoch + 1", ()).unwrap();
+    assert_eq!(place.finish(&[])["resumed"], 0);
 }
 
 /// The processes that were started with this file as an argument.
@@ -427,7 +492,7 @@ fn the_state_may_lie_in_the_folder_and_not_be_it() {
     let state = place.folder().join("state");
     for _ in 0..2 {
         assert_eq!(summary(&run(&state))["tickets"], 1);
-        let briefing = fs::read_to_string(state.join("briefing.md")).unwrap();
+        let briefing = fs::read_to_string(briefing_in(&state).unwrap()).unwrap();
         assert!(briefing.contains("Reviewed 1 file in 0 folders"), "{briefing}");
     }
     let output = run(&place.folder());
@@ -449,8 +514,8 @@ fn one_at_a_time() {
 #[test]
 fn what_never_ran_has_no_history() {
     let place = Place::with(&[]);
-    for look in ["--history", "--verify"] {
-        let output = place.run(&[look]);
+    for look in [&["--history"][..], &["--verify"], &["--html", "page.html"]] {
+        let output = place.run(look);
         assert_eq!(output.status.code(), Some(1));
         assert!(errors(&output).contains("there is no journal"), "{}", errors(&output));
         assert!(!place.state().exists());

@@ -36,6 +36,31 @@ fn approval() {
     assert_eq!(printed(env!("CARGO_BIN_EXE_approval"), &[]), lines);
 }
 
+/// README shows the whole program, and it does what README says: run twice, the turn is there once.
+#[test]
+fn first_embedding() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = std::fs::read_to_string(root.join("src/bin/first_embedding.rs")).unwrap();
+    let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
+    let (heading, program) = program.split_once('\n').unwrap();
+    assert!(heading.starts_with("//! README's first embedding"), "{heading}");
+    assert!(readme.contains(&format!("```rust,no_run\n{program}```\n")), "README shows another program");
+
+    let folder = tempfile::tempdir().unwrap();
+    let lines = || {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_first_embedding")).current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = lines();
+    let [asked, paid, answer] = &first[..] else { panic!("{first:?}") };
+    assert_eq!(asked, r#"asked to refund {"cents":1250,"order":"A-17"}"#);
+    assert!(paid.starts_with("pays 1250 cents of A-17 back, under the key "), "{paid}");
+    assert_eq!(answer, "refunded 1250 cents of A-17");
+    assert_eq!(lines(), ["refunded 1250 cents of A-17"], "nobody is asked or paid again");
+}
+
 #[test]
 fn crash_and_resume() {
     let program = env!("CARGO_BIN_EXE_crash_and_resume");
@@ -86,5 +111,5 @@ fn each_has_at_most_forty_lines() {
         assert!(lines <= 40, "{} has {lines} lines", program.display());
         seen += 1;
     }
-    assert!(seen >= 5, "only {seen} programs were found");
+    assert!(seen >= 6, "only {seen} programs were found");
 }

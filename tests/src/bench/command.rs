@@ -7,14 +7,18 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{env, fs};
 
+use serde::Serialize;
+
 use super::load::Until;
 use super::report::{self, Row};
 use super::rounds::{self, Plan};
-use super::{BenchError, folder, fsyncs, machine, systems};
+use super::{BenchError, age, folder, fsyncs, machine, recovery, systems};
 use crate::arguments::{Arguments, UsageError};
 
 const USAGE: &str = "bench steps [--seconds S] [--sessions 1,16,64] [--rounds R] [--json FILE] \
-[--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]";
+[--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]
+       bench recovery [--sessions 1000,10000,100000] [--rounds R] [--within SECONDS] [--json FILE] [--dir FOLDER]
+       bench age [--sessions N] [--turns 10,1000] [--rounds R] [--json FILE] [--dir FOLDER]";
 
 /// Runs the program with these arguments (without its name).
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -22,6 +26,9 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let result = match given.word().as_deref() {
         Some("steps") => steps(given),
         Some("once") => once(given),
+        Some("recovery") => recover(given),
+        Some("age") => aged(given),
+        Some("interrupted") => interrupted(given),
         Some(other) => Err(UsageError::new(format!("{other}: there is no such benchmark")).into()),
         None => Err(UsageError::new("which benchmark?").into()),
     };
@@ -73,16 +80,74 @@ fn steps(mut given: Arguments) -> Result<(), BenchError> {
         rows.push(Row::new(series, fsyncs_per_step));
     }
     progress("");
-    print!("{}", report::table(&rows));
+    show(&report::table(&rows), &rows, warning, json)
+}
+
+/// Prints the table, and writes the file.
+fn show(
+    table: &str,
+    rows: &[impl Serialize],
+    warning: Option<String>,
+    json: Option<PathBuf>,
+) -> Result<(), BenchError> {
+    print!("{table}");
     if let Some(warning) = warning {
         eprintln!("bench: {warning}");
     }
     if let Some(file) = json {
-        let lines = report::json(&rows).map_err(BenchError::system)?;
+        let lines = report::json(rows).map_err(BenchError::system)?;
         fs::write(&file, lines)
             .map_err(|error| BenchError::Folder(format!("{}: {error}", file.display())))?;
     }
     Ok(())
+}
+
+/// Measures how long a process takes until all that a killed one left goes on.
+fn recover(mut given: Arguments) -> Result<(), BenchError> {
+    let sessions: Sessions = given.option("--sessions")?.unwrap_or(Sessions(vec![1_000, 10_000, 100_000]));
+    let rounds: usize = given.option("--rounds")?.unwrap_or(3);
+    let within: u64 = given.option("--within")?.unwrap_or(600);
+    let json: Option<PathBuf> = given.option("--json")?;
+    let folder = data_folder(&mut given)?;
+    given.finish()?;
+    if rounds == 0 {
+        return Err(UsageError::new("at least one round").into());
+    }
+    let within = Duration::from_secs(within);
+    let program = env::current_exe()?;
+    let plan = recovery::Plan { sessions: &sessions.0, rounds, within, program, folder: &folder };
+    let rows = recovery::run(&plan, progress)?;
+    progress("");
+    show(&recovery::table(&rows), &rows, None, json)
+}
+
+/// Measures what a turn costs an old session beside a young one.
+fn aged(mut given: Arguments) -> Result<(), BenchError> {
+    let sessions: usize = given.option("--sessions")?.unwrap_or(16);
+    let rounds: usize = given.option("--rounds")?.unwrap_or(5);
+    let turns: Sessions = given.option("--turns")?.unwrap_or(Sessions(vec![10, 1000]));
+    let json: Option<PathBuf> = given.option("--json")?;
+    let folder = data_folder(&mut given)?;
+    given.finish()?;
+    let ages: [usize; 2] =
+        turns.0.try_into().map_err(|_| UsageError::new("--turns: two numbers, with a comma between"))?;
+    if sessions == 0 || rounds == 0 {
+        return Err(UsageError::new("at least one session and one round").into());
+    }
+    let watch = machine::Watch::start();
+    let rows = age::run(&age::Settings { sessions, rounds, ages, folder: &folder }, progress)?;
+    let warning = watch.warning();
+    progress("");
+    show(&age::table(&rows), &rows, warning, json)
+}
+
+/// The process that the benchmark of recovery kills.
+fn interrupted(mut given: Arguments) -> Result<(), BenchError> {
+    let sessions: usize = given.required("--sessions")?;
+    let folder: PathBuf = given.required("--dir")?;
+    let submit = given.flag("--submit");
+    given.finish()?;
+    recovery::work(&folder, sessions, submit)
 }
 
 /// One run with a fixed number of steps, which strace watches.
@@ -131,8 +196,8 @@ impl FromStr for Sessions {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = |number: &str| number.parse().ok().filter(|sessions| (1..=10_000).contains(sessions));
+        let parse = |number: &str| number.parse().ok().filter(|sessions| (1..=1_000_000).contains(sessions));
         let sessions: Option<Vec<usize>> = text.split(',').map(parse).collect();
-        sessions.map(Self).ok_or("numbers from 1 to 10000, with commas between")
+        sessions.map(Self).ok_or("numbers from 1 to 1000000, with commas between")
     }
 }

@@ -14,6 +14,32 @@ pub(super) fn process_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// What a process has used since its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    /// User and system time.
+    pub(super) cpu: Duration,
+    /// The most memory that it held, in bytes.
+    pub(super) peak_bytes: u64,
+}
+
+/// What another process, which still runs, has used (proc(5)).
+pub(super) fn used_by(process: u32) -> std::io::Result<Used> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}"));
+    used(&read("stat")?, &read("status")?)
+        .ok_or_else(|| std::io::Error::other("/proc is not as proc(5) says"))
+}
+
+/// `utime` and `stime` are the 12th and 13th columns after the command, which may itself hold blanks.
+pub(super) fn used(stat: &str, status: &str) -> Option<Used> {
+    let mut columns = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || columns.next()?.parse::<u64>().ok();
+    let cpu = Duration::from_millis((ticks()? + ticks()?) * TICK_MS);
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(Used { cpu, peak_bytes: kib << 10 })
+}
+
 /// Watches from its start.
 pub(super) struct Watch {
     begin: Option<Ticks>,

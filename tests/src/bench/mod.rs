@@ -5,6 +5,7 @@
     reason = "a benchmark reads the real clock and runs the raw systems on threads of its own"
 )]
 
+mod age;
 mod command;
 mod folder;
 mod fsyncs;
@@ -12,6 +13,7 @@ mod load;
 mod machine;
 mod measure;
 mod raw;
+mod recovery;
 mod report;
 mod rounds;
 mod runtime;

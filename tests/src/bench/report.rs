@@ -41,7 +41,7 @@ impl Row {
 }
 
 /// JSON Lines.
-pub(super) fn json(rows: &[Row]) -> serde_json::Result<String> {
+pub(super) fn json(rows: &[impl Serialize]) -> serde_json::Result<String> {
     let lines: Result<Vec<String>, _> = rows.iter().map(serde_json::to_string).collect();
     lines.map(|lines| lines.into_iter().map(|line| line + "\n").collect())
 }
@@ -63,7 +63,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     let mut lines =
         vec![head.iter().copied().chain([rate.as_str(), cpu.as_str()]).map(String::from).collect()];
     lines.extend(rows.iter().map(|row| cells(row, rows)));
-    align(&lines)
+    align(&lines, 1..=3)
 }
 
 fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
@@ -88,12 +88,12 @@ fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
     ]
 }
 
-/// Markdown, padded so that it also reads well in a terminal.
-fn align(lines: &[Vec<String>]) -> String {
+/// Markdown, padded so that it also reads well in a terminal. The columns of `text` are set to the left.
+pub(super) fn align(lines: &[Vec<String>], text: std::ops::RangeInclusive<usize>) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let is_text = |column: usize| (1..=3).contains(&column);
+    let is_text = |column: usize| text.contains(&column);
     let mut table = String::new();
     for (index, line) in lines.iter().enumerate() {
         for (column, cell) in line.iter().enumerate() {
@@ -114,7 +114,7 @@ fn align(lines: &[Vec<String>]) -> String {
     table
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }

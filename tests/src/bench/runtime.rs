@@ -2,8 +2,8 @@
 //! waited append.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use agent_shell_core::ports::PlanView;
 use agent_shell_core::{
@@ -75,15 +75,16 @@ impl System for AgentShell {
 }
 
 /// What the tool of a run shares with the one who measures.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Counter {
-    quota: Quota,
+    /// Set when the setup is over.
+    quota: Arc<OnceLock<Quota>>,
     steps: Arc<AtomicU64>,
 }
 
 impl AgentShell {
     async fn drive(&self, load: &Load) -> Result<Measured, BenchError> {
-        let counter = Counter { quota: Quota::start(load.until), steps: Arc::default() };
+        let counter = Counter::default();
         let shell = self.open(&load.folder, counter.clone()).await?;
         let mut sessions = Vec::with_capacity(load.sessions);
         for session in 0..load.sessions {
@@ -91,6 +92,7 @@ impl AgentShell {
             session.id().await.map_err(BenchError::system)?;
             sessions.push(session);
         }
+        counter.quota.get_or_init(|| Quota::start(load.until));
         let watch = Stopwatch::start();
         let mut turns = JoinSet::new();
         for session in sessions {
@@ -142,7 +144,7 @@ impl AgentShell {
 const OVER: &str = "the quota is used up";
 
 fn step(counter: &Counter, call: &Call) -> Result<String, ToolError> {
-    if !counter.quota.take() {
+    if !counter.quota.get().is_some_and(Quota::take) {
         return Err(ToolError::refused(OVER));
     }
     counter.steps.fetch_add(1, Ordering::Relaxed);

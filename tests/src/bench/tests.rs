@@ -8,7 +8,7 @@ use super::load::{Load, Quota, Until, body};
 use super::measure::{Measured, Stopwatch};
 use super::report::{self, Row};
 use super::rounds::{self, Plan};
-use super::{BODY_BYTES, BenchError, System, folder, fsyncs, machine, systems};
+use super::{BODY_BYTES, BenchError, System, age, folder, fsyncs, machine, systems};
 
 /// Says that it did ten steps, in as many milliseconds as its next number.
 struct Fake {
@@ -178,4 +178,18 @@ fn the_share_of_others_leaves_out_our_own_and_what_was_idle() {
     assert_eq!(machine::others_percent(begin, end, 100), Some(0));
     assert_eq!(machine::others_percent(begin, begin, 0), None);
     assert!(machine::parse("intr 1 2 3").is_none());
+}
+
+#[test]
+fn an_old_session_writes_no_more_for_a_turn_than_a_young_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = age::Settings { sessions: 2, rounds: 2, ages: [10, 60], folder: folder.path() };
+    let rows = age::run(&settings, |_| {}).unwrap();
+    let [young, old] = &rows[..] else { panic!("{rows:?}") };
+    // Eight outputs of two hundred bytes, at the least.
+    assert!(young.journal_bytes_per_turn > 1600.0, "{young:?}");
+    assert!(old.journal_bytes_per_turn < 1.1 * young.journal_bytes_per_turn, "{rows:?}");
+    assert_eq!((young.turn, old.turn), (10, 60));
+    let table = age::table(&rows);
+    assert_eq!(table.lines().count(), 4, "{table}");
 }

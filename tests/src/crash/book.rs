@@ -1,6 +1,6 @@
 //! What the harness knows, from what workers said. A turn counts as accepted when the harness has read so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent_shell_core::Outcome;
 use agent_shell_core::words::{Head, SessionId, TurnId};
@@ -8,6 +8,7 @@ use agent_shell_core::words::{Head, SessionId, TurnId};
 use super::scenario::{Scenario, TurnKey};
 use super::violation::{Rule, Violation};
 use super::words::{Event, SessionWork};
+use crate::random::Random;
 
 /// What is known of a turn.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +19,8 @@ pub(super) struct Known {
     pub(super) accepted: Option<(TurnId, u64)>,
     /// How it ended, as a worker first saw it.
     pub(super) outcome: Option<Outcome>,
-    asking: bool,
+    /// The lives that have begun to submit it and have no answer yet.
+    asking: BTreeSet<u64>,
 }
 
 /// Everything that is known.
@@ -26,6 +28,7 @@ pub(super) struct Known {
 pub(super) struct Book {
     seed: u64,
     sessions: u64,
+    owners: u64,
     pub(super) turns: BTreeMap<TurnKey, Known>,
     /// The latest durable heads that were seen.
     pub(super) heads: BTreeMap<SessionId, Head>,
@@ -34,18 +37,19 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(seed: u64, sessions: u64) -> Self {
-        Self { seed, sessions, turns: BTreeMap::new(), heads: BTreeMap::new(), troubles: Vec::new() }
+    pub(super) fn new(seed: u64, sessions: u64, owners: u64) -> Self {
+        let (turns, heads, troubles) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { seed, sessions, owners, turns, heads, troubles }
     }
 
     /// Takes in what a worker, started at `started_ms`, said.
     pub(super) fn take(&mut self, life: u64, started_ms: u64, event: Event) {
         match event {
             Event::Opened { .. } | Event::Marks { .. } | Event::Finished => {}
-            Event::Submitting { key } => self.turns.entry(key).or_default().asking = true,
+            Event::Submitting { key } => drop(self.turns.entry(key).or_default().asking.insert(life)),
             Event::Accepted { key, turn } => {
                 let known = self.turns.entry(key).or_default();
-                known.asking = false;
+                known.asking.remove(&life);
                 let (first, _) = *known.accepted.get_or_insert((turn, started_ms));
                 if first != turn {
                     let what = format!("{key}: accepted as turn {first}, and in life {life} as turn {turn}");
@@ -78,28 +82,42 @@ impl Book {
     }
 
     /// The worker is dead: what it did not say it will not say any more.
-    pub(super) fn worker_died(&mut self) {
-        for known in self.turns.values_mut().filter(|known| known.asking) {
-            known.asking = false;
-            known.unanswered += 1;
+    pub(super) fn worker_died(&mut self, life: u64) {
+        for known in self.turns.values_mut() {
+            known.unanswered += u64::from(known.asking.remove(&life));
         }
     }
 
-    /// What the next worker is told of the sessions.
-    pub(super) fn work(&self) -> Vec<SessionWork> {
-        (0..self.sessions).map(|session| self.work_of(session)).collect()
+    /// What the next worker of a slot is told of the sessions: the turns of earlier workers of that slot, and some of
+    /// those that others have open, which it follows or submits again beside them.
+    pub(super) fn work(&self, slot: u64, life: u64) -> Vec<SessionWork> {
+        let mut random = Random::of(&[self.seed, life, 0x776f_726b]);
+        let of_slot = |key: TurnKey| key.number % self.owners == slot;
+        let mut wanted = |key: TurnKey, is_open: bool| of_slot(key) || (is_open && random.percent(10));
+        (0..self.sessions).map(|session| self.work_of(session, slot, &mut wanted)).collect()
     }
 
-    fn work_of(&self, session: u64) -> SessionWork {
+    /// Everything that is known, for the last worker.
+    pub(super) fn all_work(&self) -> Vec<SessionWork> {
+        (0..self.sessions).map(|session| self.work_of(session, 0, &mut |_, _| true)).collect()
+    }
+
+    fn work_of(&self, session: u64, slot: u64, wanted: &mut dyn FnMut(TurnKey, bool) -> bool) -> SessionWork {
         let (open, unanswered, orphans) = (Vec::new(), Vec::new(), Vec::new());
-        let mut work = SessionWork { session, open, unanswered, orphans, next: 0 };
+        let mut work = SessionWork { session, open, unanswered, orphans, next: slot };
         let first = TurnKey { session, number: 0 };
         for (&key, known) in self.turns.range(first..).take_while(|(key, _)| key.session == session) {
-            if key.number != TurnKey::CLOSING {
-                work.next = key.number + 1;
+            let is_open = known.accepted.is_some() && known.outcome.is_none();
+            if !wanted(key, is_open) {
+                continue;
+            }
+            if key.number != TurnKey::CLOSING && key.number % self.owners == slot {
+                work.next = key.number + self.owners;
             }
             match &known.accepted {
                 Some((turn, _)) if known.outcome.is_none() => work.open.push((key, *turn)),
+                // Somebody else may still wait for the answer.
+                None if !known.asking.is_empty() => {}
                 None if Scenario::draw(self.seed, key).once => work.orphans.push(key),
                 None => work.unanswered.push(key),
                 _ => {}

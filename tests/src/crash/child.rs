@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::CrashError;
 use super::words::{Assignment, Event};
 
@@ -76,6 +78,28 @@ impl Worker {
     pub(super) fn wait(mut self) -> Result<(ExitStatus, Vec<Event>), CrashError> {
         let status = self.child.wait().map_err(CrashError::system("waiting for a worker"))?;
         Ok((status, self.events.iter().collect()))
+    }
+
+    /// Stops it with SIGSTOP.
+    pub(super) fn stop(&self) -> Result<(), CrashError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub(super) fn go_on(&self) -> Result<(), CrashError> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), CrashError> {
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.map_err(|error| CrashError::system("a signal to a worker")(error.into()))
+    }
+
+    /// Whether it is stopped, as the kernel says.
+    pub(super) fn stands_still(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The name of the program, in parentheses, may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
     /// How long ago it was started.

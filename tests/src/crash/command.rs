@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::harness::{Harness, Lives, Run};
 use super::judge::{Verdict, judge};
 use super::violation::by_rule;
-use super::{CrashError, report, worker};
+use super::{CrashError, hits, report, worker};
 use crate::arguments::{Arguments, UsageError};
 use crate::recorder::{self, Chaos, RecorderProcess, Settings};
 
-const USAGE: &str = "crash [--kills N] [--seed S] [--sessions N] [--finish-within SECONDS] [--dir D] [--keep] \
-[--json FILE]";
+const USAGE: &str = "crash [--kills N] [--failpoints N] [--owners N] [--stops] [--seed S] [--sessions N] \
+[--finish-within SECONDS] [--dir D] [--keep] [--json FILE]";
 
 /// Violations of one kind that are printed.
 const SHOWN: usize = 5;
@@ -46,6 +46,9 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
 /// Runs the harness. True when every promise was kept.
 fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     let kills = given.option("--kills")?.unwrap_or(300);
+    let at_failpoints = given.option("--failpoints")?.unwrap_or(0);
+    let owners = given.option("--owners")?.unwrap_or(1);
+    let stops = given.flag("--stops");
     let seed = given.option("--seed")?.unwrap_or_else(any_seed);
     let sessions = given.option("--sessions")?.unwrap_or(8);
     let finish_within = Duration::from_secs(given.option("--finish-within")?.unwrap_or(60));
@@ -56,15 +59,31 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     if sessions == 0 || sessions > 256 {
         return Err(UsageError::new("--sessions: at least 1, and at most 256").into());
     }
+    if owners == 0 || owners > 64 {
+        return Err(UsageError::new("--owners: at least 1, and at most 64").into());
+    }
     let folder = Folder::make(folder)?;
-    let [journal, recorder, log] =
-        ["shell.db", "recorder", "recorder.log"].map(|name| folder.path().join(name));
-    let run = Run { kills, seed, sessions, finish_within, journal, recorder, log };
+    let [journal, recorder, log, hits] =
+        ["shell.db", "recorder", "recorder.log", "failpoints.hits"].map(|name| folder.path().join(name));
+    let run = Run {
+        kills,
+        at_failpoints,
+        stops,
+        owners,
+        seed,
+        sessions,
+        finish_within,
+        journal,
+        recorder,
+        log,
+        hits,
+    };
     eprintln!("crash: seed {seed}");
     let (lives, verdict) = lives_and_verdict(&run)?;
-    print!("{}", report::table(&run, &lives, &verdict));
+    let hits = hits::counted(&run.hits)?;
+    print!("{}", report::table(&run, &lives, &verdict, &hits));
     if let Some(file) = json {
-        let text = format!("{}\n", report::json(&run, &lives, &verdict));
+        let text = format!("{}\n", report::json(&run, &lives, &verdict, &hits));
         fs::write(&file, text).map_err(CrashError::system(file.display().to_string()))?;
     }
     let is_well = verdict.violations.is_empty();

@@ -1,7 +1,12 @@
-//! One life of a worker after another, each but the last ended by SIGKILL.
+//! The lives of workers: as many beside each other as there are owners, each but the last ended by SIGKILL, from
+//! outside or by a failpoint of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_shell_core::Limits;
@@ -9,24 +14,30 @@ use agent_shell_core::Limits;
 use super::CrashError;
 use super::book::Book;
 use super::child::{Heard, Worker};
+use super::jobs::Jobs;
+use super::life::Slot;
 use super::tools::ATTEMPT;
 use super::violation::Rule;
-use super::words::{Assignment, Event, Mode};
-use crate::random::Random;
+use super::words::{Armed, Assignment, Event, Mode};
 
 /// Turns of one session that a worker keeps open.
 const DEPTH: usize = 3;
-/// Workers that may end by themselves before the harness gives up.
-const UNEXPECTED_ENDS: usize = 5;
-/// How long a worker is waited for that does not do what it is to be killed at.
-const LONGEST: Duration = Duration::from_secs(2);
 /// How late an attempt may still take effect.
-const LATENESS: Duration = Duration::from_millis(200);
+pub(super) const LATENESS: Duration = Duration::from_millis(200);
+/// How long a lease lasts where workers stand still for longer.
+const SHORT_LEASE: Duration = Duration::from_millis(900);
 
 /// The settings of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
+    /// Kills at random instants.
     pub(super) kills: u64,
+    /// Kills at each failpoint.
+    pub(super) at_failpoints: u64,
+    /// Whether workers are also stopped for longer than their lease.
+    pub(super) stops: bool,
+    /// Workers that live beside each other.
+    pub(super) owners: u64,
     pub(super) seed: u64,
     pub(super) sessions: u64,
     /// How long the last worker may take.
@@ -35,6 +46,8 @@ pub(super) struct Run {
     pub(super) recorder: PathBuf,
     /// The recorder's log.
     pub(super) log: PathBuf,
+    /// Where each worker notes the failpoints that it reaches.
+    pub(super) hits: PathBuf,
 }
 
 /// How far the workers were when they were killed, as far as is known.
@@ -55,187 +68,130 @@ impl Kills {
     }
 }
 
+/// What was done at one failpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AtFailpoint {
+    pub(super) kills: u64,
+    pub(super) stops: u64,
+}
+
 /// What became of the lives.
 #[derive(Debug)]
 pub(super) struct Lives {
     pub(super) book: Book,
     pub(super) kills: Kills,
+    pub(super) failpoints: BTreeMap<&'static str, AtFailpoint>,
+    /// Stops at random instants.
+    pub(super) stops: u64,
+    /// Workers that shut down by themselves, and left their sessions to the others.
+    pub(super) left: u64,
     /// How long workers took to open, on average.
     pub(super) opening: Duration,
     /// How long the last worker took.
     pub(super) finishing: Duration,
     pub(super) attended: u64,
-}
-
-/// When a worker is killed.
-enum Fate {
-    At(Duration),
-    /// So long after it has begun this many submits.
-    Submit {
-        nth: u64,
-        then: Duration,
-    },
-    /// At once when the recorder has written, so long after the worker was started.
-    Effect {
-        after: Duration,
-    },
-}
-
-pub(super) struct Harness {
-    run: Run,
-    program: PathBuf,
-    random: Random,
-    lives: Lives,
-    life: u64,
     opened: u32,
+}
+
+impl Lives {
+    pub(super) fn note_opening(&mut self, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.opened += 1;
+            self.opening = (self.opening * (self.opened - 1) + took) / self.opened;
+        }
+    }
+}
+
+/// What all slots share.
+pub(super) struct Harness {
+    pub(super) run: Run,
+    program: PathBuf,
+    lives: Mutex<Lives>,
+    pub(super) jobs: Mutex<Jobs>,
+    life: AtomicU64,
+    /// Workers that ended by themselves without a reason.
+    pub(super) unexpected: AtomicU64,
 }
 
 impl Harness {
     pub(super) fn new(run: Run, program: &Path) -> Self {
-        let book = Book::new(run.seed, run.sessions);
         let lives = Lives {
-            book,
+            book: Book::new(run.seed, run.sessions, run.owners),
             kills: Kills::default(),
+            failpoints: BTreeMap::new(),
+            stops: 0,
+            left: 0,
             opening: Duration::ZERO,
             finishing: Duration::ZERO,
             attended: 0,
+            opened: 0,
         };
-        let random = Random::of(&[run.seed, 0x6b69_6c6c]);
-        Self { run, program: program.to_owned(), random, lives, life: 0, opened: 0 }
+        let jobs = Mutex::new(Jobs::new(&run));
+        let (life, unexpected) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { run, program: program.to_owned(), lives: Mutex::new(lives), jobs, life, unexpected }
     }
 
     /// Lets workers live and die until there were enough kills, then lets one finish.
-    pub(super) fn drive(mut self, mut progress: impl FnMut(&Lives)) -> Result<Lives, CrashError> {
-        let mut unexpected = 0;
-        while self.lives.kills.all() < self.run.kills && unexpected < UNEXPECTED_ENDS {
-            let beside = if self.life % 6 == 3 { Some(self.attend()?) } else { None };
-            unexpected += usize::from(!self.live_and_die()?);
-            if let Some((life, worker)) = beside {
-                self.let_end(life, worker, Duration::from_secs(20))?;
-                self.lives.attended += 1;
-            }
-            progress(&self.lives);
-        }
-        let (life, worker) = self.start(Mode::Finish)?;
+    pub(super) fn drive(self, progress: impl Fn(&Lives) + Sync) -> Result<Lives, CrashError> {
+        thread::scope(|scope| {
+            let slots = (0..self.run.owners).map(|slot| {
+                let (this, progress) = (&self, &progress);
+                scope.spawn(move || Slot::new(this, slot).live(progress))
+            });
+            let slots: Vec<_> = slots.collect();
+            slots.into_iter().try_for_each(|slot| match slot.join() {
+                Ok(ended) => ended,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        let (life, worker) = self.start(0, Mode::Finish, None)?;
         let started = worker.started;
         self.let_end(life, worker, self.run.finish_within)?;
-        self.lives.finishing = started.elapsed();
-        Ok(self.lives)
+        let mut lives = self.lives.into_inner().unwrap_or_else(PoisonError::into_inner);
+        lives.finishing = started.elapsed();
+        Ok(lives)
     }
 
-    fn start(&mut self, mode: Mode) -> Result<(u64, Worker), CrashError> {
-        self.life += 1;
+    pub(super) fn lives(&self) -> MutexGuard<'_, Lives> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a worker of a slot.
+    pub(super) fn start(
+        &self,
+        slot: u64,
+        mode: Mode,
+        armed: Option<Armed>,
+    ) -> Result<(u64, Worker), CrashError> {
+        let life = self.life.fetch_add(1, Ordering::Relaxed) + 1;
+        let sessions = match mode {
+            Mode::Finish => self.lives().book.all_work(),
+            _ => self.lives().book.work(slot, life),
+        };
         let assignment = Assignment {
             journal: self.run.journal.clone(),
             recorder: self.run.recorder.clone(),
+            hits: self.run.hits.clone(),
             seed: self.run.seed,
-            life: self.life,
+            life,
+            owners: self.run.owners,
             mode,
-            limits: limits(),
+            armed,
+            limits: self.limits(),
             depth: DEPTH,
-            sessions: self.lives.book.work(),
+            sessions,
         };
-        Ok((self.life, Worker::start(Command::new(&self.program), &assignment)?))
+        Ok((life, Worker::start(Command::new(&self.program), &assignment)?))
     }
 
-    /// A second process on the same journal, which only approves and resolves.
-    fn attend(&mut self) -> Result<(u64, Worker), CrashError> {
-        let ms = 100 + self.random.below(400);
-        self.start(Mode::Attend { ms })
-    }
-
-    /// One life. False when the worker ended by itself.
-    fn live_and_die(&mut self) -> Result<bool, CrashError> {
-        let fate = self.draw_fate();
-        let (life, worker) = self.start(Mode::UntilKilled)?;
-        let mut seen = Seen::default();
-        let mut end = worker.started
-            + match fate {
-                Fate::At(after) | Fate::Effect { after } => after,
-                Fate::Submit { .. } => LONGEST,
-            };
-        let ended = loop {
-            match worker.hear(end) {
-                Heard::Nothing => break false,
-                Heard::End => break true,
-                Heard::Event(event) => {
-                    if seen.opened.is_none() && matches!(event, Event::Opened { .. }) {
-                        seen.opened = Some(worker.age());
-                    }
-                    seen.see(&event);
-                    if let Fate::Submit { nth, then } = fate
-                        && matches!(event, Event::Submitting { .. })
-                        && seen.submits == nth
-                    {
-                        end = Instant::now() + then;
-                    }
-                    self.lives.book.take(life, worker.started_ms, event);
-                }
-            }
-        };
-        if let Fate::Effect { .. } = fate {
-            self.await_effect()?;
-        }
-        let started_ms = worker.started_ms;
-        let (status, rest) = worker.kill()?;
-        for event in rest {
-            seen.see(&event);
-            self.lives.book.take(life, started_ms, event);
-        }
-        self.lives.book.worker_died();
-        if ended {
-            self.lives.book.say(Rule::Trouble, format!("life {life}: the worker ended by itself: {status}"));
-            return Ok(false);
-        }
-        self.note_opening(seen.opened);
-        *seen.phase(&mut self.lives.kills) += 1;
-        self.lives.kills.beside_rests += u64::from(seen.marks.1 > 0);
-        Ok(true)
-    }
-
-    /// Returns as soon as the recorder's log has grown, or after a while.
-    fn await_effect(&self) -> Result<(), CrashError> {
-        let length = || std::fs::metadata(&self.run.log).map(|log| log.len());
-        let failed = || CrashError::system("the recorder's log");
-        let before = length().map_err(failed())?;
-        let end = Instant::now() + LONGEST;
-        while length().map_err(failed())? == before && Instant::now() < end {
-            std::hint::spin_loop();
-        }
-        Ok(())
-    }
-
-    fn note_opening(&mut self, took: Option<Duration>) {
-        if let Some(took) = took {
-            self.opened += 1;
-            self.lives.opening = (self.lives.opening * (self.opened - 1) + took) / self.opened;
-        }
-    }
-
-    /// Some die while they open, some at a submit or at an effect, the others at any time.
-    fn draw_fate(&mut self) -> Fate {
-        let opening_us =
-            u64::try_from(self.lives.opening.as_micros()).unwrap_or(u64::MAX).clamp(10_000, 1_000_000);
-        let random = &mut self.random;
-        let (least_us, span_us) = match random.below(100) {
-            0..20 => (1_000.min(opening_us), opening_us * 5 / 4),
-            20..30 => {
-                let then = Duration::from_micros(random.below(1500));
-                return Fate::Submit { nth: 1 + random.below(20), then };
-            }
-            30..50 => {
-                let after = Duration::from_micros(opening_us + random.below(200_000));
-                return Fate::Effect { after };
-            }
-            50..65 => (opening_us, 80_000),
-            65..88 => (opening_us + 30_000, 320_000),
-            _ => (opening_us + 300_000, 600_000),
-        };
-        Fate::At(Duration::from_micros(least_us + random.below(span_us)))
+    /// How long a worker stands still that is stopped: longer than its lease, and shorter than others wait for a file.
+    pub(super) fn stop_ms(&self, draw: u64) -> Duration {
+        let lease_ms = u64::try_from(SHORT_LEASE.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(lease_ms * 11 / 10 + draw % lease_ms)
     }
 
     /// Waits for a worker that ends by itself. One that does not in time is killed.
-    fn let_end(&mut self, life: u64, worker: Worker, within: Duration) -> Result<(), CrashError> {
+    pub(super) fn let_end(&self, life: u64, worker: Worker, within: Duration) -> Result<(), CrashError> {
         let end = Instant::now() + within;
         let mut finished = false;
         let in_time = loop {
@@ -244,70 +200,41 @@ impl Harness {
                 Heard::End => break true,
                 Heard::Event(event) => {
                     finished |= event == Event::Finished;
-                    self.lives.book.take(life, worker.started_ms, event);
+                    self.lives().book.take(life, worker.started_ms, event);
                 }
             }
         };
         let started_ms = worker.started_ms;
         let (status, rest) = if in_time { worker.wait()? } else { worker.kill()? };
-        rest.into_iter().for_each(|event| self.lives.book.take(life, started_ms, event));
+        let book = &mut self.lives().book;
+        for event in rest {
+            finished |= event == Event::Finished;
+            book.take(life, started_ms, event);
+        }
         if !in_time {
             let seconds = within.as_secs();
             let what = format!("life {life}: the worker did not finish within {seconds} s");
-            self.lives.book.say(Rule::Stuck, what);
+            book.say(Rule::Stuck, what);
         } else if !finished || !status.success() {
-            self.lives.book.say(Rule::Trouble, format!("life {life}: the worker did not finish: {status}"));
+            book.say(Rule::Trouble, format!("life {life}: the worker did not finish: {status}"));
         }
-        self.lives.book.worker_died();
+        book.worker_died(life);
         Ok(())
     }
-}
 
-/// What was seen of one life.
-#[derive(Default)]
-struct Seen {
-    opened: Option<Duration>,
-    is_open: bool,
-    submits: u64,
-    answers: u64,
-    marks: (usize, usize),
-}
-
-impl Seen {
-    fn see(&mut self, event: &Event) {
-        match event {
-            Event::Opened { .. } => self.is_open = true,
-            Event::Submitting { .. } => self.submits += 1,
-            Event::Accepted { .. } => self.answers += 1,
-            Event::Marks { running, resting } => self.marks = (*running, *resting),
-            _ => {}
+    /// Short bounds, so that deadlines, probes, snapshots and polls come within one life.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.attempt_ms = u64::try_from(ATTEMPT.as_millis()).unwrap_or(u64::MAX);
+        limits.lateness_ms = u64::try_from(LATENESS.as_millis()).unwrap_or(u64::MAX);
+        limits.poll_ms = 25;
+        limits.probe_attempts = 4;
+        limits.parallel_steps = 6;
+        limits.inline_bytes = 400;
+        limits.snapshot_every = 24;
+        if self.run.stops || self.run.at_failpoints > 0 {
+            limits.lease_ms = u64::try_from(SHORT_LEASE.as_millis()).unwrap_or(u64::MAX);
         }
+        limits
     }
-
-    fn phase<'a>(&self, kills: &'a mut Kills) -> &'a mut u64 {
-        if !self.is_open {
-            &mut kills.opening
-        } else if self.submits > self.answers {
-            &mut kills.submitting
-        } else if self.marks.0 > 0 {
-            &mut kills.running
-        } else if self.marks.1 > 0 {
-            &mut kills.resting
-        } else {
-            &mut kills.idle
-        }
-    }
-}
-
-/// Short bounds, so that deadlines, probes, snapshots and polls come within one life.
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.attempt_ms = u64::try_from(ATTEMPT.as_millis()).unwrap_or(u64::MAX);
-    limits.lateness_ms = u64::try_from(LATENESS.as_millis()).unwrap_or(u64::MAX);
-    limits.poll_ms = 25;
-    limits.probe_attempts = 4;
-    limits.parallel_steps = 6;
-    limits.inline_bytes = 400;
-    limits.snapshot_every = 24;
-    limits
 }

@@ -2,6 +2,9 @@
 //! kills it with SIGKILL at a random instant, starts it again, and so on; at last it lets a worker finish, and judges
 //! from the recorder's log and the journal whether every promise was kept.
 //!
+//! Several workers may live beside each other on one journal, workers may kill themselves at each failpoint of the
+//! runtime, and they may be stopped for longer than their lease and then go on.
+//!
 //! What a turn does, and what it must answer, follows from the seed alone (`scenario`); the judge works the answer
 //! out without the runtime. The instants of the kills follow from the seed as well, but what a kill hits depends on
 //! the machine, so a seed replays the load and not the schedule.
@@ -14,7 +17,10 @@ mod book;
 mod child;
 mod command;
 mod harness;
+mod hits;
+mod jobs;
 mod judge;
+mod life;
 mod report;
 mod scenario;
 mod tools;

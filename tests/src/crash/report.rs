@@ -10,8 +10,11 @@ use super::violation::by_rule;
 
 const CLASSES: [&str; 4] = ["pure", "idempotent", "probed", "irreversible"];
 
+/// How often each failpoint was reached.
+type Hits = BTreeMap<&'static str, u64>;
+
 /// The table.
-pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
+pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) -> String {
     let (kills, counts) = (&lives.kills, &verdict.counts);
     let mut out = String::new();
     let mut line = |name: &str, value: String| out.push_str(&format!("{name:<34} {value}\n"));
@@ -23,7 +26,10 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
     line("  resting", kills.resting.to_string());
     line("  waiting or idle", kills.idle.to_string());
     line("  of all, with some turn at rest", kills.beside_rests.to_string());
+    line("owners at once", run.owners.to_string());
     line("second processes beside", lives.attended.to_string());
+    line("left by themselves", lives.left.to_string());
+    line("stopped for longer than the lease", lives.stops.to_string());
     line("opening, on average", format!("{} ms", lives.opening.as_millis()));
     line("finishing after the last kill", format!("{} ms", lives.finishing.as_millis()));
     line("turns accepted / ended", format!("{} / {}", counts.accepted, counts.ended));
@@ -47,6 +53,13 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
     line("mail refused as out of date", counts.mail_refused.to_string());
     line("records, chain verified", counts.records.to_string());
     line("highest epoch of a session", counts.epochs.to_string());
+    line("late acts, as the limits allow", counts.late.to_string());
+    for (name, times) in hits.iter().filter(|(_, times)| **times > 0 || run.at_failpoints > 0) {
+        let at = lives.failpoints.get(name).copied().unwrap_or_default();
+        let stops = if at.stops > 0 { format!(", stopped {}", at.stops) } else { String::new() };
+        let armed = if run.at_failpoints > 0 { format!(", killed {}{stops}", at.kills) } else { stops };
+        line(&format!("  at {name}"), format!("{times} hits{armed}"));
+    }
     line("violations", verdict.violations.len().to_string());
     for (rule, times) in by_rule(&verdict.violations) {
         line(&format!("  {rule:?}"), times.to_string());
@@ -55,9 +68,20 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict) -> String {
 }
 
 /// The same as one JSON object.
-pub(super) fn json(run: &Run, lives: &Lives, verdict: &Verdict) -> Value {
+pub(super) fn json(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) -> Value {
     let kills = &lives.kills;
+    let failpoints: BTreeMap<_, _> = hits
+        .iter()
+        .map(|(name, hits)| {
+            let at = lives.failpoints.get(name).copied().unwrap_or_default();
+            (*name, json!({ "hits": hits, "kills": at.kills, "stops": at.stops }))
+        })
+        .collect();
     json!({
+        "owners": run.owners,
+        "stops": lives.stops,
+        "left": lives.left,
+        "failpoints": failpoints,
         "seed": run.seed,
         "kills": kills.all(),
         "kills_opening": kills.opening,

@@ -4,21 +4,29 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use agent_shell_core::failpoint::Failpoint;
 use agent_shell_core::words::{Head, SessionId, TurnId};
 use agent_shell_core::{Limits, Outcome};
 use serde::{Deserialize, Serialize};
 
+use super::CrashError;
 use super::scenario::TurnKey;
+use crate::arguments::UsageError;
 
 /// What a worker is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Assignment {
     pub(super) journal: PathBuf,
     pub(super) recorder: PathBuf,
+    /// Where failpoints are noted that are reached.
+    pub(super) hits: PathBuf,
     pub(super) seed: u64,
     /// Which worker this is, from 1.
     pub(super) life: u64,
+    /// How many workers live beside each other; the numbers of their turns don't meet.
+    pub(super) owners: u64,
     pub(super) mode: Mode,
+    pub(super) armed: Option<Armed>,
     pub(super) limits: Limits,
     /// Turns of one session that may be open at once.
     pub(super) depth: usize,
@@ -31,8 +39,30 @@ pub(super) enum Mode {
     UntilKilled,
     /// Bring to an end what was accepted, then one closing turn in each session, then shut down.
     Finish,
+    /// Submit for this many milliseconds, then shut down, and leave what is open to others.
+    Leave { ms: u64 },
     /// Submit nothing; approve and resolve what rests in any session, for this many milliseconds, then shut down.
     Attend { ms: u64 },
+}
+
+/// What a worker does to itself, when it reaches a failpoint for the `nth` time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Armed {
+    pub(super) at: String,
+    pub(super) nth: u64,
+    pub(super) action: ArmedAction,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ArmedAction {
+    Kill,
+    Stop,
+}
+
+impl Armed {
+    pub(super) fn failpoint(&self) -> Result<Failpoint, CrashError> {
+        self.at.parse().map_err(|error| UsageError::new(format!("{error}")).into())
+    }
 }
 
 /// What is known of a session.

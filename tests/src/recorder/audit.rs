@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::log::{self, Entry, Outcome};
 use super::server::RecorderError;
@@ -25,6 +26,21 @@ pub struct StepAudit {
     pub epochs: BTreeSet<u64>,
     /// The attempts of the calls.
     pub attempts: BTreeSet<u64>,
+    /// The calls that were applied.
+    pub applications: Vec<Application>,
+}
+
+/// A call that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Its attempt.
+    pub attempt: u64,
+    /// The epoch of the owner who acted.
+    pub epoch: u64,
+    /// When it arrived, in wall time.
+    pub at_ms: u64,
+    /// What the tool sent along.
+    pub payload: Value,
 }
 
 /// A broken promise.
@@ -144,12 +160,12 @@ impl Audit {
     }
 
     pub(super) fn observe(&mut self, entry: &Entry) {
-        if let Entry::Call { effect, outcome } = entry {
-            self.count(effect, *outcome);
+        if let Entry::Call { effect, outcome, at_ms } = entry {
+            self.count(effect, *outcome, *at_ms);
         }
     }
 
-    fn count(&mut self, effect: &Effect, outcome: Outcome) {
+    fn count(&mut self, effect: &Effect, outcome: Outcome, at_ms: u64) {
         let name = StepName { turn: effect.turn.clone(), step: effect.step.clone() };
         self.sums.calls += 1;
         match outcome {
@@ -164,7 +180,11 @@ impl Audit {
         let step = self.steps.entry(name).or_default();
         step.classes.insert(effect.class);
         step.calls += 1;
-        step.applied += u64::from(matches!(outcome, Outcome::Applied { .. }));
+        if let Outcome::Applied { .. } = outcome {
+            let (attempt, epoch, payload) = (effect.attempt, effect.epoch, effect.payload.clone());
+            step.applied += 1;
+            step.applications.push(Application { attempt, epoch, at_ms, payload });
+        }
         step.keys.insert(effect.key.clone());
         step.epochs.insert(effect.epoch);
         step.attempts.insert(effect.attempt);

@@ -38,7 +38,7 @@ impl Ledger {
                 let name = StepName { turn: fence.turn.clone(), step: fence.step.clone() };
                 self.raise(name, fence.epoch);
             }
-            Entry::Call { effect, outcome } => {
+            Entry::Call { effect, outcome, .. } => {
                 self.raise(name(effect), effect.epoch);
                 if let Outcome::Applied { number } = *outcome {
                     self.apply(effect, number);

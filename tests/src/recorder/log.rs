@@ -15,7 +15,13 @@ use super::words::{Effect, Fence};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Entry {
-    Call { effect: Effect, outcome: Outcome },
+    Call {
+        effect: Effect,
+        outcome: Outcome,
+        /// When it arrived, in wall time.
+        #[serde(default)]
+        at_ms: u64,
+    },
     Fence(Fence),
 }
 

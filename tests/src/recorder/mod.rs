@@ -25,7 +25,7 @@ mod server;
 mod tests;
 mod words;
 
-pub use audit::{Audit, StepAudit, Totals, Violation, audit_log};
+pub use audit::{Application, Audit, StepAudit, Totals, Violation, audit_log};
 pub use chaos::Chaos;
 pub use client::{ClientError, RecorderClient, Verdict};
 pub use command::run;

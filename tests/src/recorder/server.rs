@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::chaos::{Chaos, Dice, Trouble};
 use super::ledger::Ledger;
@@ -146,7 +147,8 @@ impl Book {
 
     fn effect(&mut self, effect: Effect) -> io::Result<Answer> {
         let outcome = self.ledger.decide(&effect);
-        self.record(&Entry::Call { effect: effect.clone(), outcome })?;
+        let at_ms = now_ms();
+        self.record(&Entry::Call { effect: effect.clone(), outcome, at_ms })?;
         Ok(self.ledger.answer(&effect, outcome))
     }
 
@@ -237,4 +239,9 @@ fn write_line(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     stream.write_all(&line)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

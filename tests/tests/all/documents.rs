@@ -1,5 +1,5 @@
 //! The documents say what is so: their links lead somewhere, the tests that they name as proof exist, and they tell
-//! of every kind of record and every error.
+//! of every kind of record, every error, every limit and every gap that the architecture review found.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
 #[test]
 fn links_lead_somewhere() {
     let mut documents = files("docs", ".md");
-    documents.push(root().join("CHANGELOG.md"));
+    documents.extend(["CHANGELOG.md", "README.md"].map(|name| root().join(name)));
     for path in documents {
         let text = fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
@@ -71,12 +71,175 @@ fn the_tests_that_are_named_as_proof_exist() {
     let (guarantees, architecture) = (read("docs/GUARANTEES.md"), read("docs/ARCHITECTURE.md"));
     let (_, invariants) = architecture.split_once("\n## Invariants").unwrap();
     let (invariants, _) = invariants.split_once("\n## ").unwrap();
-    let named: BTreeSet<_> =
-        tests_named_in(&guarantees).into_iter().chain(tests_named_in(invariants)).collect();
-    assert!(named.len() > 30, "{named:?}");
+    let review = read("docs/REVIEW.md");
+    let documents = [&*guarantees, invariants, &review];
+    let named: BTreeSet<_> = documents.into_iter().flat_map(tests_named_in).collect();
+    assert!(named.len() > 60, "{named:?}");
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "there is no test `{name}`");
     }
+}
+
+/// A row of docs/REVIEW.md.
+struct Answer<'a> {
+    gap: &'a str,
+    answer: &'a str,
+    state: &'a str,
+    proof: &'a str,
+}
+
+fn answers(review: &str) -> Vec<Answer<'_>> {
+    let rows = review.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
+    let answer = |cells: Vec<_>| match cells[..] {
+        ["gap", ..] => None,
+        [gap, answer, state, proof] => Some(Answer { gap, answer, state, proof }),
+        _ => panic!("not four cells: {cells:?}"),
+    };
+    cells.filter_map(answer).collect()
+}
+
+/// The file that a proof names, wherever such files lie.
+fn proof(name: &str) -> Option<PathBuf> {
+    let folders = ["", "tests/tests/all", "agent-shell-core/src", "examples/tests"];
+    folders.into_iter().map(|folder| root().join(folder).join(name)).find(|path| path.is_file())
+}
+
+/// Whether a source has a test of this name, or a property of the suites.
+fn is_tested(source: &str, name: &str) -> bool {
+    if source.contains(&format!("\npub async fn {name}(fixture: &dyn ")) {
+        return true;
+    }
+    let Some((before, _)) = source.split_once(&format!("fn {name}(")) else { return false };
+    let attributes = before.rsplit("\n\n").next().unwrap();
+    attributes.contains("#[test]") || attributes.contains("#[tokio::test")
+}
+
+#[test]
+fn each_answer_to_the_review_has_the_proof_that_it_names() {
+    let review = read("docs/REVIEW.md");
+    let answers = answers(&review);
+    assert!(answers.len() > 50, "only {} rows", answers.len());
+    for Answer { gap, answer, state, proof: named } in answers {
+        assert!(!gap.is_empty() && !answer.is_empty() && !named.is_empty(), "{gap}: an empty cell");
+        let (mut file, mut files, mut tests) = (None, 0, 0);
+        for quoted in named.split('`').skip(1).step_by(2) {
+            let is_file = state != "planned" && (quoted.contains('.') || quoted.contains('/'));
+            if is_file {
+                let path = proof(quoted).unwrap_or_else(|| panic!("{gap}: there is no file `{quoted}`"));
+                file = Some(fs::read_to_string(path).unwrap());
+                files += 1;
+            } else if !tests_named_in(&format!("`{quoted}`")).is_empty() || file.is_some() {
+                let source = file.as_ref().unwrap_or_else(|| panic!("{gap}: in which file is `{quoted}`?"));
+                assert!(
+                    is_tested(source, quoted),
+                    "{gap}: no test `{quoted}` is in the file named before it"
+                );
+                tests += 1;
+            }
+        }
+        match state {
+            "holds" => assert!(tests > 0, "{gap}: holds, and names no test"),
+            "partly" => assert!(tests + files > 0, "{gap}: holds partly, and names no proof"),
+            "planned" => assert!(tests == 0, "{gap}: is planned, and can't be proven"),
+            other => panic!("{gap}: what is {other}?"),
+        }
+    }
+}
+
+/// What the review found, in its own words.
+const GAPS: [&str; 55] = [
+    "failover topology",
+    "quorum",
+    "upgrade path",
+    "schema registry",
+    "compatibility tests",
+    "dead letters: creation",
+    "dead letters: retention",
+    "dead letters: replay",
+    "dead letters: alerts",
+    "hot partitions",
+    "resharding",
+    "cross-partition order",
+    "step dag",
+    "parallel state",
+    "idempotent effects",
+    "duplicate suppression: a turn",
+    "from the turn to the step",
+    "the last processed step after a crash",
+    "compensation",
+    "latency budgets: per stage",
+    "slos",
+    "stale reads after writes",
+    "backup",
+    "point-in-time restore",
+    "deletion per user",
+    "tenancy under contention",
+    "back-pressure from model providers to the planner",
+    "connection reuse: the store",
+    "connection reuse: providers",
+    "enforced budgets per tenant",
+    "sandboxed tools",
+    "egress rules",
+    "version skew across a hot reload",
+    "signed pack artifacts",
+    "scanned pack artifacts",
+    "authentication flows",
+    "websocket scaling",
+    "mcp contracts with versions",
+    "grpc contracts with versions",
+    "sampling policy",
+    "dashboards",
+    "lag above 5 s",
+    "step failures above 2 %",
+    "broker disk above 80 %",
+    "log retention",
+    "redaction of personal data",
+    "threat model",
+    "secret rotation",
+    "ci stages",
+    "canary deployment",
+    "rpo",
+    "rto",
+    "restore drills",
+    "immutable audit log",
+    "compliance controls",
+];
+
+#[test]
+fn the_review_leaves_no_gap_out() {
+    let review = read("docs/REVIEW.md");
+    let gaps: BTreeSet<_> = answers(&review).iter().map(|answer| answer.gap.to_lowercase()).collect();
+    for gap in GAPS {
+        assert!(gaps.iter().any(|row| row.contains(gap)), "no row answers `{gap}`");
+    }
+}
+
+/// What an expression such as `1 << 20` or `30_000` comes to.
+fn number(expression: &str) -> u64 {
+    let parse = |digits: &str| digits.trim().replace(['_', ','], "").parse::<u64>().unwrap();
+    match expression.split_once("<<") {
+        Some((base, shift)) => parse(base) << parse(shift),
+        None => parse(expression),
+    }
+}
+
+#[test]
+fn every_limit_tells_its_default() {
+    let source = read("agent-shell-core/src/words/limits.rs");
+    let (fields, defaults) = source.split_once("impl Default for Limits").unwrap();
+    let (_, fields) = fields.split_once("pub struct Limits {\n").unwrap();
+    let mut told = 0;
+    for field in fields.split("\n    /// Default: ").skip(1) {
+        let (default, rest) = field.split_once(".\n").unwrap();
+        let name = rest.trim_start().strip_prefix("pub ").unwrap().split(':').next().unwrap();
+        let written = defaults.split_once(&format!(" {name}: ")).unwrap().1.split_once(",\n").unwrap().0;
+        // `1 MiB (1,048,576)`, or the number alone.
+        let digits = default.split_once('(').map_or(default, |(_, exact)| exact.trim_end_matches(')'));
+        assert_eq!(number(digits), number(written), "`{name}`");
+        told += 1;
+    }
+    assert_eq!(told, fields.matches("\n    pub ").count(), "a limit without its default");
 }
 
 #[test]

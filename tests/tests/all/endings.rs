@@ -55,6 +55,23 @@ async fn a_plan_with_an_unknown_tool_is_refused_by_name() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_may_depend_on_a_tool_that_holds_back() {
+    on_each(|shell, _| async {
+        let publish = Tool::pure("publish", "", |_: Value, _: Call| async { Ok::<_, ToolError>(1) }).held();
+        let shell = shell.tool(publish).tool(double()).open().await.unwrap();
+        let held = Step::tool("last", "publish", json!({}));
+        let plan =
+            Plan::new([held, Step::tool("next", "double", json!({ "n": 1 })).after(["last"])]).unwrap();
+        let turn = shell.session("s").unwrap().submit(plan).deadline(Duration::from_secs(10)).await.unwrap();
+        let (code, message) = failure(turn.outcome().await.unwrap());
+        assert_eq!(code, FailureCode::Planner);
+        assert!(message.contains("`next` depends on `last`"), "{message}");
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
 /// Plans with a tool that there is not.
 struct Wishful;
 
@@ -223,6 +240,44 @@ async fn a_step_in_doubt_can_be_tried_again_once_it_is_late_enough() {
             Some(olga),
             "it is recorded who resolved"
         );
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_out_about_one_attempt_says_nothing_of_the_next() {
+    on_each(|shell, _| async {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counter = calls.clone();
+        let send = Tool::irreversible("send", "", move |_: Value, _: Call| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            async move { Err::<Value, _>(ToolError::ambiguous("no answer")) }
+        })
+        .attempt_deadline(Duration::from_millis(30));
+        let shell = shell.tool(send).open().await.unwrap();
+        let plan = Plan::new([Step::tool("send", "send", json!({}))]).unwrap();
+        let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
+        let in_doubt = async |attempt: u32| loop {
+            let rests = turn.rests().await.unwrap();
+            if let [rest] = &rests[..]
+                && matches!(rest.needs, Needs::Resolution { attempt: shown, .. } if shown == attempt)
+            {
+                return rest.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let first = in_doubt(1).await;
+        let [olga, piet] = ["olga", "piet"].map(|name| Actor::named(name).unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        turn.resolve_rest(&first, Resolution::Retry, &olga).await.unwrap();
+        let second = in_doubt(2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Piet has looked at the same rest as Olga, and is slower.
+        turn.resolve_rest(&first, Resolution::Retry, &piet).await.unwrap();
+        turn.resolve_rest(&second, Resolution::Applied(json!("sent")), &olga).await.unwrap();
+        assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(json!("sent")));
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "the second attempt was not repeated");
         shell.shutdown().await.unwrap();
     })
     .await;

@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
                 true => Resolution::Applied(self.result(place)),
                 false => Resolution::Retry,
             };
-            let mail = Mail::Resolve { turn: turn.id, step, resolution };
+            let mail = Mail::Resolve { turn: turn.id, step, attempt: None, resolution };
             self.react(Event::Mail { id: MailId::from_bytes([9; 16]), mail, posted: self.now });
             return true;
         }

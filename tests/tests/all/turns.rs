@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use agent_shell_core::data::Body;
+use agent_shell_core::ports::SessionFilter;
 use agent_shell_core::runtime::Needs;
+use agent_shell_core::words::SessionId;
 use agent_shell_core::{
-    Actor, Call, ErrorKind, Outcome, Plan, Reducer, Request, Resolution, Retry, Shell, Step, Template, Tool,
-    ToolError, from, input, output,
+    Actor, Call, ErrorKind, Outcome, Plan, Reducer, Request, Resolution, Retry, Shell, Step, Subject,
+    Template, Tenant, Tool, ToolError, from, input, output,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +50,30 @@ async fn a_plan_runs_and_answers() {
         let other = session.submit(Request::plan(plan).input(json!({ "n": 5 }))).dedupe("one").await;
         assert_eq!(other.unwrap_err().kind(), ErrorKind::Mismatch);
         assert_eq!(calls.load(Ordering::SeqCst), 1);
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_read_by_its_id_alone() {
+    on_each(|shell, _| async {
+        let shell = shell.tool(double()).open().await.unwrap();
+        let plan = Plan::new([Step::tool("a", "double", json!({ "n": 4 }))]).unwrap();
+        let session = shell.session_of(Tenant::new("acme").unwrap(), "nightly", Subject::None).unwrap();
+        session.submit(plan).await.unwrap().outcome().await.unwrap();
+        let all = shell.sessions(SessionFilter::default(), None, 10).await.unwrap();
+        let [entry] = &all[..] else { panic!("{all:?}") };
+        let records = shell.history(entry.id).await.unwrap().next(100).await.unwrap();
+        assert_eq!(records, session.history().await.unwrap().next(100).await.unwrap());
+        assert!(matches!(&records[0].body, Body::SessionOpened { name, .. } if name.as_str() == "nightly"));
+        let unknown = shell.history(SessionId::from_bytes([7; 16])).await.err().unwrap();
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
+        assert_eq!(
+            shell.sessions(SessionFilter::default(), None, 10).await.unwrap(),
+            all,
+            "nothing is registered"
+        );
         shell.shutdown().await.unwrap();
     })
     .await;

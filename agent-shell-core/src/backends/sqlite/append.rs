@@ -7,8 +7,9 @@ use super::fault::Work;
 use super::mail;
 use super::sessions::{Known, Sessions};
 use super::writer::Tx;
-use super::{outbox, records, turns};
-use crate::ports::{Append, AppendError, Appended, NamedActor};
+use super::{outbox, purge, records, turns};
+use crate::failpoint::reach;
+use crate::ports::{Append, AppendError, Appended, NamedActor, SessionStatus};
 use crate::words::{Head, Tenant};
 
 /// The largest append, in bytes of bodies, blobs, mail, envelopes and snapshot.
@@ -29,6 +30,9 @@ pub(super) fn append(tx: &mut Tx, append: &Append) -> Work<Appended, AppendError
     };
     if let Some(head) = committed(&tx.connection, &session, append)? {
         return Ok(Ok(Appended { head, still_owner: session.is_owned_under(append.fence) }));
+    }
+    if session.mark.status == SessionStatus::Purged {
+        return Ok(Err(AppendError::Purged));
     }
     if !session.is_owned_under(append.fence) {
         return Ok(Err(AppendError::Fenced { actual: session.epoch }));
@@ -52,10 +56,14 @@ pub(super) fn append(tx: &mut Tx, append: &Append) -> Work<Appended, AppendError
     };
     // From here on nothing refuses.
     tx.places.added(records::write(&tx.connection, session.nr, &append.records)?);
+    reach!(RecordsWritten);
     write_rest(&tx.connection, &session, append)?;
     turns::write(&tx.connection, session.nr, &turns)?;
     mail::write_all(tx, &append.post_mail, mail)?;
     let head = append.records.last().map_or(append.expected, crate::data::Record::head);
+    if append.purges() {
+        purge::erase(&tx.connection, session.nr, append.session, head.seq)?;
+    }
     remember(&mut tx.sessions, append, head);
     Ok(Ok(Appended { head, still_owner: true }))
 }

@@ -7,15 +7,16 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::columns::{self, kept, ordered};
 use super::fault::Work;
 use super::owners;
+use super::rounds::{Round, Rounds};
 use super::writer::Tx;
-use crate::ports::{Claim, ClaimFilter, OwnershipError};
+use crate::ports::{Claim, ClaimFilter, OwnershipError, SessionStatus};
 use crate::words::{OwnerId, Tenant};
 
 /// Sessions that fall due which one claim looks at, at most; the earliest come first.
 const DUE_AT_ONCE: i64 = 100_000;
 
-/// Sessions with work, by their numbers, waiting in the queue of their tenant.
-type Queues = BTreeMap<Tenant, VecDeque<i64>>;
+/// Sessions with work, by their numbers, in the order in which their tenant's are served.
+type Queues = BTreeMap<Tenant, Vec<i64>>;
 
 pub(super) fn claim(
     tx: &mut Tx,
@@ -40,17 +41,20 @@ pub(super) fn claim(
         }
         return Ok(Ok(claims));
     }
-    // One session of each tenant in turn, beginning with another tenant at every claim.
-    let mut queues: VecDeque<_> = with_work(&tx.connection, filter, limit)?.into_values().collect();
-    tx.turn = tx.turn.wrapping_add(1);
-    let first = tx.turn % queues.len().max(1);
+    // One session of each tenant in turn, beginning with the tenant after the one that was served last.
+    let queues = with_work(&tx.connection, &tx.rounds, filter, limit)?;
+    let newest = newest(&tx.connection)?;
+    let first = tx.rounds.first(queues.keys());
+    let mut queues: VecDeque<_> =
+        queues.into_iter().map(|(tenant, queue)| (tenant, queue.into_iter())).collect();
     queues.rotate_left(first);
     while claims.len() < limit
-        && let Some(mut queue) = queues.pop_front()
+        && let Some((tenant, mut queue)) = queues.pop_front()
     {
-        if let Some(nr) = queue.pop_front() {
+        if let Some(nr) = queue.next() {
             claims.extend(take(tx, owner, nr, filter)?);
-            queues.push_back(queue);
+            tx.rounds.served(&tenant, nr, newest);
+            queues.push_back((tenant, queue));
         }
     }
     Ok(Ok(claims))
@@ -67,7 +71,8 @@ fn take(tx: &mut Tx, me: OwnerId, nr: i64, filter: &ClaimFilter) -> rusqlite::Re
     let tenant = filter.tenant.as_ref().is_none_or(|tenant| *tenant == entry.tenant);
     let offered =
         filter.offers.as_ref().is_none_or(|offers| entry.requires.iter().all(|id| offers.contains(id)));
-    if !(free && tenant && offered) {
+    let purged = entry.mark.status == SessionStatus::Purged;
+    if purged || !(free && tenant && offered) {
         return Ok(None);
     }
     entry.epoch = entry.epoch.next();
@@ -80,7 +85,12 @@ fn take(tx: &mut Tx, me: OwnerId, nr: i64, filter: &ClaimFilter) -> rusqlite::Re
 }
 
 /// The sessions that nobody owns and that have work, at most `limit` for each tenant.
-fn with_work(connection: &Connection, filter: &ClaimFilter, limit: usize) -> rusqlite::Result<Queues> {
+fn with_work(
+    connection: &Connection,
+    rounds: &Rounds,
+    filter: &ClaimFilter,
+    limit: usize,
+) -> rusqlite::Result<Queues> {
     let mut queues = Queues::new();
     if limit == 0 {
         return Ok(queues);
@@ -90,18 +100,7 @@ fn with_work(connection: &Connection, filter: &ClaimFilter, limit: usize) -> rus
         None => tenants(connection)?,
     };
     for tenant in tenants {
-        let mut ready = connection.prepare_cached(
-            "SELECT nr, requires FROM sessions WHERE owner IS NULL AND (mail = 1 OR status = 1) AND tenant = ?1",
-        )?;
-        let mut rows = ready.query((tenant.as_str(),))?;
-        let mut queue = VecDeque::new();
-        while queue.len() < limit
-            && let Some(row) = rows.next()?
-        {
-            if is_offered(row, 1, filter)? {
-                queue.push_back(row.get(0)?);
-            }
-        }
+        let queue = ready(connection, &tenant, rounds.of(&tenant), filter, limit)?;
         if !queue.is_empty() {
             queues.insert(tenant, queue);
         }
@@ -117,12 +116,45 @@ fn with_work(connection: &Connection, filter: &ClaimFilter, limit: usize) -> rus
         if filter.tenant.as_ref().is_some_and(|only| *only != tenant) || !is_offered(row, 1, filter)? {
             continue;
         }
-        let queue = queues.entry(tenant).or_default();
-        if queue.len() < limit {
-            queue.push_back(row.get(0)?);
-        }
+        queues.entry(tenant).or_default().push(row.get(0)?);
+    }
+    for (tenant, queue) in &mut queues {
+        let round = rounds.of(tenant);
+        queue.sort_unstable_by_key(|nr| round.place(*nr));
+        queue.truncate(limit);
     }
     Ok(queues)
+}
+
+/// The sessions of a tenant that have mail or a turn that runs: those that the round serves first.
+fn ready(
+    connection: &Connection,
+    tenant: &Tenant,
+    round: Round,
+    filter: &ClaimFilter,
+    limit: usize,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut ready = connection.prepare_cached(
+        "SELECT nr, requires FROM sessions INDEXED BY sessions_ready \
+         WHERE owner IS NULL AND (mail = 1 OR status = 1) AND tenant = ?1 AND nr BETWEEN ?2 AND ?3 ORDER BY nr",
+    )?;
+    let mut queue = Vec::new();
+    for span in round.spans().into_iter().filter(|span| !span.is_empty()) {
+        let mut rows = ready.query((tenant.as_str(), span.start(), span.end()))?;
+        while queue.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            if is_offered(row, 1, filter)? {
+                queue.push(row.get(0)?);
+            }
+        }
+    }
+    Ok(queue)
+}
+
+/// The number of the session that was registered last.
+fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT coalesce(max(nr), 0) FROM sessions")?.query_row((), |row| row.get(0))
 }
 
 fn is_offered(row: &Row<'_>, requires: usize, filter: &ClaimFilter) -> rusqlite::Result<bool> {

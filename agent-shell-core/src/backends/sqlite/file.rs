@@ -1,4 +1,7 @@
 //! Opening the file: whose it is, which format it has, and the settings on which durability rests.
+//!
+//! Nothing but SQLite ever opens the file. To close it anywhere in this process would drop every lock that the process
+//! has on it, also those of a transaction that runs through another handle.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::fault::{self, Health};
 use super::queue::Item;
+use crate::failpoint::reach;
 use crate::ports::StoreError;
 
 /// What the jobs of a transaction work with.
@@ -129,7 +130,11 @@ impl<C: Workplace> Groups<C> {
             return answer(group, &Err(poisoned));
         }
         match self.attempt(group) {
-            Ok(()) => answer(group, &Ok(())),
+            Ok(()) => {
+                reach!(GroupCommitted);
+                answer(group, &Ok(()));
+                reach!(GroupAnswered);
+            }
             // One job that SQLite could not do must not harm the others: each goes alone.
             Err(Failure::Inside(error)) if group.len() > 1 && !fault::is_disk_failure(&error) => {
                 let mut alone = Vec::with_capacity(1);
@@ -150,7 +155,9 @@ impl<C: Workplace> Groups<C> {
 
     fn attempt(&mut self, group: &mut [Item<C>]) -> Result<(), Failure> {
         let _guard = PoisonByPanic(self.health.clone());
+        reach!(GroupGathered);
         self.execute("BEGIN IMMEDIATE").map_err(Failure::AtBegin)?;
+        reach!(GroupBegun);
         self.run_and_commit(group).map_err(|error| {
             self.workplace.rolled_back();
             // Some failures end the transaction by themselves.
@@ -171,6 +178,7 @@ impl<C: Workplace> Groups<C> {
         if let Some(before_commit) = &mut self.before_commit {
             before_commit()?;
         }
+        reach!(GroupRun);
         self.execute("COMMIT")
     }
 

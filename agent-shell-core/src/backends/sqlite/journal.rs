@@ -131,6 +131,10 @@ impl Journal for SqliteStore {
                 sql.push_str(" AND s.owner = :owner");
                 values.push((":owner", owner));
             }
+            if let Some(key) = &filter.key {
+                sql.push_str(" AND s.key = :key");
+                values.push((":key", key.0.as_bytes()));
+            }
             sql.push_str(" ORDER BY s.id LIMIT :rows");
             reader.connection.prepare_cached(&sql)?.query_map(&*values, columns::entry)?.collect()
         })

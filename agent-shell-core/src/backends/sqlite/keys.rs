@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
@@ -81,18 +81,27 @@ impl SqliteKeys {
     }
 }
 
+/// Held while a file is made, so that whoever finds it there finds it closed as well.
+static MAKING: Mutex<()> = Mutex::new(());
+
 /// Makes the file, if there is none, so that nobody else can read what will be in it.
+///
+/// A file that is there is not opened, because another handle of this process may be at work in it: POSIX drops all
+/// locks that a process has on a file when the process closes any descriptor of it.
 fn make_private(path: &Path) -> std::io::Result<()> {
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
+    options.write(true).create_new(true);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-        let file = options.mode(0o600).open(path)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(made) => drop(made),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
-    #[cfg(not(unix))]
-    options.open(path).map(drop)
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
 }
 
 struct Keys {

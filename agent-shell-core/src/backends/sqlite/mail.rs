@@ -8,7 +8,7 @@ use super::fault::Work;
 use super::turns;
 use super::writer::Tx;
 use crate::data::{Lane, MailKind};
-use crate::ports::{AppendError, Dedupe, Post, PostError, Posted};
+use crate::ports::{AppendError, Dedupe, Post, PostError, Posted, SessionStatus};
 use crate::words::{Digest, SessionId, TurnId};
 
 /// What becomes of mail that is not refused.
@@ -34,6 +34,9 @@ pub(super) fn post(tx: &mut Tx, post: &Post) -> Work<Posted, PostError> {
     let Some(session) = tx.sessions.find(&tx.connection, post.session)? else {
         return Ok(Err(PostError::NoSession));
     };
+    if session.mark.status == SessionStatus::Purged {
+        return Ok(Err(PostError::Purged));
+    }
     match judge(&tx.connection, session.nr, post, post.system, 0)? {
         Ok(Verdict::Keep) => {
             write(tx, post, post.system)?;
@@ -53,6 +56,11 @@ pub(super) fn judge_all(tx: &mut Tx, posts: &[Post]) -> Work<Vec<Verdict>, Appen
         let Some(session) = tx.sessions.find(&tx.connection, post.session)? else {
             return Ok(Err(refusal(post.session, &PostError::NoSession)));
         };
+        if session.mark.status == SessionStatus::Purged {
+            // Nobody is there to read it, and the sender need not know.
+            verdicts.push(Verdict::Waits);
+            continue;
+        }
         let earlier = || {
             let kept = posts[..index].iter().zip(&verdicts);
             kept.filter(|(other, verdict)| other.session == post.session && **verdict == Verdict::Keep)
@@ -196,7 +204,7 @@ fn write(tx: &mut Tx, post: &Post, system: bool) -> rusqlite::Result<()> {
 fn refusal(session: SessionId, error: &PostError) -> AppendError {
     let detail = format!("session {session} refused mail: {error}");
     match error {
-        PostError::NoSession | PostError::Mismatch => AppendError::Corrupt { detail },
+        PostError::NoSession | PostError::Mismatch | PostError::Purged => AppendError::Corrupt { detail },
         PostError::Overloaded { .. } | PostError::Store(_) => AppendError::Unavailable { detail },
     }
 }

@@ -25,9 +25,11 @@ mod outbox;
 mod owner_files;
 mod owners;
 mod ownership;
+mod purge;
 mod queue;
 mod reader;
 mod records;
+mod rounds;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -223,10 +225,9 @@ async fn start<T: Send + 'static>(
     work: impl FnOnce(Ready<T>) + Send + 'static,
 ) -> Result<T, OpenError> {
     let (ready, opened) = oneshot::channel();
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(move || work(ready))
-        .map_err(|error| OpenError::io(path, &error))?;
+    #[allow(clippy::disallowed_methods)] // SQLite blocks: each connection has a thread of its own.
+    let started = std::thread::Builder::new().name(name.into()).spawn(move || work(ready));
+    started.map_err(|error| OpenError::io(path, &error))?;
     let ended = || OpenError::io(path, &std::io::Error::other("the thread of the store ended"));
     opened.await.unwrap_or_else(|_| Err(ended()))
 }

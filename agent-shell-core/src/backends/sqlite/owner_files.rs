@@ -6,11 +6,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::words::OwnerId;
 
-/// How often a file that was replaced between opening and locking is tried again.
-const ATTEMPTS: usize = 8;
+/// How often a lock is tried for which another process only looks, or whose file it replaced, and how long the pauses
+/// are: two tenths of a second in all. Whoever looks has the lock for microseconds, as long as the scheduler lets it.
+const ATTEMPTS: usize = 40;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The folder beside the store, and the locks that this handle holds.
 #[derive(Debug)]
@@ -112,12 +115,18 @@ fn lock(path: &Path, create: bool) -> io::Result<Locked> {
             Ok(()) if stands_at(&file, path) => return Ok(Locked::Mine(file)),
             Ok(()) => {}
             // Whoever looks whether the owner is dead has the lock for a moment.
-            Err(TryLockError::WouldBlock) if create => std::thread::yield_now(),
+            Err(TryLockError::WouldBlock) if create => pause(),
             Err(TryLockError::WouldBlock) => return Ok(Locked::Others),
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
     Ok(Locked::Others)
+}
+
+/// The thread that writes waits here, and no task does.
+fn pause() {
+    #[allow(clippy::disallowed_methods)] // The Clock port's sleep is for tasks.
+    std::thread::sleep(PAUSE);
 }
 
 #[cfg(unix)]

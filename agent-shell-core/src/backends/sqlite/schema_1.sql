@@ -29,6 +29,8 @@ CREATE INDEX sessions_due ON sessions (wake_at) WHERE owner IS NULL AND wake_at 
 -- Lists, in the order of ids.
 CREATE INDEX sessions_owned ON sessions (owner, id) WHERE owner IS NOT NULL;
 CREATE INDEX sessions_of_tenant ON sessions (tenant, id);
+-- What is sealed under one key, for a purge.
+CREATE INDEX sessions_of_key ON sessions (key, id);
 
 -- Records in the order of their commits, only ever added at the end.
 CREATE TABLE records (
@@ -85,6 +87,9 @@ CREATE TABLE turns (
     started INTEGER,
     ended   INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- The turns of a session that a purge ends.
+CREATE INDEX turns_open ON turns (session) WHERE ended IS NULL;
 
 CREATE TABLE actors (
     tenant TEXT NOT NULL,

@@ -1,6 +1,12 @@
 //! Tests of the SQLite stores. Most use the suites' writers, and run with the feature `conformance`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests have threads of their own, which stand in each other's way"
+)]
 
 mod group;
+#[cfg(unix)]
+mod locks;
 mod mounts;
 mod open;
 

@@ -7,7 +7,9 @@ use rusqlite::Connection;
 use super::group::Workplace;
 use super::owners::Owners;
 use super::records::Places;
+use super::rounds::Rounds;
 use super::sessions::Sessions;
+use crate::failpoint::reach;
 
 thread_local! {
     /// Pages in the write-ahead log after the latest commit of this thread, which has one such connection.
@@ -20,8 +22,8 @@ pub(super) struct Tx {
     pub(super) sessions: Sessions,
     pub(super) places: Places,
     pub(super) owners: Owners,
-    /// Which of the tenants a claim serves first; moves on with every claim.
-    pub(super) turn: usize,
+    /// Whose turn it is when a claim can't serve all.
+    pub(super) rounds: Rounds,
     /// What SQLite calls the version of the file that `sessions` was read from.
     data_version: i64,
     log: Log,
@@ -47,7 +49,7 @@ impl Tx {
             sessions: Sessions::default(),
             places: Places::default(),
             owners,
-            turn: 0,
+            rounds: Rounds::default(),
             data_version: 0,
             log,
         }
@@ -94,6 +96,9 @@ impl Workplace for Tx {
         }
         // A reader in the way leaves the rest to the next time.
         self.log.next_at = pages.saturating_add(self.log.every_pages);
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))
+        reach!(CheckpointBegins);
+        let copied = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
+        reach!(CheckpointEnds);
+        copied
     }
 }

@@ -4,18 +4,31 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard};
 
 use super::mail::{Verdict, registered};
-use super::session::{Session, State};
+use super::session::{Kept, Session, State};
 use super::{VolatileStore, lock, no_session, room};
-use crate::data::Record;
-use crate::ports::{Append, AppendError, Appended, Post, PostError, TurnEntry, TurnMark};
+use crate::ports::{Append, AppendError, Appended, Post, PostError, SessionStatus, TurnEntry, TurnMark};
 use crate::words::{Head, SessionId, TurnId};
 
 /// The locked sessions of one append, by their ids.
 type Locked<'a> = BTreeMap<SessionId, (&'a Session, MutexGuard<'a, State>)>;
 
 impl VolatileStore {
-    pub(super) fn append_now(&self, append: &Append) -> Result<Appended, AppendError> {
+    pub(super) fn append_now(&self, append: &Arc<Append>) -> Result<Appended, AppendError> {
         let session = self.find(append.session).ok_or_else(|| no_session(append.session))?;
+        if append.purges() {
+            // Names are locked before sessions.
+            let mut names = lock(&self.names);
+            let appended = self.append_locked(append, session.clone())?;
+            let name = (session.new.tenant.clone(), session.new.name);
+            if names.get(&name).is_some_and(|named| Arc::ptr_eq(named, &session)) {
+                names.remove(&name);
+            }
+            return Ok(appended);
+        }
+        self.append_locked(append, session)
+    }
+
+    fn append_locked(&self, append: &Arc<Append>, session: Arc<Session>) -> Result<Appended, AppendError> {
         if append.post_mail.is_empty() {
             let mut state = lock(&session.state);
             return match judge(&session, &state, append)? {
@@ -44,7 +57,7 @@ impl VolatileStore {
     /// Does an append that was judged, if there is room for it.
     fn commit(
         &self,
-        append: &Append,
+        append: &Arc<Append>,
         session: &Session,
         state: &mut State,
         others: &mut Locked<'_>,
@@ -69,7 +82,7 @@ impl VolatileStore {
     /// Takes over all that an append brings, or nothing; returns how many bytes of room that frees, or did not need.
     fn commit_whole(
         &self,
-        append: &Append,
+        append: &Arc<Append>,
         session: &Session,
         state: &mut State,
         others: &mut Locked<'_>,
@@ -95,6 +108,14 @@ impl VolatileStore {
             append.outbox.iter().for_each(|outgoing| rows.push(append.session, outgoing.clone()));
         }
         unneeded += state.take(append);
+        if append.purges() {
+            unneeded += state.erase();
+            let last = state.head().seq;
+            let mut turns = lock(&self.turns);
+            let open =
+                turns.values_mut().filter(|turn| turn.session == append.session && turn.ended.is_none());
+            open.for_each(|turn| (turn.started, turn.ended) = (turn.started.or(Some(last)), Some(last)));
+        }
         Ok(unneeded)
     }
 
@@ -120,7 +141,8 @@ impl VolatileStore {
             };
             let judged = target.and_then(|(target, state)| {
                 let known = |turn| turns.as_deref().map_or(Ok(false), |turns| registered(turns, turn, to));
-                let verdict = match post.turn.map_or(Ok(false), known)? {
+                let purged = state.mark.status == SessionStatus::Purged;
+                let verdict = match purged || post.turn.map_or(Ok(false), known)? {
                     true => Verdict::Waits,
                     false => state.mail.judge(&post).map_err(|error| refusal(to, error))?,
                 };
@@ -154,10 +176,19 @@ impl VolatileStore {
 }
 
 impl State {
+    /// Erases what does not stay of a session that is purged; returns how many bytes of room that frees.
+    fn erase(&mut self) -> u64 {
+        let blobs = std::mem::take(&mut self.blobs).into_values().map(|sealed| room::stored(sealed.len()));
+        let snapshot = self.snapshot.take().map(|snapshot| room::stored(snapshot.sealed.len()));
+        let freed = blobs.chain(snapshot).sum::<u64>();
+        self.requires.clear();
+        freed + std::mem::take(&mut self.mail).bytes()
+    }
+
     /// Takes over what an append brings to its own session; returns how many bytes of room that frees.
-    fn take(&mut self, append: &Append) -> u64 {
+    fn take(&mut self, append: &Arc<Append>) -> u64 {
         let mut freed = 0;
-        self.records.extend_from_slice(&append.records);
+        self.records.extend(Kept::all_of(append));
         for blob in &append.blobs {
             let bytes = blob.sealed.len();
             match self.blobs.entry(blob.address) {
@@ -188,6 +219,9 @@ fn judge(session: &Session, state: &State, append: &Append) -> Result<Option<App
     if let Some(committed) = committed(state, append) {
         return Ok(Some(Appended { head: committed, still_owner: state.is_owned_under(append.fence) }));
     }
+    if state.mark.status == SessionStatus::Purged {
+        return Err(AppendError::Purged);
+    }
     if !state.is_owned_under(append.fence) {
         return Err(AppendError::Fenced { actual: state.epoch });
     }
@@ -211,7 +245,7 @@ fn committed(state: &State, append: &Append) -> Option<Head> {
     let first = usize::try_from(append.expected.seq.number()).ok()?;
     let after = state.records.get(first..).unwrap_or_default();
     let mine = after.iter().take_while(|record| record.append == append.id).last();
-    mine.or_else(|| state.records.last().filter(|last| last.append == append.id)).map(Record::head)
+    mine.or_else(|| state.records.last().filter(|last| last.append == append.id)).map(|last| last.head())
 }
 
 /// Whether the records stand where the append says, and are this append's.
@@ -285,7 +319,7 @@ fn refusal(session: SessionId, error: PostError) -> AppendError {
         PostError::Overloaded { .. } => {
             AppendError::Unavailable { detail: format!("session {session} refused mail: {error}") }
         }
-        PostError::NoSession | PostError::Mismatch => {
+        PostError::NoSession | PostError::Mismatch | PostError::Purged => {
             corrupt(format!("session {session} refused mail: {error}"))
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -10,8 +11,8 @@ use super::session::Session;
 use super::{LOCKED, VolatileStore, lock, room};
 use crate::data::Record;
 use crate::ports::{
-    Append, AppendError, Appended, Journal, NamedActor, NewSession, SessionEntry, SessionFilter, Snapshot,
-    StoreError, TurnEntry,
+    Append, AppendError, Appended, Journal, NamedActor, NewSession, SessionEntry, SessionFilter,
+    SessionStatus, Snapshot, StoreError, TurnEntry,
 };
 use crate::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
 
@@ -28,7 +29,7 @@ impl Journal for VolatileStore {
                     return Err(StoreError::Corrupt { detail });
                 }
                 self.room.take(room::of_session(&new))?;
-                let session = Arc::new(Session::new(new));
+                let session = Arc::new(Session::new(new, self.claims.load(Ordering::Relaxed)));
                 sessions.insert(session.new.id, session.clone());
                 place.insert(session).clone()
             }
@@ -45,7 +46,7 @@ impl Journal for VolatileStore {
         let state = lock(&session.state);
         let first = usize::try_from(after.number()).unwrap_or(usize::MAX);
         let records = state.records.get(first..).unwrap_or_default();
-        Ok(records.iter().take(limit).cloned().collect())
+        Ok(records.iter().take(limit).map(|kept| (**kept).clone()).collect())
     }
 
     async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {
@@ -71,14 +72,15 @@ impl Journal for VolatileStore {
         let sessions = self.sessions.read().expect(LOCKED);
         let listed = sessions.range((start, Bound::Unbounded)).filter_map(|(_, session)| {
             let new = &session.new;
-            if filter.tenant.as_ref().is_some_and(|tenant| *tenant != new.tenant)
-                || filter.name.is_some_and(|name| name != new.name)
-            {
+            if filter.tenant.as_ref().is_some_and(|tenant| *tenant != new.tenant) {
                 return None;
             }
             let state = lock(&session.state);
-            let is_listed = filter.status.is_none_or(|status| status == state.mark.status)
-                && filter.owner.is_none_or(|owner| Some(owner) == state.owner);
+            let purged = state.mark.status == SessionStatus::Purged;
+            let is_listed = filter.name.is_none_or(|name| name == new.name && !purged)
+                && filter.status.is_none_or(|status| status == state.mark.status)
+                && filter.owner.is_none_or(|owner| Some(owner) == state.owner)
+                && filter.key.is_none_or(|key| key == new.key);
             is_listed.then(|| session.entry(&state))
         });
         Ok(listed.take(limit).collect())

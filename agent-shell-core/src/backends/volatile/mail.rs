@@ -47,6 +47,13 @@ impl Mailbag {
         self.places.len()
     }
 
+    /// How many bytes of room all mail takes, with its dedupe keys.
+    pub(super) fn bytes(&self) -> u64 {
+        let letters = self.letters.iter().flat_map(BTreeMap::values);
+        letters.map(|letter| room::stored(letter.item.sealed.len())).sum::<u64>()
+            + self.used.len() as u64 * room::stored(0)
+    }
+
     pub(super) fn judge(&self, post: &Post) -> Result<Verdict, PostError> {
         if self.places.contains_key(&post.id) {
             return Ok(Verdict::Waits);
@@ -141,6 +148,9 @@ impl VolatileStore {
     fn post_now(&self, mut post: Post) -> Result<Posted, PostError> {
         let session = self.find(post.session).ok_or(PostError::NoSession)?;
         let mut state = lock(&session.state);
+        if state.mark.status == SessionStatus::Purged {
+            return Err(PostError::Purged);
+        }
         let mut turns = lock(&self.turns);
         if post.turn.map_or(Ok(false), |turn| registered(&turns, turn, post.session))? {
             return Ok(Posted::Accepted);

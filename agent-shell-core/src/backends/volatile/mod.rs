@@ -18,6 +18,7 @@ mod tests;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use keys::VolatileKeys;
@@ -38,6 +39,8 @@ use crate::words::{Clock, Digest, Pseudonym, SessionId, Tenant, TurnId};
 pub struct VolatileStore {
     // Locks are taken in this order, and those of sessions in the order of their ids.
     owners: Mutex<Owners>,
+    /// Counts the sessions that were claimed, while the owners are locked.
+    claims: AtomicU64,
     names: Mutex<HashMap<(Tenant, Digest), Arc<Session>>>,
     sessions: RwLock<BTreeMap<SessionId, Arc<Session>>>,
     turns: Mutex<HashMap<TurnId, TurnEntry>>,
@@ -59,6 +62,7 @@ impl VolatileStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             owners: Mutex::default(),
+            claims: AtomicU64::new(0),
             names: Mutex::default(),
             sessions: RwLock::default(),
             turns: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,6 +77,7 @@ impl VolatileStore {
             if may_take(&state, owner, filter, &owners).is_some() {
                 state.owner = Some(owner);
                 state.epoch = state.epoch.next();
+                state.served = self.claims.fetch_add(1, Ordering::Relaxed) + 1;
                 claims.push(Claim { entry: session.entry(&state) });
             }
         }
@@ -85,7 +87,8 @@ impl VolatileStore {
         Ok(claims)
     }
 
-    /// The sessions that may be taken, by tenant, those that have waited longest first.
+    /// The sessions that may be taken, by tenant: those that were served longest ago first, and among them those
+    /// that have waited longest. So no session has ever more before it than there were.
     fn candidates(&self, owner: OwnerId, filter: &ClaimFilter, owners: &Owners) -> Candidates {
         let sessions = self.sessions.read().expect(LOCKED);
         let mut found: Candidates = BTreeMap::new();
@@ -94,8 +97,10 @@ impl VolatileStore {
             if filter.tenant.as_ref().is_some_and(|only| only != tenant) {
                 return;
             }
-            if let Some(since) = may_take(&lock(&session.state), owner, filter, owners) {
-                found.entry(tenant.clone()).or_default().push((since, session.clone()));
+            let state = lock(&session.state);
+            if let Some(since) = may_take(&state, owner, filter, owners) {
+                let turn = (state.served, since);
+                found.entry(tenant.clone()).or_default().push((turn, session.clone()));
             }
         };
         match &filter.sessions {
@@ -105,12 +110,12 @@ impl VolatileStore {
             }
             None => sessions.values().for_each(&mut consider),
         }
-        found.values_mut().for_each(|of_tenant| of_tenant.sort_by_key(|(since, _)| *since));
+        found.values_mut().for_each(|of_tenant| of_tenant.sort_by_key(|(turn, _)| *turn));
         found
     }
 }
 
-type Candidates = BTreeMap<Tenant, Vec<(Timestamp, Arc<Session>)>>;
+type Candidates = BTreeMap<Tenant, Vec<((u64, Timestamp), Arc<Session>)>>;
 
 /// One session of each tenant, then the second of each, and so on; the tenants after `served` come first.
 fn in_turns(mut candidates: Candidates, served: Option<&Tenant>) -> impl Iterator<Item = Arc<Session>> {
@@ -142,7 +147,7 @@ fn may_take(state: &State, owner: OwnerId, filter: &ClaimFilter, owners: &Owners
     };
     let able =
         filter.offers.as_ref().is_none_or(|offers| state.requires.iter().all(|one| offers.contains(one)));
-    if !free || !able {
+    if !free || !able || state.mark.status == SessionStatus::Purged {
         return None;
     }
     let running = (state.mark.status == SessionStatus::Running).then(Timestamp::default);

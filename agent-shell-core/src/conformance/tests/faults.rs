@@ -84,6 +84,15 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (TurnsDoNotEnd, &["turns_are_found_from_start_to_end"]),
     (ARefusalSpoilsTheNext, &["appends_are_judged_one_by_one"]),
     // Mail.
+    (
+        PurgesAreMarks,
+        &[
+            "a_purge_erases_all_but_the_chain",
+            "a_purged_session_takes_nothing",
+            "a_purged_sessions_name_is_free",
+            "a_purge_outlives_a_reopening",
+        ],
+    ),
     (TurnsAreNotRegistered, &["a_turn_is_registered_with_its_mail"]),
     (QueuedInputsAreWork, &["inputs_behind_a_turn_are_no_work"]),
     (QueuedInputsWake, &["an_owner_is_not_told_of_inputs_behind_a_turn"]),
@@ -123,7 +132,9 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (OwnSessionsAreClaimedAgain, &["what_has_work_is_claimed", "an_owner_may_claim_its_own_by_name"]),
     (RequirementsAreIgnored, &["requirements_must_be_offered"]),
     (ClaimsIgnoreTenants, &["claims_are_filtered_by_tenant"]),
-    (TenantsAreServedInLine, &["claims_are_spread_over_tenants"]),
+    (TenantsAreServedInLine, &["claims_are_spread_over_tenants", "no_tenant_starves"]),
+    (TheFirstAreServedFirst, &["no_session_starves", "no_tenant_starves"]),
+    (TheNewestAreServedFirst, &["no_session_starves", "who_waits_is_served_before_all_who_come"]),
     (
         StrangersAreEnlisted,
         &["a_stranger_claims_nothing", "a_stranger_renews_nothing", "a_stranger_has_no_duty"],

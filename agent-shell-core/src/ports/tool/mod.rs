@@ -66,7 +66,8 @@ pub struct Call {
     pub step: StepId,
     /// The epoch of the owner that makes the attempt. A target that knows a higher one should refuse.
     pub epoch: Epoch,
-    /// Counts the attempts at this step, from 1.
+    /// Counts the attempts at this step, from 1: those that the journal knows. An attempt at a `Pure` step that died with
+    /// its process left nothing there, and does not count.
     pub attempt: u32,
     /// When the attempt must have ended.
     pub deadline: Deadline,

@@ -34,7 +34,8 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A tool that changes nothing: it is run again at will.
+    /// A tool that changes nothing: it is run again at will. Its outcome may ride with the next commit
+    /// ([`Limits::riding_ms`](crate::Limits::riding_ms)), so after a crash also a call that has answered may be made again.
     pub fn pure<I, O, F, R>(name: impl AsRef<str>, description: impl Into<String>, run: F) -> Self
     where
         I: DeserializeOwned + JsonSchema + Send + 'static,
@@ -89,10 +90,11 @@ impl Tool {
         Self::typed(name, description, EffectClass::Irreversible, run)
     }
 
-    /// A tool of another kind, as it is.
+    /// A tool of another kind. It declares what its own contract says, and what is said of it here.
     pub fn dynamic(tool: Arc<dyn DynTool>) -> Self {
         let contract = tool.contract().clone();
-        Self { name: Ok(contract.name.clone()), contract, make: Box::new(|_| tool) }
+        let make = |contract| -> Arc<dyn DynTool> { Arc::new(Declared { contract, tool }) };
+        Self { name: Ok(contract.name.clone()), contract, make: Box::new(make) }
     }
 
     fn typed<I, O, F, R>(
@@ -126,21 +128,22 @@ impl Tool {
         Self { name, contract, make: Box::new(make) }
     }
 
-    /// Raised when the meaning of an input changes; a session that was planned with another version is not taken.
+    /// Raised when the meaning of an input changes; a session that was planned with another version is not taken. 1 by
+    /// default.
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.contract.version = version;
         self
     }
 
-    /// Every call waits for an approval that shows its exact arguments.
+    /// Every call waits for an approval that shows its exact arguments. A denied one fails the step with `Denied`.
     #[must_use]
     pub fn ask_first(mut self) -> Self {
         self.contract.ask_first = true;
         self
     }
 
-    /// An approval that is not given in this time fails the step.
+    /// An approval that is not given in this time fails the step with `Expired`. By default it may be given for ever.
     #[must_use]
     pub fn approval_expires(mut self, after: Duration) -> Self {
         self.contract.approval_ms = Some(millis(after));
@@ -154,21 +157,24 @@ impl Tool {
         self
     }
 
-    /// One attempt may take so long.
+    /// One attempt may take so long; by default [`Limits::attempt_ms`](crate::Limits::attempt_ms), 30 s. Short is kind to
+    /// operators and probes: nothing is called "not applied", and no target is asked, before this deadline and
+    /// [`Limits::lateness_ms`](crate::Limits::lateness_ms) have passed.
     #[must_use]
     pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
         self.contract.attempt_ms = Some(millis(deadline));
         self
     }
 
-    /// For how long the target remembers a key. An unanswered call older than this is in doubt, not repeated.
+    /// For how long the target remembers a key, by default 24 hours. An unanswered call older than this is in doubt, not
+    /// repeated.
     #[must_use]
     pub fn remembers_keys(mut self, for_: Duration) -> Self {
         self.contract.remembers_keys_ms = millis(for_);
         self
     }
 
-    /// How failed attempts are repeated.
+    /// How failed attempts are repeated; by default as [`Retry`] says.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.contract.retry = retry;
@@ -243,5 +249,32 @@ where
     async fn probe(&self, input: Arc<Value>, call: Call) -> Result<ProbeAnswer, ToolError> {
         let typed = Self::read(&input).map_err(|error| ToolError::refused(error.reason))?;
         (self.probe)(typed, call).await
+    }
+}
+
+/// A tool under a contract that a host has changed: the runtime asks the contract alone whether a call waits for an
+/// approval, is held, or may be repeated.
+struct Declared {
+    contract: ToolContract,
+    tool: Arc<dyn DynTool>,
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl DynTool for Declared {
+    fn contract(&self) -> &ToolContract {
+        &self.contract
+    }
+
+    fn check(&self, input: &Value) -> Result<(), InvalidArguments> {
+        self.tool.check(input)
+    }
+
+    async fn run(&self, input: Arc<Value>, call: Call) -> Result<Value, ToolError> {
+        self.tool.run(input, call).await
+    }
+
+    async fn probe(&self, input: Arc<Value>, call: Call) -> Result<ProbeAnswer, ToolError> {
+        self.tool.probe(input, call).await
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a session's mail into its state, and waiting for the place that a turn needs.
 
 use super::PlanExecutor;
+use crate::failpoint::reach;
 use crate::machine::{next_wake, react};
 use crate::runtime::core::Stopping;
 use crate::runtime::inbox::Letter;
@@ -10,7 +11,7 @@ impl PlanExecutor {
     /// Reads what waits in the mailbox, if anything may. False when the store can't say now what waits: then nothing
     /// must expire either.
     pub(super) async fn take_mail(&mut self) -> Result<bool> {
-        if self.state.opened.is_none() {
+        if self.state.opened.is_none() && !self.state.purged {
             let opened = self.inbox.opening(&self.entry)?;
             self.take(vec![opened], Pseudonym::RUNTIME)?;
         }
@@ -19,14 +20,14 @@ impl PlanExecutor {
         if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
             self.inbox.mail_arrived();
         }
-        if self.state.turn.is_some() && self.place.is_none() {
+        if self.state.turn.is_some() && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
         let Some(letters) = self.inbox.control(&self.state).await? else { return Ok(false) };
         for letter in letters {
             self.read(letter).await?;
         }
-        if self.state.turn.is_none() {
+        if self.state.turn.is_none() && !self.state.purged {
             match self.inbox.input().await? {
                 None => return Ok(false),
                 Some(None) => {}
@@ -40,6 +41,7 @@ impl PlanExecutor {
     }
 
     async fn read(&mut self, letter: Letter) -> Result<()> {
+        reach!(MailRead);
         self.consumed.push(letter.id);
         self.urgent = true;
         let records = match letter.event {

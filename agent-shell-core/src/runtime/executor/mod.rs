@@ -12,23 +12,24 @@ use std::time::Duration;
 use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
-use self::pace::weight;
+use self::pace::{Timer, weight};
+use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
 use super::core::{Core, Stopping};
 use super::inbox::Inbox;
 use super::processor::Completion;
 use super::registry::SessionHandle;
-use super::rest::Rest;
-use super::watchers::TurnView;
 use super::writer::{Beside, SessionWriter};
-use crate::data::{Body, Outcome, RequirementId};
+use crate::data::{Body, RequirementId};
+use crate::failpoint::reach;
 use crate::machine::{Entry, Env, Folded, Live, fold, owed, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
 mod mail;
 mod pace;
+mod shown;
 mod work;
 
 /// How often a session that drains looks whether an outcome has waited long enough for company.
@@ -56,6 +57,8 @@ pub(crate) struct PlanExecutor {
     active_at: Monotonic,
     mark: Mark,
     requires: Vec<RequirementId>,
+    /// The turn, and its round of planning, from which `requires` was made.
+    required_by: Option<(TurnId, u32)>,
     /// Which lease this process held when it took the session.
     lease: u64,
     handles: BTreeMap<Work, AbortHandle>,
@@ -82,6 +85,7 @@ impl PlanExecutor {
             lease: core.lease.generation(),
             mark: entry.mark,
             requires: entry.requires.clone(),
+            required_by: None,
             core,
             handle,
             entry,
@@ -107,13 +111,10 @@ impl PlanExecutor {
     ///
     /// # Errors
     /// What ended it otherwise: `Fenced`, `Poisoned`, `Corrupt`, or the shell's own stop.
-    pub(crate) async fn run(mut self) -> Result<()> {
+    pub(crate) async fn run(&mut self) -> Result<()> {
         self.handle.set_driven(true);
-        self.drive().await
-    }
-
-    async fn drive(&mut self) -> Result<()> {
         let mut stop = self.core.stop.watch();
+        let mut timer = Timer::default();
         loop {
             let stopping = *stop.borrow_and_update();
             let mut can_read = true;
@@ -122,6 +123,9 @@ impl PlanExecutor {
                     can_read = self.take_mail().await?;
                     if can_read {
                         self.settle().await?;
+                    }
+                    if self.state.purged {
+                        return Ok(());
                     }
                 }
                 Stopping::Draining if self.handles.is_empty() => return self.flush().await,
@@ -139,7 +143,7 @@ impl PlanExecutor {
                 completion = self.done.1.recv() => self.complete(completion)?,
                 () = self.handle.woken() => {}
                 _ = stop.changed() => {}
-                () = self.core.clock.sleep(sleep) => {
+                () = timer.sleep(&self.core, sleep) => {
                     if self.rides_too_long() {
                         self.urgent = true;
                     } else if self.may_go() && self.core.registry.remove(self.entry.id, &self.handle, false) {
@@ -205,7 +209,7 @@ impl PlanExecutor {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
             fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
-            if matches!(entry.body, Body::TurnEnded { .. }) {
+            if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {
                 self.handles.values().for_each(AbortHandle::abort);
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };
@@ -225,31 +229,29 @@ impl PlanExecutor {
         }
         let entries = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let ended: Vec<(TurnId, Outcome)> = entries.iter().filter_map(ended).collect();
+        let ended = ends(&entries);
+        let intends = entries.iter().any(|entry| matches!(entry.body, Body::StepStarted { .. }));
         let mark = status(&self.state, &self.live);
-        let requires = self.core.required_by(&self.state);
+        let required_by = self.state.turn.as_ref().map(|turn| (turn.id, turn.round));
+        // Only a round of planning changes what the turn requires.
+        let changed = required_by.is_none() || required_by != self.required_by;
+        let requires = changed.then(|| self.core.required_by(&self.state));
+        let requires = requires.filter(|requires| *requires != self.requires);
         let beside = Beside {
             consume_mail: std::mem::take(&mut self.consumed),
-            requires: (requires != self.requires).then(|| requires.clone()),
+            requires: requires.clone(),
             mark: (mark != self.mark).then_some(mark),
         };
         self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
         self.live.durable = self.writer.head().seq;
         self.mark = mark;
-        self.requires = requires;
-        for (turn, outcome) in ended {
-            self.core.watchers.show(turn, TurnView { outcome: Some(outcome), ..TurnView::default() });
+        self.required_by = required_by;
+        self.requires = requires.unwrap_or_else(|| std::mem::take(&mut self.requires));
+        if intends {
+            reach!(IntentDurable);
         }
-        if let Some(turn) = &self.state.turn
-            && self.core.watchers.is_watched(turn.id)
-        {
-            let rests = mark.status == SessionStatus::Resting;
-            self.core.watchers.show(
-                turn.id,
-                TurnView { open: Rest::all(&self.state), rests, outcome: None, read: self.letters_read },
-            );
-        }
+        self.show(ended);
         Ok(())
     }
 
@@ -261,8 +263,4 @@ impl PlanExecutor {
             random: self.core.entropy.below(u64::MAX),
         }
     }
-}
-
-fn ended(entry: &Entry) -> Option<(TurnId, Outcome)> {
-    Some((entry.body.turn()?, Outcome::recorded(&entry.body)?))
 }

@@ -1,14 +1,18 @@
 //! When a session sleeps, hurries, or is let go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::PlanExecutor;
 use crate::data::{Body, Resolution, WaitEnd, WaitFor};
 use crate::machine::{Entry, json_bytes, next_wake};
 use crate::ports::SessionStatus;
+use crate::runtime::core::Core;
+use crate::words::Monotonic;
 
 /// How long a session without work is held before it is let go.
 const IDLE: Duration = Duration::from_secs(30);
@@ -59,6 +63,29 @@ impl PlanExecutor {
         let until_idle = self.is_idle().then(|| self.held_for());
         self.handle.set_idle(until_idle.is_some());
         [until_wake, until_ride, until_idle].into_iter().flatten().min().unwrap_or(LONG)
+    }
+}
+
+/// A timer that is set again only for an earlier instant: the session does not mind being woken too early, and most
+/// that it waits for comes long before.
+#[derive(Default)]
+pub(super) struct Timer {
+    set: Option<(Monotonic, BoxFuture<'static, ()>)>,
+}
+
+impl Timer {
+    /// Returns after `duration`, or earlier.
+    pub(super) async fn sleep(&mut self, core: &Arc<Core>, duration: Duration) {
+        let until = core.clock.monotonic().plus(duration);
+        let set = match self.set.take() {
+            Some(set) if set.0 <= until => set,
+            _ => {
+                let core = core.clone();
+                (until, Box::pin(async move { core.clock.sleep(duration).await }) as BoxFuture<'static, ()>)
+            }
+        };
+        self.set.insert(set).1.as_mut().await;
+        self.set = None;
     }
 }
 

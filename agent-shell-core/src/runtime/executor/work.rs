@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::PlanExecutor;
 use crate::data::{EffectClass, PlannerRef};
+use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
 use crate::runtime::processor::{Attempt, Completion, StepProcessor};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
@@ -125,13 +126,14 @@ impl PlanExecutor {
                 continue;
             }
             let mut rides = false;
-            match &event {
+            match &*event {
                 Event::Planned(_) => {
                     self.live.planning = false;
                     self.handles.remove(&Work::Plan);
                     rides = self.may_ride();
                 }
                 Event::Finished { step, attempt, .. } => {
+                    reach!(ActReported);
                     // A dropped act that had already reported is no longer expected.
                     if self.live.running.get(step) != Some(attempt) {
                         continue;
@@ -147,7 +149,7 @@ impl PlanExecutor {
                 }
                 _ => {}
             }
-            self.happened(event)?;
+            self.happened(*event)?;
             self.urgent |= !rides;
             if rides && self.riding_since.is_none() {
                 self.riding_since = Some(self.core.clock.monotonic());

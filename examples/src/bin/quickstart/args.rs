@@ -23,6 +23,8 @@ Options:
   --json       Print the closing summary as one JSON object; progress goes to standard error
   --state DIR  Where the journal and the tickets are kept. (.agent-shell in the current folder)
   --history    Print what the journal holds, and do nothing else
+  --html FILE  Write what the journal holds of FOLDER, or of the one session that it has, as a page
+               that works offline, and do nothing else. It shows in the clear what the journal seals
   --verify     Check the journal's chain, and do nothing else; fails when it is broken
   -h, --help   Print this
 
@@ -57,11 +59,17 @@ pub(crate) struct Options {
     pub(crate) worker: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     Review,
     History,
     Verify,
+    /// Write a page about the session of a folder; when none was named, about the only one.
+    Html {
+        file: PathBuf,
+        folder: Option<PathBuf>,
+    },
 }
 
 /// What is wrong with a command line.
@@ -139,6 +147,7 @@ struct Parser {
     json: bool,
     history: bool,
     verify: bool,
+    html: Option<PathBuf>,
     /// `--` was seen.
     only_folders: bool,
 }
@@ -170,6 +179,10 @@ impl Parser {
                 let missing = ArgumentError::ValueMissing { option: "--state", what: "a folder" };
                 self.state = Some(value().ok_or(missing)?.into());
             }
+            "--html" => {
+                let missing = ArgumentError::ValueMissing { option: "--html", what: "a file" };
+                self.html = Some(value().ok_or(missing)?.into());
+            }
             "--crash" => self.crashes = Some(number("--crash", value())?),
             "--worker" => self.worker = Some(number("--worker", value())?),
             _ if has_value => return self.needless_value(name),
@@ -195,17 +208,23 @@ impl Parser {
     }
 
     fn finish(self, default_folder: PathBuf) -> Result<Options, ArgumentError> {
-        let mode = match (self.history, self.verify) {
-            (true, true) => return Err(ArgumentError::Conflict("--history", "--verify")),
-            (true, false) => Mode::History,
-            (false, true) => Mode::Verify,
-            (false, false) => Mode::Review,
-        };
         let crashes = self.crashes.unwrap_or(0);
-        if crashes > 0 && mode != Mode::Review {
-            let name = if mode == Mode::History { "--history" } else { "--verify" };
-            return Err(ArgumentError::Conflict("--crash", name));
+        let asked = [
+            ("--crash", crashes > 0),
+            ("--history", self.history),
+            ("--html", self.html.is_some()),
+            ("--verify", self.verify),
+        ];
+        let mut asked = asked.into_iter().filter_map(|(option, is_asked)| is_asked.then_some(option));
+        if let (Some(first), Some(second)) = (asked.next(), asked.next()) {
+            return Err(ArgumentError::Conflict(first, second));
         }
+        let mode = match self.html {
+            Some(file) => Mode::Html { file, folder: self.folder.clone() },
+            None if self.history => Mode::History,
+            None if self.verify => Mode::Verify,
+            None => Mode::Review,
+        };
         Ok(Options {
             folder: self.folder.unwrap_or(default_folder),
             state: self.state.unwrap_or_else(|| ".agent-shell".into()),

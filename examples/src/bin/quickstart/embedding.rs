@@ -16,16 +16,18 @@ use crate::past::Past;
 use crate::planner::{Assignment, Reviewer};
 use crate::progress::Progress;
 use crate::scan::{self, Folder};
-use crate::state::StateFolder;
+use crate::state::{StateFolder, briefing_of};
 use crate::summary::{End, Summary};
 use crate::{PARKED, Trouble, tools};
 
 /// Reviews the folder: goes on with the run that is not over, if there is one, else begins one.
 pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
-    end_with_supervisor();
+    if options.worker.is_some() {
+        end_with_supervisor();
+    }
     let host = Host::of(options).await?;
     let shell = host.open_shell().await?;
-    let session = shell.session(host.session_name())?;
+    let session = shell.session(session_name(&host.folder))?;
     let past = Past::of(&session).await?;
     let turn = host.turn(&shell, &session, &past).await?;
     let (operator, desk) = (&host.operator, &*host.desk);
@@ -33,8 +35,15 @@ pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
     let (id, past) = (session.id().await?, Past::of(&session).await?);
     shell.shutdown().await?;
     host.desk.fuse.passes(Stage::Ended);
-    let summary = Summary::of(&host.desk, &host.state, id, &past).await?;
+    let restarts = host.state.restarts(&scope(&host.folder));
+    let summary = Summary::of(&host.desk, &host.state, id, &past, restarts).await?;
     host.finish(options, &summary, &past, outcome)
+}
+
+/// A folder has one session. Its name is the folder's path, as far as a name can be one.
+pub(crate) fn session_name(folder: &str) -> String {
+    let fits = folder.len() <= 256 && !folder.chars().any(char::is_control);
+    if fits { folder.to_owned() } else { format!("folder {}", scope(folder)) }
 }
 
 /// The program around the shell.
@@ -56,6 +65,8 @@ impl Host {
         }
         let folder = folder.root().to_str().ok_or_else(|| Trouble::NotUtf8(folder.name()))?.to_owned();
         let state = StateFolder::open(&options.state).await?;
+        // Before anything is taken over. Whether there was something to take over, the journal will say.
+        state.keep_restarts(&scope(&folder), state.restarts(&scope(&folder)) + 1)?;
         let ledger = LedgerProgram::this_executable(&state.ledger()).map_err(Trouble::Program)?;
         let ledger = LedgerClient::start(ledger);
         let progress = if options.json { Progress::on_stderr() } else { Progress::on_stdout() };
@@ -70,29 +81,27 @@ impl Host {
         // The ledger is on this machine: what was sent to it does not travel for long.
         limits.lateness_ms = 500;
         let shell = Shell::at(self.state.journal()).limits(limits);
-        let shell = shell.planner(Reviewer { briefing: self.state.briefing().to_owned() });
+        let shell = shell.planner(Reviewer { state: self.state.name().to_owned() });
         tools::all(&self.desk).into_iter().fold(shell, |shell, tool| shell.tool(tool)).open().await
-    }
-
-    /// A folder has one session. Its name is the folder's path, as far as a name can be one.
-    fn session_name(&self) -> String {
-        let fits = self.folder.len() <= 256 && !self.folder.chars().any(char::is_control);
-        if fits { self.folder.clone() } else { format!("folder {}", scope(&self.folder)) }
     }
 
     /// The turn of this run. The request is named by the number of the run, which counts the runs that have ended: as
     /// long as this one has not, the same request is the same turn.
     async fn turn(&self, shell: &Shell, session: &Session, past: &Past) -> Result<Turn, Trouble> {
-        let number = past.ended + 1;
+        let (number, own) = (past.ended + 1, scope(&self.folder));
         let note = match &past.latest {
-            Some(run) if run.has_ended && past.ended > self.state.told(&scope(&self.folder)) => {
+            Some(run) if run.has_ended && past.ended > self.state.told(&own) => {
+                self.state.keep_restarts(&own, self.state.restarts(&own).saturating_sub(1))?;
                 self.desk.progress.note("The last run had ended, and was killed before it could say so.");
                 return Ok(shell.turn(run.turn));
             }
             Some(run) if !run.has_ended => {
                 format!("Run {number} is not over, and goes on: {} steps are done.", run.steps)
             }
-            _ => format!("This is run {number}."),
+            _ => {
+                self.state.keep_restarts(&own, 0)?;
+                format!("This is run {number}.")
+            }
         };
         self.desk.progress.note(&note);
         let input = Assignment { folder: self.folder.clone(), past: past.remembered.clone() };
@@ -111,7 +120,7 @@ impl Host {
     ) -> Result<ExitCode, Trouble> {
         let end = End::of(outcome);
         self.desk.progress.rest();
-        summary.print(options, past, &end, self.state.briefing())?;
+        summary.print(options, past, &end, &briefing_of(self.state.name(), &self.folder))?;
         if !matches!(end, End::Parked) {
             self.state.tell(&scope(&self.folder), past.ended)?;
         }

@@ -2,8 +2,13 @@
 //! real input, without a key or a server. Killed at any instant it goes on where it was when it is started again.
 //!
 //! Read it in this order: `embedding` opens a shell and asks it for a turn, `planner` says which steps the turn has,
-//! `tools` carries them out, `conversation` answers what the turn asks, `past` reads the journal. What is below them (`scan`, `findings`, `changes`, `briefing`,
+//! `tools` carries them out, `conversation` answers what the turn asks, `past` reads the journal, and
+//! `timeline` makes a page of it. What is below them (`scan`, `findings`, `changes`, `briefing`,
 //! `ledger`) knows nothing of Agent Shell.
+//!
+//! Those five, about 730 lines, are the embedding: what a program of your own needs, readable in one sitting. Half of
+//! them is about this program's own tools. The rest is the review itself (`scan`, `findings`, `changes`, `briefing`),
+//! the outside world on which it acts (`ledger`), and what a command needs around it.
 
 mod args;
 mod ask;
@@ -22,6 +27,7 @@ mod progress;
 mod scan;
 mod state;
 mod summary;
+mod timeline;
 mod tools;
 mod verify;
 
@@ -35,6 +41,7 @@ use args::{Arguments, Mode, Options};
 use ledger::{BookError, LedgerError};
 use scan::FolderError;
 use state::StateError;
+use timeline::TimelineError;
 
 /// Ended with this the command line is wrong.
 const WRONG_COMMAND_LINE: u8 = 2;
@@ -60,6 +67,8 @@ enum Trouble {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Book(#[from] BookError),
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
     #[error("the user's name can't be journaled: {0}")]
     Name(#[from] InvalidName),
     #[error("this program can't be started: {0}")]
@@ -96,10 +105,11 @@ fn run(options: &Options) -> Result<ExitCode, Trouble> {
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Trouble::Program)?;
     let done = runtime.block_on(async {
-        match options.mode {
+        match &options.mode {
             Mode::Review => embedding::review(options).await,
             Mode::History => history::history(options).await,
             Mode::Verify => verify::verify(options).await,
+            Mode::Html { file, folder } => timeline::timeline(options, file, folder.as_deref()).await,
         }
     });
     // A scan that nobody waits for any more does not hold up the end.

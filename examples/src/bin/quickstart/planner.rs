@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::changes::{Changes, Remembered};
 use crate::scan::Review;
+use crate::state::briefing_of;
 use crate::tools::names;
 
 /// What the ids of steps that open a ticket begin with; the finding's id follows.
@@ -27,8 +28,8 @@ const SCANS: [(&str, &str); 5] = [
 
 /// Plans a review in two rounds.
 pub(crate) struct Reviewer {
-    /// Where the briefing is to be published.
-    pub(crate) briefing: String,
+    /// The state folder, in which briefings are published.
+    pub(crate) state: String,
 }
 
 /// A turn's input.
@@ -66,6 +67,7 @@ impl Reviewer {
             history: found(view, "history")?,
             folder,
         };
+        let briefing = briefing_of(&self.state, &review.folder);
         let changes = Changes::between(&review, &past);
         let open = |finding: &crate::findings::Finding| {
             let input = [("finding", finding.id.as_str()), ("title", &finding.title)];
@@ -84,7 +86,7 @@ impl Reviewer {
         let write =
             Step::tool("briefing", names::WRITE, draft).after(closed.iter().map(|step| step.id.as_str()));
         let publish = Template::object([
-            ("path", Template::from(self.briefing.as_str())),
+            ("path", Template::from(briefing)),
             ("digest", from("briefing", "/digest")),
             ("tickets", from("briefing", "/told/opened")),
             ("text", from("briefing", "/text")),

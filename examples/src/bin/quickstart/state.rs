@@ -8,7 +8,11 @@ use std::time::Duration;
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::words::Clock;
 
+use crate::desk::scope;
+
 const JOURNAL: &str = "shell.db";
+/// Characters of a folder's name in the name of its briefing.
+const MAX_NAME: usize = 40;
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,7 +33,7 @@ pub(crate) enum StateError {
 /// plain file, can't.
 pub(crate) struct StateFolder {
     path: PathBuf,
-    briefing: String,
+    name: String,
     /// The kernel lets go of it when the process ends, however it ends.
     _lock: File,
 }
@@ -46,13 +50,11 @@ impl StateFolder {
         let unusable = |source| StateError::Unusable { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(unusable)?;
         let path = std::fs::canonicalize(path).map_err(unusable)?;
-        let briefing = path.join("briefing.md");
-        let briefing =
-            briefing.to_str().ok_or_else(|| StateError::NotUtf8 { path: path.clone() })?.to_owned();
+        let name = path.to_str().ok_or_else(|| StateError::NotUtf8 { path: path.clone() })?.to_owned();
         let lock = File::create(path.join("lock")).map_err(unusable)?;
         for _ in 0..LOCK_ATTEMPTS {
             match lock.try_lock() {
-                Ok(()) => return Ok(Self { path, briefing, _lock: lock }),
+                Ok(()) => return Ok(Self { path, name, _lock: lock }),
                 Err(TryLockError::WouldBlock) => SystemClock::new().sleep(LOCK_PAUSE).await,
                 Err(TryLockError::Error(source)) => return Err(unusable(source)),
             }
@@ -72,9 +74,9 @@ impl StateFolder {
         self.path.join("ledger.jsonl")
     }
 
-    /// Where the briefing is published.
-    pub(crate) fn briefing(&self) -> &str {
-        &self.briefing
+    /// The path as text.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// How many runs of a folder have shown their summary. A run that was killed between its end and its summary is
@@ -91,9 +93,34 @@ impl StateFolder {
             .map_err(|source| StateError::Unusable { path: file, source })
     }
 
+    /// How often a review of a folder was started while its latest run was not over.
+    pub(crate) fn restarts(&self, scope: &str) -> u64 {
+        let text = std::fs::read_to_string(self.restarts_file(scope)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Remembers it.
+    pub(crate) fn keep_restarts(&self, scope: &str, restarts: u64) -> Result<(), StateError> {
+        let file = self.restarts_file(scope);
+        write_durably(&file, &format!("{restarts}\n"))
+            .map_err(|source| StateError::Unusable { path: file, source })
+    }
+
+    fn restarts_file(&self, scope: &str) -> PathBuf {
+        self.path.join(format!("restarts-{scope}"))
+    }
+
     fn told_file(&self, scope: &str) -> PathBuf {
         self.path.join(format!("told-{scope}"))
     }
+}
+
+/// Where the briefing about a folder is published: each folder has its own, also when several share a state.
+pub(crate) fn briefing_of(state: &str, folder: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let name = folder.rsplit('/').next().unwrap_or_default().chars().take(MAX_NAME);
+    let name: String = name.map(|character| if plain(character) { character } else { '-' }).collect();
+    format!("{state}/briefing-{name}-{}.md", scope(folder))
 }
 
 /// Writes a file so that at any instant, and after any crash, there is the old text or the new one.

@@ -24,7 +24,7 @@ pub(crate) struct Summary {
     keys: u64,
     /// Effects that happened twice.
     doubled: u64,
-    /// How often this run was taken over from an owner that was gone.
+    /// How often this run was taken over by a process that was started while it was not over.
     resumed: u64,
     /// Calls whose key had been used before; each got the ticket that it had.
     repeated: u64,
@@ -69,6 +69,7 @@ impl Summary {
         state: &StateFolder,
         session: SessionId,
         past: &Past,
+        restarts: u64,
     ) -> Result<Self, Trouble> {
         let counted = desk.ledger.summary().await?;
         let store = verify::store(&state.journal()).await?;
@@ -84,8 +85,10 @@ impl Summary {
             calls: counted.calls,
             keys: counted.keys,
             doubled: counted.doubled,
-            // Every owner takes the next epoch, and the first one of a run does not resume it.
-            resumed: epoch.saturating_sub(before + 1),
+            // Who takes a run over was started after it had begun, and takes the next epoch. Neither tells alone: one
+            // that was started may be gone before it takes anything, and a session that waits long enough for a
+            // person is let go, and taken again under another epoch, within one process.
+            resumed: epoch.saturating_sub(before + 1).min(restarts),
             repeated: counted.repeated,
             records: chain.as_ref().ok().map(|report| report.records),
             verified: chain.is_ok(),

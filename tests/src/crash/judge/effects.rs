@@ -5,29 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_shell_core::data::Body;
 
 use super::journal::{SessionLog, TurnLog};
-use super::{Rule, Verdict};
+use super::{Rule, Verdict, late};
+use crate::crash::harness::Run;
 use crate::crash::scenario::ToolKind;
 use crate::recorder::{Audit, Class, StepAudit, StepName};
 
-pub(super) fn check(sessions: &[SessionLog], audit: &Audit, verdict: &mut Verdict) {
+pub(super) fn check(run: &Run, sessions: &[SessionLog], audit: &Audit, verdict: &mut Verdict) {
     let turns: BTreeMap<String, &TurnLog> =
         sessions.iter().flat_map(|session| &session.turns).map(|turn| (turn.id.to_string(), turn)).collect();
     for (name, done) in audit.steps() {
         count(done, verdict);
         match turns.get(&name.turn) {
-            Some(turn) => known(turn, &name.step, done, verdict),
+            Some(turn) => known(run, turn, &name.step, done, verdict),
             None => verdict.say(Rule::Effect, format!("{name:?}: called for a turn that is not there")),
         }
     }
     for (id, turn) in &turns {
         for step in turn.steps.keys() {
-            applied(id, turn, step, audit, verdict);
+            applied(run, id, turn, step, audit, verdict);
         }
     }
 }
 
 /// What was done was begun on record, under the key of the record; and what was applied has succeeded.
-fn known(turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
+fn known(run: &Run, turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
     let Some(kind) = ToolKind::of_step(step) else {
         return verdict
             .say(Rule::Effect, format!("turn {} step {step}: was called, and has no tool", turn.id));
@@ -55,22 +56,33 @@ fn known(turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
     if !done.keys.is_subset(&keys) {
         say(Rule::Key, format!("acted under the keys {:?}, on record {keys:?}", done.keys));
     }
-    if done.applied > 0 && turn.success(step).is_none() {
-        let times = done.applied;
+    let times = times(run, kind, done);
+    if times > 0 && turn.success(step).is_none() {
         say(Rule::Effect, format!("applied {times} times, and the journal does not say that it succeeded"));
     }
 }
 
 /// What has succeeded was applied once.
-fn applied(id: &str, turn: &TurnLog, step: &str, audit: &Audit, verdict: &mut Verdict) {
+fn applied(run: &Run, id: &str, turn: &TurnLog, step: &str, audit: &Audit, verdict: &mut Verdict) {
     let Some(kind) = ToolKind::of_step(step).filter(|_| turn.success(step).is_some()) else { return };
     let done = audit.step(&StepName { turn: id.to_owned(), step: step.to_owned() });
-    let (calls, times) = done.map_or((0, 0), |done| (done.calls, done.applied));
-    let fits = if kind.class() == Class::Pure { calls > 0 } else { times == 1 };
+    let (calls, all) = done.map_or((0, 0), |done| (done.calls, done.applied));
+    let times = done.map_or(0, |done| times(run, kind, done));
+    let fits = match kind.class() {
+        Class::Pure => calls > 0,
+        // Found by an operator although it came late.
+        Class::Irreversible if run.stops && times == 0 => all > 0,
+        _ => times == 1,
+    };
     if !fits {
         let problem = format!("succeeded, and was called {calls} times and applied {times} times");
         verdict.say(Rule::Effect, format!("turn {id} step {step}: {problem}"));
     }
+}
+
+/// How often an effect was applied; where processes are stopped, late acts of irreversible tools are not the runtime's.
+fn times(run: &Run, kind: ToolKind, done: &StepAudit) -> u64 {
+    if run.stops && kind.class() == Class::Irreversible { late::in_time(done) } else { done.applied }
 }
 
 fn count(done: &StepAudit, verdict: &mut Verdict) {

@@ -3,6 +3,7 @@
 
 mod effects;
 mod journal;
+mod late;
 mod steps;
 mod turns;
 
@@ -23,7 +24,7 @@ use super::CrashError;
 use super::book::Book;
 use super::harness::Run;
 use super::violation::{Rule, Violation};
-use crate::recorder::{self, Totals, audit_log};
+use crate::recorder::{Totals, audit_log};
 
 /// What came of a run.
 #[derive(Debug, Default)]
@@ -58,6 +59,8 @@ pub(super) struct Counts {
     pub(super) timer_late_max_ms: u64,
     pub(super) mail_refused: u64,
     pub(super) records: u64,
+    /// Acts of irreversible tools that came after everybody had been told that they would not.
+    pub(super) late: u64,
     pub(super) epochs: u64,
 }
 
@@ -85,9 +88,7 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     let mut verdict = Verdict { violations: book.troubles.clone(), ..Verdict::default() };
     let audit = audit_log(&run.log)?;
     verdict.calls = audit.totals();
-    for violation in audit.violations() {
-        verdict.say(rule_of(&violation), format!("the recorder: {violation}"));
-    }
+    late::check(run, &audit, &mut verdict);
 
     let shell = Shell::at(&run.journal).limits(reading()).open().await?;
     all_is_done(&shell, &mut verdict).await?;
@@ -106,17 +107,10 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
         }
     }
     turns::check(&shell, run.seed, book, &sessions, &mut verdict).await?;
-    effects::check(&sessions, &audit, &mut verdict);
+    effects::check(run, &sessions, &audit, &mut verdict);
     shell.shutdown().await?;
     chain(run, book, &mut verdict).await?;
     Ok(verdict)
-}
-
-fn rule_of(violation: &recorder::Violation) -> Rule {
-    match violation {
-        recorder::Violation::ManyKeys { .. } | recorder::Violation::SharedKey { .. } => Rule::Key,
-        _ => Rule::Effect,
-    }
 }
 
 /// A shell that holds no session, so that reading changes nothing.

@@ -4,23 +4,29 @@ mod person;
 mod session;
 
 use std::io::{self, BufRead, Read};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_shell_core::backends::SystemClock;
+use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
 use agent_shell_core::ports::{PlanView, SessionFilter, SessionStatus};
-use agent_shell_core::{Planned, Planner, PlannerError, Shell};
+use agent_shell_core::{Planned, Planner, PlannerError, Shell, ShellBuilder};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use self::person::Person;
 use super::scenario::{Scenario, TurnKey};
 use super::words::{Assignment, Event, Mode};
-use super::{CrashError, tools};
+use super::{CrashError, hits, tools};
 use crate::recorder::RecorderClient;
 
 /// The name of the planner that draws a turn again from its input.
 pub(super) const PLANNER: &str = "scenario";
+
+/// Pages of the write-ahead log after which it is copied into the file.
+const CHECKPOINT_PAGES: u32 = 60;
 
 /// Runs a worker: reads its assignment from standard input and does it. It goes when standard input closes, so that it
 /// never outlives the harness.
@@ -63,10 +69,11 @@ fn trouble(what: String) {
 }
 
 async fn work(assignment: Assignment) -> Result<(), CrashError> {
+    hits::note(&assignment.hits, assignment.armed.as_ref())?;
     let client = RecorderClient::new(&assignment.recorder);
     let builder = tools::tools(&client)
         .into_iter()
-        .fold(Shell::at(&assignment.journal), |shell, tool| shell.tool(tool));
+        .fold(on(&assignment.journal).await?, |shell, tool| shell.tool(tool));
     let planner = Drawn { seed: assignment.seed };
     let shell = builder.named_planner(PLANNER, planner).limits(assignment.limits.clone()).open().await?;
     say(&Event::Opened { recovered: shell.recovered() });
@@ -74,7 +81,7 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
     let watching = tokio::spawn(watch(shell.clone()));
     match assignment.mode {
         Mode::Attend { ms } => person.attend(&shell, Duration::from_millis(ms)).await?,
-        Mode::UntilKilled | Mode::Finish => {
+        Mode::UntilKilled | Mode::Finish | Mode::Leave { .. } => {
             let (all, of_all) = (shell.clone(), person.clone());
             let strangers = tokio::spawn(async move { of_all.see_to_strangers(&all).await });
             let mut sessions = JoinSet::new();
@@ -82,10 +89,23 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
                 let driver = session::Driver::new(&shell, person.clone(), &assignment, work)?;
                 sessions.spawn(driver.drive());
             }
-            while let Some(ended) = sessions.join_next().await {
-                ended
-                    .map_err(|error| CrashError::system("a session's driver")(io::Error::other(error)))??;
+            let driven = async {
+                while let Some(ended) = sessions.join_next().await {
+                    ended.map_err(|error| {
+                        CrashError::system("a session's driver")(io::Error::other(error))
+                    })??;
+                }
+                Ok::<_, CrashError>(())
+            };
+            match assignment.mode {
+                Mode::Leave { ms } => tokio::select! {
+                    driven = driven => driven?,
+                    () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+                },
+                _ => driven.await?,
             }
+            sessions.abort_all();
+            while sessions.join_next().await.is_some() {}
             strangers.abort();
         }
     }
@@ -93,6 +113,17 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
     shell.shutdown().await?;
     say(&Event::Finished);
     Ok(())
+}
+
+/// A shell as `Shell::at` makes it, whose log is copied into the file so often that a kill may well fall into it.
+async fn on(journal: &Path) -> Result<ShellBuilder, CrashError> {
+    let clock = Arc::new(SystemClock::new());
+    let mut options = SqliteOptions::default();
+    options.checkpoint_pages = CHECKPOINT_PAGES;
+    let keys = SqliteKeys::open(SqliteKeys::path_beside(journal), options.clone(), clock.clone()).await;
+    let keys = keys.map_err(agent_shell_core::Error::from)?;
+    let store = SqliteStore::store(journal, options, clock).await.map_err(agent_shell_core::Error::from)?;
+    Ok(Shell::on(store, Arc::new(keys)))
 }
 
 /// Tells the harness how far the sessions are, and which heads are durable.

@@ -37,7 +37,7 @@ impl Person {
             client,
             seed: assignment.seed,
             life: assignment.life,
-            hurried: assignment.mode != Mode::UntilKilled,
+            hurried: matches!(assignment.mode, Mode::Finish | Mode::Attend { .. }),
             decided: Mutex::default(),
         }
     }
@@ -189,7 +189,7 @@ impl Person {
             None if scenario.gives_up => Resolution::GiveUp,
             None => Resolution::Retry,
         };
-        match turn.resolve(&rest.step.as_str(), resolution, &self.actor()?).await {
+        match turn.resolve_rest(rest, resolution, &self.actor()?).await {
             // A mail of an earlier life has settled it meanwhile.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => Ok(()),
             resolved => resolved,

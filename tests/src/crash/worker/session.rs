@@ -1,11 +1,12 @@
 //! Driving one session: turns are submitted, their signals sent, their ends told to the harness.
 
-use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_shell_core::{Actor, Error, ErrorKind, Request, Session, Shell, Turn};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::person::Person;
 use super::{PLANNER, say, trouble};
@@ -20,10 +21,12 @@ pub(super) struct Driver {
     person: Arc<Person>,
     seed: u64,
     depth: usize,
+    owners: u64,
     mode: Mode,
     work: SessionWork,
     random: Random,
-    open: VecDeque<(Scenario, Turn)>,
+    /// One task for each open turn: with several owners nobody knows which of them runs first.
+    open: JoinSet<()>,
     closed: bool,
 }
 
@@ -40,10 +43,11 @@ impl Driver {
             person,
             seed: assignment.seed,
             depth: assignment.depth,
+            owners: assignment.owners,
             mode: assignment.mode,
             random: Random::of(&[assignment.seed, assignment.life, work.session]),
             work,
-            open: VecDeque::new(),
+            open: JoinSet::new(),
             closed: false,
         })
     }
@@ -55,8 +59,12 @@ impl Driver {
                 let Some(scenario) = self.next() else { break };
                 self.submit(scenario).await?;
             }
-            let Some((scenario, turn)) = self.open.pop_front() else { return Ok(()) };
-            self.follow(&scenario, &turn).await;
+            match self.open.join_next().await {
+                None => return Ok(()),
+                Some(ended) => {
+                    ended.map_err(|error| CrashError::system("following a turn")(io::Error::other(error)))?;
+                }
+            }
         }
     }
 
@@ -68,7 +76,7 @@ impl Driver {
             if self.random.percent(30) {
                 self.submit(scenario).await?;
             } else {
-                self.open.push_back((scenario, self.shell.turn(id)));
+                self.follow(scenario, self.shell.turn(id));
             }
         }
         for key in std::mem::take(&mut self.work.orphans) {
@@ -89,11 +97,11 @@ impl Driver {
     /// The next turn to submit, if there is one.
     fn next(&mut self) -> Option<Scenario> {
         let number = match self.mode {
-            Mode::UntilKilled => self.work.next,
+            Mode::UntilKilled | Mode::Leave { .. } => self.work.next,
             Mode::Finish if !self.closed => TurnKey::CLOSING,
             _ => return None,
         };
-        self.work.next += 1;
+        self.work.next += self.owners;
         self.closed = number == TurnKey::CLOSING;
         Some(self.scenario(TurnKey { session: self.work.session, number }))
     }
@@ -121,30 +129,16 @@ impl Driver {
             }
         };
         say(&Event::Accepted { key, turn: turn.id() });
-        self.open.push_back((scenario, turn));
+        self.follow(scenario, turn);
         Ok(())
     }
 
     /// Stays with a turn until it has ended.
-    async fn follow(&mut self, scenario: &Scenario, turn: &Turn) {
+    fn follow(&mut self, scenario: Scenario, turn: Turn) {
         self.person.follows(scenario.key, turn.id());
-        self.send_signals(scenario);
-        loop {
-            let outcome = tokio::select! {
-                outcome = turn.outcome() => outcome,
-                () = pause(15) => Err(Error::new(ErrorKind::AtRest, "not ended yet")),
-            };
-            match outcome {
-                Ok(outcome) => return say(&Event::Ended { key: scenario.key, outcome }),
-                Err(error) if error.kind() == ErrorKind::AtRest => {
-                    if let Err(error) = self.person.see_to(scenario, turn).await {
-                        trouble(format!("{}: {error:?}", scenario.key));
-                    }
-                }
-                Err(error) => trouble(format!("{}: {error:?}", scenario.key)),
-            }
-            pause(4).await;
-        }
+        self.send_signals(&scenario);
+        let person = self.person.clone();
+        self.open.spawn(async move { follow(&person, &scenario, &turn).await });
     }
 
     /// Sends the turn's signals, each at an instant of its own. A signal that was sent by an earlier life is not
@@ -158,13 +152,36 @@ impl Driver {
                 pause(wait).await;
                 while let Err(error) = session.signal(&name, payload.clone(), Some(&name), &Actor::Host).await
                 {
-                    if !may_be_repeated(&error) {
-                        return trouble(format!("signal {name}: {error:?}"));
+                    match error.kind() {
+                        // The next one who follows the turn sends it.
+                        ErrorKind::ShuttingDown => return,
+                        _ if may_be_repeated(&error) => pause(5).await,
+                        _ => return trouble(format!("signal {name}: {error:?}")),
                     }
-                    pause(5).await;
                 }
             });
         }
+    }
+}
+
+async fn follow(person: &Person, scenario: &Scenario, turn: &Turn) {
+    loop {
+        let outcome = tokio::select! {
+            outcome = turn.outcome() => outcome,
+            () = pause(15) => Err(Error::new(ErrorKind::AtRest, "not ended yet")),
+        };
+        match outcome {
+            Ok(outcome) => return say(&Event::Ended { key: scenario.key, outcome }),
+            // A worker that leaves: whoever comes after it follows the turn.
+            Err(error) if error.kind() == ErrorKind::ShuttingDown => return,
+            Err(error) if error.kind() == ErrorKind::AtRest => match person.see_to(scenario, turn).await {
+                Err(error) if error.kind() == ErrorKind::ShuttingDown => return,
+                Err(error) => trouble(format!("{}: {error:?}", scenario.key)),
+                Ok(()) => {}
+            },
+            Err(error) => trouble(format!("{}: {error:?}", scenario.key)),
+        }
+        pause(4).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_shell_core::data::{
-    Body, EffectClass, Failure, FailureCode, MailKind, Outcome, Payload, Plan, PlannerRef, Reducer,
+    Body, EffectClass, Failure, FailureCode, MailKind, OpenAct, Outcome, Payload, Plan, PlannerRef, Reducer,
     RequirementId, Resolution, Retry, Step, Template, ToolContract, ToolTerms, WaitEnd, WaitFor, context,
     from, input, output,
 };
@@ -234,6 +234,14 @@ fn ends() -> Vec<Body> {
         ended(Outcome::Expired, None),
         ended(Outcome::Abandoned { reason: "out of date".into() }, None),
         ended(Outcome::Purged, None),
+        Body::SessionPurged { turn: None, open: None },
+        Body::SessionPurged { turn: Some(TURN), open: Some(vec![open_act()]) },
     ]);
     bodies
+}
+
+fn open_act() -> OpenAct {
+    let deadline = Timestamp::from_millis(1_764_000_060_000);
+    let key = "00112233445566778899aabbccddeeff".to_owned();
+    OpenAct::new("charge".try_into().unwrap(), EffectClass::Irreversible, key, 2, deadline)
 }

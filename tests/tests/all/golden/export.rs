@@ -1,8 +1,6 @@
 //! The chain, the sealing and the form of an export.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 use agent_shell_core::data::{Body, ChainBreak, DataKey, KeyId, Sealer, decode, keyed_digest};
 use agent_shell_core::runtime::{VerifyError, VerifyReport, verify_export};
@@ -10,7 +8,6 @@ use agent_shell_core::words::{Digest, Head, Seq, SessionId};
 use serde_json::Value;
 
 use super::{bytes, golden, vector};
-use crate::workspace;
 
 /// Bytes 0, 1, 2, ... 31.
 fn key() -> DataKey {
@@ -100,27 +97,4 @@ fn texts_are_sealed_and_keys_derived_as_described() {
     assert_eq!(keyed_digest(key().expose(), "domain", &parts).to_string(), vector("keyed_digest"));
     assert_eq!(key().digest("subject-key", &[b"ada"]).to_string(), vector("subject_key_id"));
     assert_eq!(KeyId(Digest::ZERO).0.to_string(), "0".repeat(64));
-}
-
-/// The program in docs/FORMAT.md, run as it stands there.
-#[test]
-#[ignore = "needs python3; run with `--ignored`"]
-fn the_verifier_of_the_documentation_agrees() {
-    let format = std::fs::read_to_string(workspace::root().join("docs/FORMAT.md")).unwrap();
-    let (_, program) = format.split_once("```python\n").unwrap();
-    let (program, _) = program.split_once("```").unwrap();
-    let verify = |export: &str| {
-        let mut python = Command::new("python3");
-        let mut python =
-            python.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        python.stdin.take().unwrap().write_all(export.as_bytes()).unwrap();
-        let output = python.wait_with_output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
-    };
-    let export = golden("export-v1.jsonl");
-    let (whole, heads) = verify(&export);
-    assert!(whole);
-    assert_eq!(heads.trim(), format!("{} 3 {}", session(), vector("export_head")));
-    let (whole, _) = verify(&export.replacen("\"epoch\":1", "\"epoch\":2", 1));
-    assert!(!whole, "a changed record is found");
 }

@@ -14,7 +14,7 @@ fn mail() -> Vec<Mail> {
     let digest = Digest::from_bytes([7; 32]);
     let decide = |decision| Mail::Decide { turn: TURN, step: step("ask"), digest, decision };
     let signal = |payload| Mail::Signal { name: SignalName::new("payment").unwrap(), payload };
-    let resolve = |resolution| Mail::Resolve { turn: TURN, step: step("post"), resolution };
+    let resolve = |resolution| Mail::Resolve { turn: TURN, step: step("post"), attempt: None, resolution };
     vec![
         submit(value().into(), named, None),
         submit(blob(), PlannerRef::Fixed(small_plan()), Some(LATER)),
@@ -25,6 +25,7 @@ fn mail() -> Vec<Mail> {
         resolve(Resolution::Retry),
         resolve(Resolution::GiveUp),
         Mail::Abandon { turn: TURN, reason: "out of date".into() },
+        Mail::Purge,
     ]
 }
 

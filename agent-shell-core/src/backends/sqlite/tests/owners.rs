@@ -98,6 +98,29 @@ fn an_owners_id_is_taken_while_it_lives() {
     });
 }
 
+/// Whoever opens the store, or claims, looks whether owners are dead, and has the lock of each for a moment. How long
+/// that is, the scheduler decides.
+#[test]
+fn an_owner_waits_for_those_who_only_look() {
+    run(async {
+        let (_folder, path) = folder();
+        let store = opened(&path).await;
+        let owner: OwnerId = unique();
+        let files = PathBuf::from(format!("{}.owners", path.display()));
+        std::fs::create_dir_all(&files).unwrap();
+        let looks = std::fs::File::create(files.join(owner.to_string())).unwrap();
+        looks.lock().unwrap();
+        let looking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(looks);
+        });
+        let enlisted = store.enlist(owner, LONG).await;
+        looking.join().unwrap();
+        assert!(enlisted.is_ok(), "nobody has this owner's id: {enlisted:?}");
+        assert_eq!(self::files(&path), 1);
+    });
+}
+
 #[test]
 fn a_lease_of_another_boot_is_over() {
     run(async {

@@ -98,6 +98,7 @@ impl Broken {
                 append.snapshot = append.snapshot.take_if(|_| first.is_none());
             }
             Some(Fault::ActorsAreDropped) => append.actors.clear(),
+            Some(Fault::PurgesAreMarks) if append.purges() => append.mark = None,
             Some(Fault::TurnsDoNotEnd) => append.turns.retain(|mark| matches!(mark, TurnMark::Started(..))),
             Some(Fault::ReadMailStays) => append.consume_mail.clear(),
             Some(Fault::MailOfAppendsIsLost) => append.post_mail.clear(),

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 use super::{Broken, Fault};
 use crate::conformance::scene::named;
-use crate::ports::{Claim, ClaimFilter, Duty, Journal, Lease, Ownership, OwnershipError, SessionFilter};
+use crate::ports::{
+    Claim, ClaimFilter, Duty, Journal, Lease, Ownership, OwnershipError, SessionFilter, SessionStatus,
+};
 use crate::words::{Epoch, OwnerId, SessionId};
 
 const LONG: Duration = Duration::from_secs(1 << 30);
@@ -55,6 +57,26 @@ impl Broken {
         }
         Ok(claims)
     }
+
+    /// Serves the sessions with work always in one order, that of their ids or its reverse.
+    async fn claim_in_order(
+        &self,
+        owner: OwnerId,
+        filter: ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        let mut ids = Vec::new();
+        for entry in self.inner.sessions(SessionFilter::default(), None, usize::MAX).await? {
+            let due = entry.mark.wake_at.is_some_and(|wake_at| wake_at <= filter.due_by);
+            let works = entry.waiting_mail > 0 || entry.mark.status == SessionStatus::Running || due;
+            ids.extend((works && entry.owner.is_none()).then_some(entry.id));
+        }
+        if self.is(Fault::TheNewestAreServedFirst) {
+            ids.reverse();
+        }
+        ids.truncate(limit);
+        self.inner.claim(owner, ClaimFilter { sessions: Some(ids), ..filter }, limit).await
+    }
 }
 
 #[async_trait]
@@ -100,8 +122,11 @@ impl Ownership for Broken {
     ) -> Result<Vec<Claim>, OwnershipError> {
         let by_work = filter.sessions.is_none();
         self.spoil_claim(owner, &mut filter).await?;
+        let unfair = self.is(Fault::TheFirstAreServedFirst) || self.is(Fault::TheNewestAreServedFirst);
         let mut claims = if self.is(Fault::TenantsAreServedInLine) {
             self.claim_in_line(owner, &filter, limit).await?
+        } else if unfair && by_work {
+            self.claim_in_order(owner, filter, limit).await?
         } else {
             self.inner.claim(owner, filter, self.limit(limit)).await?
         };

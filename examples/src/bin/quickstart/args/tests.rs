@@ -38,6 +38,9 @@ fn options_stand_anywhere() {
     assert_eq!((all.yes, all.json, all.crashes), (true, true, 7));
     assert_eq!(options("--verify").mode, Mode::Verify);
     assert_eq!(options("x --history").mode, Mode::History);
+    let html = |folder: Option<&str>| Mode::Html { file: "f".into(), folder: folder.map(PathBuf::from) };
+    assert_eq!(options("--html f").mode, html(None));
+    assert_eq!(options("x --html=f").mode, html(Some("x")));
     assert_eq!(options("-- --yes").folder, PathBuf::from("--yes"));
     assert_eq!(check("x --help --nonsense"), Ok(Arguments::Help));
 }
@@ -60,6 +63,9 @@ fn mistakes_are_named() {
     assert_eq!(error("a b"), "there is one folder to review, but \"a\" and \"b\" were given");
     assert_eq!(error("--history --verify"), "--history and --verify can't go together");
     assert_eq!(error("--crash 1 --verify"), "--crash and --verify can't go together");
+    assert_eq!(error("--html f --crash 1"), "--crash and --html can't go together");
+    assert_eq!(error("--html f --history"), "--history and --html can't go together");
+    assert_eq!(error("--html"), "--html needs a file after it");
 }
 
 #[test]

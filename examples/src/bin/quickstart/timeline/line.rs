@@ -1,0 +1,104 @@
+//! What a record says, in one line.
+
+use agent_shell_core::Outcome;
+use agent_shell_core::data::{Body, Failure, PlannerRef, Resolution, WaitEnd, WaitFor};
+use agent_shell_core::words::Timestamp;
+
+use super::bounds::LINE_BYTES;
+
+/// What a record says, in one line of bounded length.
+pub(super) fn about(body: &Body) -> String {
+    let text = match body {
+        Body::SessionOpened { name, .. } => name.to_string(),
+        Body::TurnStarted { input, planner, .. } => {
+            let plan = if matches!(planner, PlannerRef::Fixed(_)) { "with its plan, " } else { "" };
+            format!("{plan}input {}", input.value())
+        }
+        Body::PlanAdopted { round, plan, more, .. } => {
+            let then = if *more { ", then the planner is asked again" } else { "" };
+            format!("round {round}: {}{then}", counted(plan.steps().len(), "step"))
+        }
+        Body::PlanAnswered { answer, .. } => answer.value().to_string(),
+        Body::PlanFailed { failure, .. } | Body::StepFailed { failure, .. } => failed(failure),
+        Body::WaitOpened { wait, .. } => opened(wait),
+        Body::WaitEnded { end, .. } => match end {
+            WaitEnd::Approved => "approved".to_owned(),
+            WaitEnd::Signalled(payload) => format!("the signal came: {}", payload.value()),
+            WaitEnd::Fired { late_ms } => format!("the timer fired {late_ms} ms late"),
+            _ => String::new(),
+        },
+        Body::StepStarted { attempt, deadline, .. } => format!("attempt {attempt}, until {deadline}"),
+        Body::AttemptFailed { attempt, not_applied, counts, reason, .. } => {
+            let known = match (not_applied, counts) {
+                (true, _) => "nothing happened",
+                (false, true) => "what happened is not known",
+                (false, false) => "interrupted",
+            };
+            format!("attempt {attempt}, {known}: {reason}")
+        }
+        Body::ProbeFailed { reason, .. } => reason.clone(),
+        Body::StepSucceeded { attempt, output, .. } => format!("attempt {attempt}: {}", output.value()),
+        Body::StepInDoubt { attempt, reason, .. } => format!("attempt {attempt}: {reason}"),
+        Body::StepResolved { resolution, .. } => match resolution {
+            Resolution::Applied(output) => format!("it was applied: {output}"),
+            Resolution::Retry => "it was not applied, and is tried again".to_owned(),
+            Resolution::GiveUp => "it was not applied, and is given up".to_owned(),
+            _ => String::new(),
+        },
+        Body::SignalReceived { name, payload } => format!("{name}: {}", payload.value()),
+        Body::MailRefused { mail_kind, reason, .. } => format!("{}: {reason}", mail_kind.as_str()),
+        Body::TurnExpired { .. } => "the turn's deadline passed".to_owned(),
+        Body::TurnEnded { outcome, answer, .. } => match (outcome, answer) {
+            (_, Some(answer)) => answer.value().to_string(),
+            (Outcome::Answered(answer), None) => answer.to_string(),
+            (Outcome::Failed(failure), _) => failed(failure),
+            (Outcome::Abandoned { reason }, _) => reason.clone(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    one_line(&text)
+}
+
+fn opened(wait: &WaitFor) -> String {
+    let by = |at: &Option<Timestamp>| at.map(|at| format!(", until {at}")).unwrap_or_default();
+    match wait {
+        WaitFor::Approval { tool, expires, .. } => {
+            let what = tool.as_ref().map(|tool| format!(" of `{tool}`")).unwrap_or_default();
+            format!("waits for an approval{what}{}", by(expires))
+        }
+        WaitFor::Signal { name, expires } => format!("waits for the signal `{name}`{}", by(expires)),
+        WaitFor::Timer { due } => format!("waits until {due}"),
+        _ => String::new(),
+    }
+}
+
+fn failed(failure: &Failure) -> String {
+    // The code as records and the pages of documentation write it.
+    let code = serde_json::to_value(failure.code).ok();
+    let code = code.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
+    match &failure.step {
+        Some(step) => format!("{code} at `{step}`: {}", failure.message),
+        None => format!("{code}: {}", failure.message),
+    }
+}
+
+/// A number with its noun.
+pub(super) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The beginning of a text, on one line.
+pub(super) fn one_line(text: &str) -> String {
+    let beginning = cut(text, LINE_BYTES);
+    let mut line: String = beginning.split_whitespace().collect::<Vec<_>>().join(" ");
+    if beginning.len() < text.len() {
+        line.push('…');
+    }
+    line
+}
+
+/// The longest beginning of a text that has at most so many bytes.
+pub(super) fn cut(text: &str, most_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(most_bytes)]
+}
