@@ -166,7 +166,7 @@ impl Default for Limits {
             snapshot_every: 64,
             drain_ms: 30_000,
             purge_ms: 10_000,
-            outbox_keep_ms: 24 * 3_600_000,
+            outbox_keep_ms: 86_400_000,
             events_at_once: 256,
             sessions_at_once: 16,
             handler_ms: 30_000,
