@@ -13,7 +13,8 @@ impl Shell {
     /// their own beside it (`path` with `.keys` after it). Needs no server. Several processes of one machine may open
     /// the same file.
     ///
-    /// Opening the builder fails with [`ErrorKind::InvalidInput`] when another program made the file, with
+    /// Opening the builder fails with [`ErrorKind::InvalidInput`] when the folder in which the file should lie is not
+    /// there, when the path is itself a folder, or when another program made the file, with
     /// [`ErrorKind::Unsupported`] when a newer version did, or when it lies on a network file system, with
     /// [`ErrorKind::Corrupt`] when it is damaged; else with [`ErrorKind::Unavailable`].
     #[cfg(feature = "sqlite")]
@@ -25,9 +26,10 @@ impl Shell {
         ShellBuilder::new(async move {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
             let options = SqliteOptions::default();
-            let keys =
-                SqliteKeys::open(SqliteKeys::path_beside(&path), options.clone(), clock.clone()).await?;
-            let store = SqliteStore::store(&path, options, clock).await?;
+            // The store first: what is wrong with a path is then told of the path that the host has named, and no key
+            // file is made beside what is no journal.
+            let store = SqliteStore::store(&path, options.clone(), clock.clone()).await?;
+            let keys = SqliteKeys::open(SqliteKeys::path_beside(&path), options, clock).await?;
             system_ports(store, Arc::new(keys))
         })
     }

@@ -45,6 +45,8 @@ pub mod failpoint;
 pub mod machine;
 pub mod ports;
 pub mod runtime;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod words;
 
 pub use data::{
@@ -55,6 +57,7 @@ pub use ports::{
     Call, EventHandler, HandlerError, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError,
 };
 pub use runtime::{
-    Approval, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn, Unclaimable,
+    Approval, Approvals, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn,
+    Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -1,5 +1,5 @@
-//! What the test programs share: the recorder that plays the outside world, the crash harness, events under SIGKILL, an
-//! owner in a process of its own, and the frame of the benchmarks. Nothing here is part of the product.
+//! What the test programs share: the recorder that plays the outside world, the crash harness, the simulation, events under
+//! SIGKILL, an owner in a process of its own, and the frame of the benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
 pub mod bench;
@@ -9,6 +9,7 @@ pub mod owner;
 mod random;
 pub mod recorder;
 pub mod residue;
+pub mod simulate;
 
 /// README's programs, compiled. The first embedding is also run: it is `first_embedding` of the examples, word for word.
 #[cfg(doctest)]

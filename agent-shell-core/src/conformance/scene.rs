@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
 use super::{StoreFixture, Writer};
@@ -25,7 +24,7 @@ pub fn unique<T: From<Ulid>>() -> T {
 
 /// The SHA-256 digest of a text.
 pub fn digest_of(text: impl AsRef<[u8]>) -> Digest {
-    Digest::from_bytes(Sha256::digest(text.as_ref()).into())
+    Digest::of(text)
 }
 
 /// A tenant.

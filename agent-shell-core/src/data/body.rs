@@ -220,10 +220,32 @@ macro_rules! bodies {
             $($(#[$doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)+
         }
 
+        /// What a body is about, without what it says.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum BodyKind {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl BodyKind {
+            /// How many there are.
+            pub const COUNT: usize = Body::KINDS.len();
+
+            /// The kind under which such a body is recorded.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $kind,)+ }
+            }
+        }
+
         impl Body {
+            /// What the body is about.
+            pub const fn about(&self) -> BodyKind {
+                match self { $(Self::$variant { .. } => BodyKind::$variant,)+ }
+            }
+
             /// The kind under which the body is recorded.
             pub fn kind(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $kind,)+ }
+                self.about().name()
             }
 
             /// Every kind of this version.

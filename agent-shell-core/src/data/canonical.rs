@@ -8,7 +8,6 @@
 use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::words::Digest;
 
@@ -33,7 +32,7 @@ pub fn canonical(value: &Value) -> Result<String, NotCanonical> {
 /// # Errors
 /// As [`canonical`].
 pub fn canonical_digest(value: &Value) -> Result<Digest, NotCanonical> {
-    Ok(Digest::from_bytes(Sha256::digest(canonical(value)?.as_bytes()).into()))
+    Ok(Digest::of(canonical(value)?))
 }
 
 fn write_value(text: &mut String, value: &Value) -> Result<(), NotCanonical> {

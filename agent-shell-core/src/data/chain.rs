@@ -93,6 +93,12 @@ impl ChainVerifier {
         Self { head: Head::EMPTY, first: None, epoch: 0, known, seen_known }
     }
 
+    /// Starts behind a head that was checked before: the first record must be the one that follows it. To which session
+    /// the head belongs, the caller knows; every further record must belong to that of the first.
+    pub fn after(head: Head) -> Self {
+        Self { head, ..Self::new(None) }
+    }
+
     /// Checks the next record.
     ///
     /// # Errors
@@ -113,7 +119,7 @@ impl ChainVerifier {
         if header.epoch.number() < self.epoch {
             return Err(ChainBreak::Epoch { at });
         }
-        if Digest::from_bytes(Sha256::digest(&record.body).into()) != header.body_digest {
+        if Digest::of(&record.body) != header.body_digest {
             return Err(ChainBreak::Body { at });
         }
         if record_hash(&self.head.hash, header) != record.hash {

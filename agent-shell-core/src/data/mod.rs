@@ -18,7 +18,9 @@ mod seal;
 mod step;
 mod template;
 
-pub use body::{Body, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor};
+pub use body::{
+    Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
+};
 pub use chain::{ChainBreak, ChainVerifier, record_hash};
 pub use codec::{CodecError, RECORD_VERSION, decode, encode};
 pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
@@ -26,7 +28,7 @@ pub use envelope::Envelope;
 pub(crate) use extent::{Extent, extent};
 pub use mail::{Lane, Mail, MailKind};
 pub use outcome::{Failure, FailureCode, Outcome};
-pub use plan::{Plan, PlanBuilder, PlanError};
+pub use plan::{Plan, PlanBuilder, PlanError, PlanPart};
 pub use record::{Header, Kind, Record};
 pub use seal::{DataKey, KeyId, Nonce, OpenError, Sealer, keyed_digest};
 pub use step::{Action, Reducer, Step, Write};

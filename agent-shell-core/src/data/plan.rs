@@ -1,14 +1,15 @@
 //! A plan: a directed acyclic graph of steps, checked when it is made.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::step::{Reducer, Step};
-use super::template::Template;
+use super::step::{Fault, Reducer, Step};
+use super::template::{self, Template};
 use crate::words::{ContextKey, InvalidName, StepId};
 
-/// A checked plan. Every plan that exists has unique ids, known references, no cycle, at most
+/// A checked plan. Every plan that exists has unique ids, known references, pointers that are pointers, no cycle, at most
 /// [`Plan::MAX_STEPS`] steps, and no two unordered steps whose order would change the context.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Draft")]
@@ -32,12 +33,23 @@ pub enum PlanError {
         allowed: usize,
     },
     /// A name is not valid.
-    #[error("step `{step}`: {error}")]
+    #[error("{part}: {error}")]
     Name {
-        /// The step that holds it.
-        step: StepId,
+        /// What holds it.
+        part: PlanPart,
         /// What is wrong with it.
         error: InvalidName,
+    },
+    /// A pointer into a value is not one as RFC 6901 defines it.
+    #[error(
+        "{part}: `{pointer}` is no pointer (RFC 6901): leave it empty for the whole, or begin each member with `/`; \
+         inside a name write `~` as `~0`, and `/` as `~1`"
+    )]
+    Pointer {
+        /// What holds it.
+        part: PlanPart,
+        /// The text that is none.
+        pointer: String,
     },
     /// Two steps have one name.
     #[error("two steps are called `{step}`: give each its own id")]
@@ -82,12 +94,34 @@ pub enum PlanError {
     },
 }
 
+/// A part of a plan, as an error names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanPart {
+    /// The step with this id.
+    Step(StepId),
+    /// The step at this place, from 1, whose id is itself not valid.
+    Nth(usize),
+    /// What the plan answers.
+    Answer,
+}
+
+impl fmt::Display for PlanPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(step) => write!(f, "step `{step}`"),
+            Self::Nth(place) => write!(f, "step number {place} of the plan"),
+            Self::Answer => f.write_str("the plan's answer"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Draft {
     steps: Vec<Step>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     earlier: BTreeSet<StepId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "template::maybe_written")]
     answer: Option<Template>,
 }
 
@@ -195,13 +229,34 @@ fn check_names(draft: &Draft) -> Result<(), PlanError> {
     if draft.steps.len() > Plan::MAX_STEPS {
         return Err(PlanError::TooManySteps { found: draft.steps.len(), allowed: Plan::MAX_STEPS });
     }
-    for step in &draft.steps {
-        let invalid = step.invalid.as_ref().or_else(|| step.template().and_then(Template::invalid));
-        if let Some(error) = invalid {
-            return Err(PlanError::Name { step: step.id.clone(), error: error.clone() });
+    for (place, step) in draft.steps.iter().enumerate() {
+        let part = match &step.fault {
+            Some(Fault::Id(error)) => {
+                return Err(PlanError::Name { part: PlanPart::Nth(place + 1), error: error.clone() });
+            }
+            _ => PlanPart::Step(step.id.clone()),
+        };
+        if let Some(Fault::Name(error)) = &step.fault {
+            return Err(PlanError::Name { part, error: error.clone() });
         }
+        if let Some(write) = step.writes.iter().find(|write| !template::is_pointer(&write.pointer)) {
+            return Err(PlanError::Pointer { part, pointer: write.pointer.clone() });
+        }
+        check_places(part, step.template())?;
     }
-    Ok(())
+    check_places(PlanPart::Answer, draft.answer.as_ref())
+}
+
+/// Checks the names and the pointers in a template.
+fn check_places(part: PlanPart, template: Option<&Template>) -> Result<(), PlanError> {
+    let Some(template) = template else { return Ok(()) };
+    if let Some(error) = template.invalid() {
+        return Err(PlanError::Name { part, error: error.clone() });
+    }
+    match template.no_pointer() {
+        Some(pointer) => Err(PlanError::Pointer { part, pointer: pointer.into() }),
+        None => Ok(()),
+    }
 }
 
 fn check_references(draft: &Draft) -> Result<BTreeMap<&StepId, usize>, PlanError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::contract::Retry;
-use super::template::Template;
+use super::template::{self, Template};
 use crate::words::{ContextKey, InvalidName, LockName, SignalName, StepId, Timestamp, ToolName};
 
 /// One step. It starts as soon as every step that it depends on has succeeded and its locks are free.
@@ -35,7 +35,16 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
     #[serde(skip)]
-    pub(crate) invalid: Option<InvalidName>,
+    pub(super) fault: Option<Fault>,
+}
+
+/// The first name that was not valid when the step was written; a plan with the step is refused.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fault {
+    /// The step's own, so that the step has none.
+    Id(InvalidName),
+    /// One that the step mentions.
+    Name(InvalidName),
 }
 
 /// What a step does.
@@ -48,11 +57,13 @@ pub enum Action {
         /// The tool.
         name: ToolName,
         /// Its input.
+        #[serde(serialize_with = "template::written")]
         input: Template,
     },
     /// Waits for an actor's approval of what `shown` says. The output is null.
     Approval {
         /// What the approver is shown, and what the approval binds to.
+        #[serde(serialize_with = "template::written")]
         shown: Template,
         /// How long it may be given, in milliseconds; without it, for ever.
         expires_ms: Option<u64>,
@@ -117,12 +128,11 @@ impl Reducer {
 impl Step {
     fn new(id: impl AsRef<str>, action: impl FnOnce() -> Result<Action, InvalidName>) -> Self {
         let placeholder = || Action::Timer { delay_ms: 0 };
-        let (id, action, invalid) = match (StepId::new(id), action()) {
+        let unnamed = || StepId::new("unnamed").expect("a constant name is valid");
+        let (id, action, fault) = match (StepId::new(id), action()) {
             (Ok(id), Ok(action)) => (id, action, None),
-            (Ok(id), Err(error)) => (id, placeholder(), Some(error)),
-            (Err(error), _) => {
-                (StepId::new("invalid").expect("a constant name is valid"), placeholder(), Some(error))
-            }
+            (Ok(id), Err(error)) => (id, placeholder(), Some(Fault::Name(error))),
+            (Err(error), _) => (unnamed(), placeholder(), Some(Fault::Id(error))),
         };
         Self {
             id,
@@ -133,8 +143,12 @@ impl Step {
             retry: None,
             attempt_ms: None,
             held: false,
-            invalid,
+            fault,
         }
+    }
+
+    fn mentions(&mut self, wrong: InvalidName) {
+        self.fault.get_or_insert(Fault::Name(wrong));
     }
 
     /// A step that calls a tool; its output is the tool's. A wrong name is reported when the plan is made, a name that no
@@ -175,7 +189,7 @@ impl Step {
         for step in steps {
             match StepId::new(step) {
                 Ok(step) => self.after.push(step),
-                Err(error) => self.invalid = Some(error),
+                Err(error) => self.mentions(error),
             }
         }
         self
@@ -186,7 +200,7 @@ impl Step {
     pub fn lock(mut self, name: impl AsRef<str>) -> Self {
         match LockName::new(name) {
             Ok(lock) => self.locks.push(lock),
-            Err(error) => self.invalid = Some(error),
+            Err(error) => self.mentions(error),
         }
         self
     }
@@ -196,7 +210,7 @@ impl Step {
     pub fn writes(mut self, key: impl AsRef<str>, reducer: Reducer, pointer: impl Into<String>) -> Self {
         match ContextKey::new(key) {
             Ok(key) => self.writes.push(Write { key, reducer, pointer: pointer.into() }),
-            Err(error) => self.invalid = Some(error),
+            Err(error) => self.mentions(error),
         }
         self
     }

@@ -2,30 +2,41 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::words::{ContextKey, InvalidName, StepId};
 
 /// A JSON value with places that are filled in when the step starts. Anything that is JSON is a template of itself.
 ///
-/// Places stand in templates, never in `json!`: there, a template would be written out as the JSON that stores it, and the
-/// step would get that as its input. The members of an object, and the items of a list, are of one type; a plain
-/// value among templates is made one by [`Template::from`].
+/// Objects and lists with such places are made by [`Template::object`] and [`Template::list`]:
 ///
 /// ```
-/// use agent_shell_core::{Plan, Step, Template, from, input};
+/// use agent_shell_core::{Step, Template, from, input};
+/// use serde_json::json;
 ///
-/// let mail = Template::object([
-///     ("to", input("/customer/mail")),
-///     ("lines", Template::list([from("left", "/text"), from("right", "/text")])),
-///     ("greeting", Template::from("Dear customer")),
+/// let order = Template::object([
+///     ("order", input("/order")),
+///     ("cents", from("price", "/cents")),
+///     ("lines", Template::list([input("/first"), json!("a text that is always the same").into()])),
 /// ]);
-/// let look = |id| Step::tool(id, "look", input("/article"));
-/// let plan = Plan::new([look("left"), look("right"), Step::tool("mail", "mail", mail)]);
-/// assert!(plan.is_ok());
+/// let step = Step::tool("charge", "charge", order);
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// A template is no value, so it can't stand inside `json!`, which would take it for a literal. It is written as a part
+/// of its [`Plan`](crate::Plan) alone:
+///
+/// ```compile_fail,E0277
+/// # use agent_shell_core::input;
+/// let order = serde_json::json!({ "order": input("/order") });
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use agent_shell_core::{Template, input};
+/// let order = serde_json::json!([Template::object([("order", input("/order"))])]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Template {
@@ -110,6 +121,70 @@ impl Template {
         });
         found
     }
+
+    /// The first text in the template that should be a pointer and is none.
+    pub(super) fn no_pointer(&self) -> Option<&str> {
+        let mut found = None;
+        self.walk(&mut |place| {
+            if let Self::Output { pointer, .. } | Self::Input { pointer } = place
+                && !is_pointer(pointer)
+            {
+                found.get_or_insert(pointer.as_str());
+            }
+        });
+        found
+    }
+}
+
+/// Whether a text is a pointer: RFC 6901, section 3. Each reference token begins with `/`, and `~` in it is followed by
+/// `0` or `1`.
+pub(super) fn is_pointer(text: &str) -> bool {
+    let begins = text.is_empty() || text.starts_with('/');
+    begins && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}
+
+/// A template as it stands in a plan. [`Template`] itself must not be [`Serialize`], or `json!` would take it.
+struct Written<'a>(&'a Template);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Tagged as the derived `Deserialize` of [`Template`] reads it.
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Form<'a> {
+            Value(&'a Value),
+            Object(BTreeMap<&'a str, Written<'a>>),
+            List(Vec<Written<'a>>),
+            Output { step: &'a StepId, pointer: &'a str },
+            Context { key: &'a ContextKey },
+            Input { pointer: &'a str },
+        }
+        let form = match self.0 {
+            Template::Value(value) => Form::Value(value),
+            Template::Object(members) => {
+                Form::Object(members.iter().map(|(name, member)| (name.as_str(), Written(member))).collect())
+            }
+            Template::List(items) => Form::List(items.iter().map(Written).collect()),
+            Template::Output { step, pointer } => Form::Output { step, pointer },
+            Template::Context { key } => Form::Context { key },
+            Template::Input { pointer } => Form::Input { pointer },
+            Template::Invalid(error) => return Err(S::Error::custom(error)),
+        };
+        form.serialize(serializer)
+    }
+}
+
+/// Writes a template as a part of a plan.
+pub(super) fn written<S: Serializer>(template: &Template, serializer: S) -> Result<S::Ok, S::Error> {
+    Written(template).serialize(serializer)
+}
+
+/// Writes a template that a plan may lack.
+pub(super) fn maybe_written<S: Serializer>(
+    template: &Option<Template>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    template.as_ref().map(Written).serialize(serializer)
 }
 
 impl<T: Into<Value>> From<T> for Template {

@@ -54,8 +54,16 @@ pub(super) fn finished(
             return vec![again(turn, place, attempt, NotCounted, reason, env)];
         }
         AttemptEnd::NotBegun { reason } => return vec![not_applied(turn, place, attempt, true, reason, env)],
+        AttemptEnd::Unleased => return vec![unleased(turn, place, attempt, env)],
         AttemptEnd::NotApplied { retry, reason } => {
             return vec![not_applied(turn, place, attempt, retry, reason, env)];
+        }
+        // It would be refused again. The runtime looks so late at inputs of `Pure` tools alone, of which nothing is unknown.
+        AttemptEnd::InvalidArguments { reason } if step.unknown => {
+            return vec![not_applied(turn, place, attempt, false, reason, env)];
+        }
+        AttemptEnd::InvalidArguments { reason } => {
+            return vec![failed(turn, place, FailureCode::InvalidArguments, reason)];
         }
         AttemptEnd::Ambiguous { reason } => (FailureCode::NotApplied, reason),
         AttemptEnd::DeadlineExceeded => {
@@ -221,6 +229,20 @@ fn not_applied(
         )
     } else {
         failed(turn, place, FailureCode::NotApplied, reason)
+    }
+}
+
+/// An act for which the process had no lease. It is tried again when the lease should have been renewed, if the process
+/// still owns the session by then.
+fn unleased(turn: &TurnState, place: usize, attempt: u32, env: &Env<'_>) -> Body {
+    Body::AttemptFailed {
+        turn: turn.id,
+        step: turn.steps[place].step.id.clone(),
+        attempt,
+        not_applied: true,
+        counts: false,
+        reason: "the lease of this process had ended, or was about to".into(),
+        retry_at: env.now.plus(pause(env.limits.lease_ms / 3, env.random)),
     }
 }
 

@@ -118,11 +118,19 @@ pub enum AttemptEnd {
         /// What it said.
         message: String,
     },
-    /// The act was not begun: its deadline, or the margin of the lease, had passed.
+    /// The tool does not take the input, so it was not called.
+    InvalidArguments {
+        /// What is wrong with the input.
+        reason: String,
+    },
+    /// The act was not begun: its deadline had passed, or the tool is not there.
     NotBegun {
         /// Which.
         reason: String,
     },
+    /// The act was not begun, because the lease of the process was about to end, or had been lost. That says nothing of the
+    /// step, so it does not count against its retries.
+    Unleased,
 }
 
 /// What the runtime is asked to do. Each is asked for again until its event arrives, so the runtime marks in

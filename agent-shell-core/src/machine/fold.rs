@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::state::{Ending, Folded, Phase, StepState, TurnState};
+use super::transition::{Transition, find, may_come};
 use crate::data::{Action, Body, EffectClass, Plan, Resolution, Template, WaitEnd, WaitFor};
-use crate::words::{Epoch, Pseudonym, Seq, StepId, Timestamp, TurnId};
+use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
 pub const FOLD_VERSION: u32 = 1;
@@ -39,11 +40,11 @@ pub struct FoldError {
     pub problem: &'static str,
 }
 
-/// Takes one more record into the state.
+/// Takes one more record into the state. Returns which row of [`TRANSITIONS`](super::TRANSITIONS) it was.
 ///
 /// # Errors
 /// [`FoldError`] when the record can't follow; the state is then of no use.
-pub fn fold(state: &mut Folded, entry: &Entry) -> Result<(), FoldError> {
+pub fn fold(state: &mut Folded, entry: &Entry) -> Result<&'static Transition, FoldError> {
     let wrong = |problem| FoldError { seq: entry.seq, kind: entry.body.kind(), problem };
     if state.purged {
         return Err(wrong("the session was purged"));
@@ -56,8 +57,16 @@ pub fn fold(state: &mut Folded, entry: &Entry) -> Result<(), FoldError> {
 }
 
 type Applied = Result<(), &'static str>;
+type Made = Result<&'static Transition, &'static str>;
 
-fn apply(state: &mut Folded, entry: &Entry) -> Applied {
+fn apply(state: &mut Folded, entry: &Entry) -> Made {
+    if let Some(step) = entry.body.step() {
+        return apply_to_step(state, entry, step);
+    }
+    let (record, from) = (entry.body.about(), state.stage());
+    if !may_come(record, from) {
+        return Err("the session is not in a stage in which it can come");
+    }
     match &entry.body {
         Body::SessionOpened { name, subject } => {
             state.opened = Some((name.clone(), subject.clone()));
@@ -65,9 +74,6 @@ fn apply(state: &mut Folded, entry: &Entry) -> Applied {
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
         Body::MailRefused { .. } => {}
         Body::TurnStarted { turn, input, planner, deadline, .. } => {
-            if state.turn.is_some() {
-                return Err("a turn runs already");
-            }
             state.turns += 1;
             state.turn = Some(started(*turn, input.value(), planner.clone(), *deadline, entry.actor));
         }
@@ -80,22 +86,37 @@ fn apply(state: &mut Folded, entry: &Entry) -> Applied {
             running(state, *turn)?;
             state.turn = None;
         }
-        Body::WaitEnded { turn, step, end: WaitEnd::Signalled(payload), context } => {
-            let turn = running(state, *turn)?;
-            let place = turn.place(step)?;
-            let Phase::Waiting(WaitFor::Signal { name, .. }) = &turn.steps[place].phase else {
-                return Err("the step does not wait for a signal");
-            };
-            // A signal that came early is taken from the front of its own queue.
-            let name = name.clone();
-            turn.succeed(place, payload.value(), context)?;
-            if let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name) {
-                state.signals.remove(buffered);
-            }
-        }
-        body => apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, entry)?,
+        body => apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, body)?,
     }
-    Ok(())
+    find(record, from, state.stage()).ok_or("the table of transitions does not lead there")
+}
+
+/// One record of a step, if the table has it.
+fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
+    let turn = running(state, entry.body.turn().ok_or("it names no turn")?)?;
+    let place = turn.place(step)?;
+    let (record, from) = (entry.body.about(), turn.steps[place].phase.stage());
+    if !may_come(record, from) {
+        return Err("the step is not in a phase that it can follow");
+    }
+    let signal = awaited(&turn.steps[place].phase);
+    change_step(turn, place, entry)?;
+    let to = turn.steps[place].phase.stage();
+    // A signal that came early is taken from the front of its own queue.
+    if let (Body::WaitEnded { end: WaitEnd::Signalled(_), .. }, Some(name)) = (&entry.body, signal)
+        && let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name)
+    {
+        state.signals.remove(buffered);
+    }
+    find(record, from, to).ok_or("the table of transitions does not lead there")
+}
+
+/// The signal that a step waits for.
+fn awaited(phase: &Phase) -> Option<SignalName> {
+    match phase {
+        Phase::Waiting(WaitFor::Signal { name, .. }) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 fn started(
@@ -135,8 +156,8 @@ fn running(state: &mut Folded, id: TurnId) -> Result<&mut TurnState, &'static st
     state.turn.as_mut().filter(|turn| turn.id == id).ok_or("that turn does not run")
 }
 
-fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
-    match &entry.body {
+fn apply_to_turn(turn: &mut TurnState, body: &Body) -> Applied {
+    match body {
         Body::PlanAdopted { round, plan, more, terms, .. } => {
             turn.terms.extend(terms.iter().map(|(name, terms)| (name.clone(), terms.clone())));
             turn.adopt(*round, plan, *more)
@@ -155,42 +176,40 @@ fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
             turn.ending.get_or_insert(Ending::Expired);
             Ok(())
         }
-        body => {
-            let place = turn.place(body.step().ok_or("it names no step")?)?;
-            if turn.steps[place].phase.is_final() {
-                return Err("the step has ended");
-            }
-            apply_to_step(turn, place, entry)
-        }
+        _ => Err("it changes no turn"),
     }
 }
 
-/// The table of a step's transitions: each arm is one record, and says from which phases it may come.
-fn apply_to_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
+/// What a record changes of its step, which is in a phase in which the record may come. Each arm is one record.
+fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
     let class = turn.class_of(place);
     let step = &mut turn.steps[place];
     match (&entry.body, &step.phase) {
-        (Body::WaitOpened { wait, .. }, Phase::Pending) => {
+        (Body::WaitOpened { wait, .. }, _) => {
             if let WaitFor::Approval { shown, .. } = wait {
                 step.input = Some(shown.value());
             }
             turn.enter(place, Phase::Waiting(wait.clone()));
         }
-        (Body::WaitEnded { end, context, .. }, Phase::Waiting(_)) => {
+        (Body::WaitEnded { end, context, .. }, Phase::Waiting(wait)) => {
             let asks_for_tool = matches!(step.step.action, Action::Tool { .. });
-            match end {
-                WaitEnd::Approved if asks_for_tool => turn.enter(place, Phase::Approved),
-                WaitEnd::Approved => turn.succeed(place, Arc::new(Value::Null), context)?,
-                WaitEnd::Fired { late_ms } => {
-                    turn.succeed(place, Arc::new(json!({ "late_ms": late_ms })), context)?;
+            match (end, wait) {
+                (WaitEnd::Approved, WaitFor::Approval { .. }) if asks_for_tool => {
+                    turn.enter(place, Phase::Approved);
+                }
+                (WaitEnd::Approved, WaitFor::Approval { .. }) => {
+                    turn.succeed(place, Arc::new(Value::Null), context);
+                }
+                (WaitEnd::Fired { late_ms }, WaitFor::Timer { .. }) => {
+                    turn.succeed(place, Arc::new(json!({ "late_ms": late_ms })), context);
+                }
+                (WaitEnd::Signalled(payload), WaitFor::Signal { .. }) => {
+                    turn.succeed(place, payload.value(), context);
                 }
                 _ => return Err("the step waits for something else"),
             }
         }
-        (
-            Body::StepStarted { attempt, input, key, deadline, .. },
-            Phase::Pending | Phase::Approved | Phase::Paused { .. } | Phase::Started { .. },
-        ) => {
+        (Body::StepStarted { attempt, input, key, deadline, .. }, _) => {
             if matches!(step.phase, Phase::Started { .. }) {
                 step.unknown = true;
                 step.interruptions += 1;
@@ -204,14 +223,7 @@ fn apply_to_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             step.first.get_or_insert(entry.time);
             turn.enter(place, Phase::Started { epoch: entry.epoch, seq: entry.seq });
         }
-        (
-            Body::AttemptFailed { attempt, not_applied, counts, retry_at, .. },
-            Phase::Pending
-            | Phase::Approved
-            | Phase::Paused { .. }
-            | Phase::Started { .. }
-            | Phase::Probing { .. },
-        ) => {
+        (Body::AttemptFailed { attempt, not_applied, counts, retry_at, .. }, _) => {
             step.attempt = *attempt;
             step.failures += u32::from(*counts);
             let asked = matches!(step.phase, Phase::Probing { .. });
@@ -227,14 +239,14 @@ fn apply_to_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             let tries = tries + 1;
             turn.enter(place, Phase::Probing { from: *retry_at, tries });
         }
-        (Body::StepInDoubt { attempt, reason, not_applied_from, .. }, phase) if *phase != Phase::Pending => {
+        (Body::StepInDoubt { attempt, reason, not_applied_from, .. }, _) => {
             step.attempt = *attempt;
             step.unknown = true;
             let (reason, not_applied_from) = (reason.clone(), *not_applied_from);
             turn.enter(place, Phase::InDoubt { reason, not_applied_from });
         }
-        (Body::StepResolved { resolution, context, .. }, Phase::InDoubt { .. }) => match resolution {
-            Resolution::Applied(output) => turn.succeed(place, Arc::new(output.clone()), context)?,
+        (Body::StepResolved { resolution, context, .. }, _) => match resolution {
+            Resolution::Applied(output) => turn.succeed(place, Arc::new(output.clone()), context),
             Resolution::Retry => {
                 step.unknown = false;
                 step.failures = 0;
@@ -246,7 +258,7 @@ fn apply_to_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         },
         (Body::StepSucceeded { attempt, output, context, .. }, _) => {
             step.attempt = *attempt;
-            turn.succeed(place, output.value(), context)?;
+            turn.succeed(place, output.value(), context);
         }
         (Body::StepFailed { failure, .. }, _) => {
             turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
@@ -318,10 +330,7 @@ impl TurnState {
         place: usize,
         output: Arc<Value>,
         context: &std::collections::BTreeMap<crate::words::ContextKey, Value>,
-    ) -> Applied {
-        if self.steps[place].phase.is_final() {
-            return Err("the step has ended");
-        }
+    ) {
         self.bytes += super::resolve::json_bytes(&output);
         self.context.take(context);
         self.end(place, Phase::Succeeded(output));
@@ -331,7 +340,6 @@ impl TurnState {
                 self.ready.insert(dependent);
             }
         }
-        Ok(())
     }
 
     /// What the turn answers once all its steps have succeeded.

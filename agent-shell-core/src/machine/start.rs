@@ -32,7 +32,7 @@ pub(super) fn begin(session: SessionId, turn: &TurnState, place: usize, env: &En
         },
         Action::Tool { name, .. } => match made_input(turn, place, env) {
             Err(record) => Due::Record(*record),
-            // A `Pure` tool checks its input itself when it runs; nothing is recorded before.
+            // Nothing is recorded before a `Pure` tool runs, so its input is looked at when it does.
             Ok(input) if turn.class_of(place) == EffectClass::Pure && !asks(turn, place) => {
                 act(session, turn, place, input, env)
             }

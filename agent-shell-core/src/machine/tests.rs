@@ -1,1 +1,224 @@
+//! The fold makes every transition of the table, and no other.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::state::StepState;
+use super::transition::may_come;
+use super::*;
+use crate::data::{
+    Body, BodyKind, EffectClass, Failure, FailureCode, MailKind, Outcome, Payload, Plan, PlannerRef,
+    Resolution, Step, ToolContract, ToolTerms, WaitEnd, WaitFor,
+};
+use crate::words::{
+    Digest, Epoch, Limits, MailId, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
+    Timestamp, ToolName, TurnId,
+};
+
+const TURN: TurnId = TurnId::from_bytes([1; 16]);
+
+fn step() -> StepId {
+    StepId::new("step").unwrap()
+}
+
+fn failure() -> Failure {
+    Failure::of_turn(FailureCode::NotApplied, "it did not work")
+}
+
+fn waits() -> [WaitFor; 3] {
+    let name = SignalName::new("signal").unwrap();
+    let shown = Payload::from(Value::Null);
+    [
+        WaitFor::Approval { digest: Digest::ZERO, tool: None, shown, expires: None },
+        WaitFor::Signal { name, expires: None },
+        WaitFor::Timer { due: Timestamp::default() },
+    ]
+}
+
+/// One body of every kind, and of every variety that may lead elsewhere.
+fn bodies() -> Vec<Body> {
+    let (turn, at, context) = (TURN, Timestamp::default(), Default::default());
+    let payload = || Payload::from(json!(1));
+    let attempt_failed = |not_applied| Body::AttemptFailed {
+        turn,
+        step: step(),
+        attempt: 1,
+        not_applied,
+        counts: true,
+        reason: String::new(),
+        retry_at: at,
+    };
+    let resolved =
+        |resolution| Body::StepResolved { turn, step: step(), resolution, context: Default::default() };
+    let wait_ended = |end| Body::WaitEnded { turn, step: step(), end, context: Default::default() };
+    let plan = Plan::new([Step::timer("other", std::time::Duration::ZERO)]).unwrap();
+    vec![
+        Body::SessionOpened { name: SessionName::new("name").unwrap(), subject: Subject::None },
+        Body::TurnStarted {
+            turn,
+            input: payload(),
+            planner: PlannerRef::Fixed(plan.clone()),
+            posted: at,
+            deadline: None,
+        },
+        Body::PlanAdopted { turn, round: 2, plan, more: false, terms: Default::default() },
+        Body::PlanAnswered { turn, answer: payload() },
+        Body::PlanFailed { turn, failure: failure() },
+        Body::WaitOpened { turn, step: step(), wait: waits()[0].clone() },
+        wait_ended(WaitEnd::Approved),
+        wait_ended(WaitEnd::Signalled(payload())),
+        wait_ended(WaitEnd::Fired { late_ms: 0 }),
+        Body::StepStarted {
+            turn,
+            step: step(),
+            attempt: 1,
+            input: Some(payload()),
+            context_version: 0,
+            key: String::new(),
+            deadline: at,
+        },
+        attempt_failed(true),
+        attempt_failed(false),
+        Body::ProbeFailed { turn, step: step(), reason: String::new(), retry_at: at },
+        Body::StepSucceeded { turn, step: step(), attempt: 1, output: payload(), context },
+        Body::StepFailed { turn, step: step(), failure: failure() },
+        Body::StepInDoubt { turn, step: step(), attempt: 1, reason: String::new(), not_applied_from: at },
+        resolved(Resolution::Applied(json!(1))),
+        resolved(Resolution::Retry),
+        resolved(Resolution::GiveUp),
+        Body::SignalReceived { name: SignalName::new("signal").unwrap(), payload: payload() },
+        Body::MailRefused {
+            mail: MailId::from_bytes([2; 16]),
+            mail_kind: MailKind::Decide,
+            turn: None,
+            reason: String::new(),
+        },
+        Body::TurnExpired { turn },
+        Body::SessionPurged { turn: None, open: None },
+        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None },
+    ]
+}
+
+fn take(state: &mut Folded, body: Body) -> Result<&'static Transition, FoldError> {
+    let (seq, epoch, time) = (state.seq.next(), Epoch::new(1), Timestamp::default());
+    fold(state, &Entry { seq, epoch, time, actor: Pseudonym::RUNTIME, body })
+}
+
+/// A session whose turn has one step: a call of a tool of this class, or a wait.
+fn with_step(class: Option<EffectClass>) -> Folded {
+    let mut state = Folded::new(SessionId::from_bytes([7; 16]));
+    let tool = ToolName::new("tool").unwrap();
+    let made = match class {
+        Some(_) => Step::tool("step", "tool", json!(null)),
+        None => Step::signal("step", "signal"),
+    };
+    let plan = Plan::new([made]).unwrap();
+    let terms = class.map(|class| {
+        let contract = ToolContract::new(tool.clone(), "", class, json!({}));
+        (tool, ToolTerms::of(&contract, 1_000))
+    });
+    let input = Payload::from(Value::Null);
+    let planner = PlannerRef::Fixed(plan.clone());
+    let started =
+        Body::TurnStarted { turn: TURN, input, planner, posted: Timestamp::default(), deadline: None };
+    take(&mut state, started).unwrap();
+    let terms = terms.into_iter().collect();
+    take(&mut state, Body::PlanAdopted { turn: TURN, round: 1, plan, more: true, terms }).unwrap();
+    state
+}
+
+/// A session in every stage of its own and of a step.
+fn states() -> Vec<Folded> {
+    let at = Timestamp::default();
+    let phases = [
+        Phase::Pending,
+        Phase::Approved,
+        Phase::Started { epoch: Epoch::new(1), seq: Seq::new(1) },
+        Phase::Paused { until: at },
+        Phase::Probing { from: at, tries: 0 },
+        Phase::InDoubt { reason: String::new(), not_applied_from: at },
+        Phase::Succeeded(Default::default()),
+        Phase::Failed(failure()),
+    ];
+    let phases = phases.into_iter().chain(waits().map(Phase::Waiting));
+    let empty = Folded::new(SessionId::from_bytes([7; 16]));
+    let mut states = vec![empty.clone(), Folded { purged: true, ..empty }];
+    for phase in phases {
+        for class in [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None] {
+            let mut state = with_step(class);
+            let StepState { phase: of_step, .. } = &mut state.turn.as_mut().unwrap().steps[0];
+            *of_step = phase.clone();
+            states.push(state.clone());
+            state.turn.as_mut().unwrap().ending = Some(Ending::Expired);
+            states.push(state);
+        }
+    }
+    states
+}
+
+fn stage_for(state: &Folded, body: &Body) -> Option<Stage> {
+    match body.step() {
+        Some(_) => state.turn.as_ref().map(|turn| turn.steps[0].phase.stage()),
+        None => Some(state.stage()),
+    }
+}
+
+#[test]
+fn the_fold_makes_every_transition_of_the_table_and_no_other() {
+    let mut made = BTreeSet::new();
+    for state in states() {
+        for body in bodies() {
+            let (stage, record) = (stage_for(&state, &body), body.about());
+            let mut after = state.clone();
+            match take(&mut after, body.clone()) {
+                Ok(row) => {
+                    assert_eq!((row.record, Some(row.from)), (record, stage), "{body:?} in {state:?}");
+                    assert_eq!(
+                        Some(row.to),
+                        stage_for(&after, &body).or(Some(Stage::NoTurn)),
+                        "{body:?} in {state:?}"
+                    );
+                    made.insert(*row);
+                }
+                Err(error) => assert!(!error.problem.is_empty()),
+            }
+            let is_refused = stage.is_none_or(|stage| !may_come(record, stage));
+            assert!(!is_refused || take(&mut state.clone(), body.clone()).is_err(), "{body:?} in {state:?}");
+        }
+    }
+    let table: BTreeSet<Transition> = TRANSITIONS.iter().copied().collect();
+    assert_eq!(made, table);
+}
+
+#[test]
+fn every_kind_of_record_is_in_the_table() {
+    let kinds: BTreeSet<&str> = TRANSITIONS.iter().map(|row| row.record.name()).collect();
+    assert_eq!(kinds, Body::KINDS.iter().copied().collect());
+    assert_eq!(TRANSITIONS[0].to_string(), "session.opened: no turn -> no turn");
+    assert_eq!(BodyKind::COUNT, Body::KINDS.len());
+}
+
+#[test]
+fn nothing_follows_an_end() {
+    let ends = |stage: &Stage| matches!(stage, Stage::Succeeded | Stage::Failed | Stage::Purged);
+    assert!(TRANSITIONS.iter().all(|row| !ends(&row.from)));
+}
+
+#[test]
+fn an_act_without_a_lease_does_not_count_against_the_retries() {
+    let mut state = with_step(Some(EffectClass::Idempotent));
+    let limits = Limits::default();
+    for attempt in 1..20 {
+        let env = Env { epoch: Epoch::new(1), now: Timestamp::default(), limits: &limits, random: 7 };
+        let step = &mut state.turn.as_mut().unwrap().steps[0];
+        (step.attempt, step.phase) = (attempt, Phase::Started { epoch: env.epoch, seq: Seq::new(1) });
+        let records = react(&state, Event::Finished { step: 0, attempt, end: AttemptEnd::Unleased }, &env);
+        let [record @ Body::AttemptFailed { not_applied: true, counts: false, .. }] = &records[..] else {
+            panic!("{records:?}");
+        };
+        take(&mut state, record.clone()).unwrap();
+        let step = &state.turn.as_ref().unwrap().steps[0];
+        assert_eq!((step.failures, step.unknown, step.phase.stage()), (0, false, Stage::Paused));
+    }
+}

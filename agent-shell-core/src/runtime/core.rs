@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) stop: Stop,
     /// What is told to others; none when the host did not ask for it.
     pub(crate) events: Option<Arc<Events>>,
+    #[cfg(feature = "simulation")]
+    pub(crate) observer: Option<Arc<dyn super::observer::Observer>>,
 }
 
 /// What a session requires while a turn of it is planned by a planner of this name.
@@ -66,6 +68,14 @@ fn tools_of(plan: &Plan) -> impl Iterator<Item = &ToolName> {
 }
 
 impl Core {
+    /// Tells a simulation what an owner holds.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn observe(&self, epoch: crate::words::Epoch, state: &Folded) {
+        if let Some(observer) = &self.observer {
+            observer.holds(self.owner, epoch, state);
+        }
+    }
+
     /// A plan with the terms of its tools, as far as the shell has them.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl Inbox {
         if !self.control {
             return Ok(false);
         }
-        Ok(waiting_purge(&self.core, self.session).await?.is_some())
+        Ok(if_available(waiting_purge(&self.core, self.session).await)?.flatten().is_some())
     }
 
     /// The decisions and signals that can be taken now, each kind in order. A signal for which there is no room, and

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::data::{DataKey, KeyId, Kind, OpenError, Sealer};
 use crate::failpoint::reach;
 use crate::ports::{Journal, KeyError, KeyStore, NamedActor, SessionFilter};
@@ -38,12 +36,15 @@ impl Keyring {
         if let Some(key) = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(tenant) {
             return Ok(key.clone());
         }
-        let id = Sha256::digest([b"agent-shell/tenant-key/1\0", tenant.as_str().as_bytes()].concat());
-        let id = KeyId(Digest::from_bytes(id.into()));
+        let id = KeyId(Digest::of([b"agent-shell/tenant-key/1\0", tenant.as_str().as_bytes()].concat()));
         let key = match self.store.fetch(id).await {
             Ok(key) => key,
-            // A tenant that has sessions had a key: a new one in its place would make its sessions unfindable.
-            Err(KeyError::Lost) if !self.has_sessions(tenant).await? => self.create(id).await?,
+            // A tenant that has sessions had a key: a new one in its place would make its sessions unfindable. But its
+            // first session may have come, with its key, since the key store was asked.
+            Err(KeyError::Lost) if self.has_sessions(tenant).await? => {
+                self.store.fetch(id).await.map_err(key_error)?
+            }
+            Err(KeyError::Lost) => self.create(id).await?,
             Err(error) => return Err(key_error(error)),
         };
         let key = Arc::new(key);

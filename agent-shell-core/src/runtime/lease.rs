@@ -14,6 +14,9 @@ use crate::words::{Clock, Monotonic};
 /// The share of the lease that must be left when an act begins: a fifth.
 const MARGIN: u32 = 5;
 
+/// How often a lease is renewed while it lasts; a renewal that failed is tried so often in the time of one.
+const RENEWALS: u32 = 3;
+
 /// Until when the lease is known to last, on this process's monotonic clock.
 pub(crate) struct LeaseGuard {
     valid_until_us: AtomicU64,
@@ -89,13 +92,15 @@ pub(crate) async fn begin_anew(core: &Core, generation: u64) -> Result<(), Owner
     enlist(core).await
 }
 
-/// Renews the lease at a third of its length until the shell has stopped.
+/// Renews the lease at a third of its length until the shell has stopped; what failed is tried again sooner.
 pub(crate) async fn keep(core: Arc<Core>) {
     let lease = Duration::from_millis(core.limits.lease_ms);
+    let mut pause = lease / RENEWALS;
     loop {
         tokio::select! {
+            biased;
             () = core.stop.reached(Stopping::Abrupt) => return,
-            () = core.clock.sleep(lease / 3) => {}
+            () = core.clock.sleep(pause) => {}
         }
         let (asked, generation) = (core.clock.monotonic(), core.lease.generation());
         reach!(RenewBegins);
@@ -109,8 +114,10 @@ pub(crate) async fn keep(core: Arc<Core>) {
             Err(OwnershipError::NotEnlisted) => begin_anew(&core, generation).await,
             Err(error) => Err(error),
         };
+        pause = lease / RENEWALS;
         if let Err(error) = kept {
             tracing::warn!(%error, "the lease was not renewed");
+            pause /= RENEWALS;
         }
     }
 }

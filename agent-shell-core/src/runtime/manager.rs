@@ -279,6 +279,8 @@ impl TurnManager {
             Err(error) => return close_unreadable(core, entry, error).await,
         };
         let loaded = load(&*core.store.journal, &keys, entry).await?;
+        #[cfg(feature = "simulation")]
+        core.observe(entry.epoch, &loaded.state);
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);
         let emitter = Emitter::begin(core, entry, &keys, &loaded.state).await?;
@@ -305,8 +307,9 @@ impl TurnManager {
                 tracing::error!(session = %entry.id, %error, "a session can't go on");
                 handle.set_trouble(error);
                 tokio::select! {
-                    () = self.core.clock.sleep(TROUBLE) => {}
+                    biased;
                     () = self.core.stop.reached(Stopping::Draining) => {}
+                    () = self.core.clock.sleep(TROUBLE) => {}
                 }
             }
         }

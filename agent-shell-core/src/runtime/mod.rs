@@ -2,6 +2,7 @@
 //! is the only place that starts any.
 
 mod admission;
+mod approvals;
 mod consumer;
 mod core;
 mod events;
@@ -13,6 +14,8 @@ mod inbox;
 mod keyring;
 mod lease;
 mod manager;
+#[cfg(feature = "simulation")]
+mod observer;
 mod processor;
 mod publisher;
 mod purge;
@@ -27,13 +30,16 @@ mod unclaimable;
 mod watchers;
 mod writer;
 
+pub use approvals::{Approval, Approvals};
 pub use consumer::Consumer;
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
+#[cfg(feature = "simulation")]
+pub use observer::Observer;
 pub use purge::{PurgeReceipt, PurgedSession};
 pub use rest::{Needs, Rest};
 pub use session::Session;
 pub use shell::{Ports, Shell, ShellBuilder};
 pub use submit::{Request, Submit};
-pub use turn::{Approval, Turn};
+pub use turn::Turn;
 pub use unclaimable::{Lacking, Unclaimable};

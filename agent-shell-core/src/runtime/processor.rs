@@ -1,7 +1,7 @@
 //! `StepProcessor`: makes one attempt, or one probe, and says how it ended. It writes nothing.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -118,7 +118,7 @@ impl StepProcessor {
         if attempt.class.has_intent() {
             reach!(ActUnchecked);
             if !self.core.lease.allows_acts(clock, self.lease) {
-                return not_begun("the lease of this process had ended, or was about to".into());
+                return AttemptEnd::Unleased;
             }
             if deadline.has_passed(clock) {
                 return not_begun("its deadline had passed before it could begin".into());
@@ -126,12 +126,17 @@ impl StepProcessor {
             reach!(ActChecked);
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
-        let run = AssertUnwindSafe(async move { tool.run(attempt.input, call).await }).catch_unwind();
-        match self.within(remaining, run).await {
+        let is_checked = attempt.class.has_intent();
+        let run = AssertUnwindSafe(async move {
+            if !is_checked && let Some(reason) = problem_with(&attempt.input, &*tool) {
+                return AttemptEnd::InvalidArguments { reason };
+            }
+            tool.run(attempt.input, call).await.map_or_else(end_of, AttemptEnd::Succeeded)
+        });
+        match self.within(remaining, run.catch_unwind()).await {
             None => AttemptEnd::DeadlineExceeded,
             Some(Err(panic)) => AttemptEnd::Panicked { message: message_of(&*panic) },
-            Some(Ok(Ok(output))) => AttemptEnd::Succeeded(output),
-            Some(Ok(Err(error))) => end_of(error),
+            Some(Ok(end)) => end,
         }
     }
 
@@ -172,6 +177,14 @@ impl StepProcessor {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,
         }
+    }
+}
+
+/// Why a tool does not take an input, if it does not.
+pub(crate) fn problem_with(input: &Value, tool: &dyn DynTool) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| tool.check(input))) {
+        Ok(checked) => checked.err().map(|error| error.reason),
+        Err(_) => Some("the tool panicked when it looked at its input".into()),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Payload, Record, decode, record_hash};
@@ -72,7 +71,7 @@ pub(crate) fn check(head: &Head, record: &Record, session: SessionId) -> Result<
     if record.header.session != session || at != head.seq.next() {
         return Err(corrupt(format!("record {at} is not the next of session {session}")));
     }
-    if Digest::from_bytes(Sha256::digest(&record.body).into()) != record.header.body_digest
+    if Digest::of(&record.body) != record.header.body_digest
         || record_hash(&head.hash, &record.header) != record.hash
     {
         return Err(corrupt(format!("record {at} of session {session} was changed")));

@@ -1,6 +1,6 @@
 //! The sessions that this process holds, or is about to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -105,11 +105,12 @@ pub(crate) struct Registry {
     demand: AtomicUsize,
     /// Places were given back that others wait for.
     room: Notify,
-    sessions: Mutex<HashMap<SessionId, Arc<SessionHandle>>>,
+    /// In the order of their ids, so that a simulation finds them in the same order again.
+    sessions: Mutex<BTreeMap<SessionId, Arc<SessionHandle>>>,
 }
 
 impl Registry {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<SessionHandle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionId, Arc<SessionHandle>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +132,7 @@ impl Registry {
 
     /// Reserves a place for a session. None when it is held already.
     pub(crate) fn reserve(&self, session: SessionId) -> Option<Arc<SessionHandle>> {
-        use std::collections::hash_map::Entry;
+        use std::collections::btree_map::Entry;
         match self.lock().entry(session) {
             Entry::Occupied(_) => None,
             Entry::Vacant(place) => Some(place.insert(Arc::default()).clone()),

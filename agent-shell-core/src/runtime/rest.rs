@@ -11,9 +11,28 @@ use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
 /// A step that waits for a person. It holds its session's queue until it is decided or resolved, or its turn is
 /// abandoned.
 ///
-/// Any process that has the store open can answer: [`Shell::turn`](crate::Shell::turn) makes the turn of its id, and then
-/// [`Turn::approval`](crate::Turn::approval) gives what is to be approved or denied, [`Turn::resolve`](crate::Turn::resolve)
-/// says what became of a step in doubt (`rest.step.as_str()`), and [`Turn::abandon`](crate::Turn::abandon) gives it up.
+/// Whoever finds it in [`Shell::rests`] or [`Turn::rests`] answers it, from any process, in any order:
+///
+/// | it needs | the answer |
+/// |---|---|
+/// | [`Needs::Approval`] | [`Shell::approve`] or [`Shell::deny`]; with the turn at hand, an [`Approval`] of [`Turn::approvals`] |
+/// | [`Needs::Resolution`] | [`Shell::resolve`], or [`Turn::resolve`] with the step's name |
+/// | either | [`Turn::abandon`], of [`Shell::turn`], gives the whole turn up |
+///
+/// An answer is on disk when the call returns. An approval binds to the exact call that the rest shows. An answer that
+/// comes too late, because another person was faster, say, changes nothing: the session's history then holds a
+/// `mail.refused` record.
+///
+/// [`Approval`]: super::Approval
+/// [`Shell::approve`]: super::Shell::approve
+/// [`Shell::deny`]: super::Shell::deny
+/// [`Shell::resolve`]: super::Shell::resolve
+/// [`Shell::rests`]: super::Shell::rests
+/// [`Shell::turn`]: super::Shell::turn
+/// [`Turn::abandon`]: super::Turn::abandon
+/// [`Turn::approvals`]: super::Turn::approvals
+/// [`Turn::resolve`]: super::Turn::resolve
+/// [`Turn::rests`]: super::Turn::rests
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Rest {
@@ -31,7 +50,7 @@ pub struct Rest {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Needs {
-    /// Yes or no.
+    /// Yes or no: `Shell::approve` or `Shell::deny`.
     Approval {
         /// The digest of the exact call, to which the decision binds.
         digest: Digest,
@@ -42,7 +61,7 @@ pub enum Needs {
         /// When it is too late.
         expires: Option<Timestamp>,
     },
-    /// What became of an attempt.
+    /// What became of an attempt: `Shell::resolve`.
     Resolution {
         /// The tool that was called.
         tool: Option<ToolName>,

@@ -63,6 +63,8 @@ pub struct ShellBuilder {
     tools: Vec<Tool>,
     planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
     pub(super) telling: Telling,
+    #[cfg(feature = "simulation")]
+    observer: Option<Arc<dyn super::observer::Observer>>,
 }
 
 /// The name of the planner that [`ShellBuilder::planner`] sets.
@@ -72,8 +74,15 @@ impl ShellBuilder {
     /// A shell on ports that `ports` opens, when the shell is opened. Hosts usually start from `Shell::at`,
     /// `Shell::volatile` or `Shell::on`.
     pub fn new(ports: impl Future<Output = Result<Ports>> + Send + 'static) -> Self {
-        let (limits, telling) = (Limits::default(), Telling::default());
-        Self { ports: Box::pin(ports), limits, tools: Vec::new(), planners: Vec::new(), telling }
+        Self {
+            ports: Box::pin(ports),
+            limits: Limits::default(),
+            tools: Vec::new(),
+            planners: Vec::new(),
+            telling: Telling::default(),
+            #[cfg(feature = "simulation")]
+            observer: None,
+        }
     }
 
     /// Adds a tool.
@@ -90,6 +99,13 @@ impl ShellBuilder {
     /// Adds a planner that turns may name.
     pub fn named_planner(mut self, name: impl AsRef<str>, planner: impl Planner) -> Self {
         self.planners.push((PlannerName::new(name), Arc::new(planner)));
+        self
+    }
+
+    /// Shows a simulation the state of every session that the shell holds.
+    #[cfg(feature = "simulation")]
+    pub fn observed_by(mut self, observer: Arc<dyn super::observer::Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -158,6 +174,8 @@ impl ShellBuilder {
             stop: Stop::new(),
             limits: self.limits,
             events,
+            #[cfg(feature = "simulation")]
+            observer: self.observer,
         });
         let shell = start(core).await?;
         consumer::start(&shell.core, consumers).await;
@@ -207,6 +225,8 @@ impl Shell {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when the name is empty, longer than 256 bytes, or holds control characters.
     pub fn session(&self, name: impl AsRef<str>) -> Result<Session> {
+        // The name is checked as what it is called here, before it also names the user.
+        let name = SessionName::new(name)?;
         let subject = Subject::User(UserId::new(&name)?);
         self.session_of(Tenant::default(), name, subject)
     }
@@ -233,7 +253,8 @@ impl Shell {
     }
 
     /// Everything that waits for a person, in every session of this store, whoever holds it. A session that can't be
-    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others.
+    /// read (its key is lost, say) is passed over with an error in the log, so that it does not hide the others. How each
+    /// is answered, [`Rest`] says.
     ///
     /// # Errors
     /// What the store or the key store says.

@@ -4,19 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::core::{Core, Stopping};
 use super::manager::TurnManager;
 use super::reader::{corrupt, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
-use crate::data::{Decision, Kind, Lane, Mail, Outcome, Resolution};
+use crate::data::{Kind, Lane, Mail, Outcome, Resolution};
 use crate::ports::{SessionStatus, TurnEntry};
-use crate::words::{
-    Actor, Digest, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, ToolName, TurnId,
-};
+use crate::words::{Actor, Error, ErrorKind, Result, Seq, SessionId, StepId, TurnId};
 
 /// A turn: one input and its end. Cheap to clone. It can be held, and asked, by any process that has the store open.
 #[derive(Clone)]
@@ -30,6 +26,11 @@ pub struct Turn {
 impl Turn {
     pub(crate) fn new(core: Arc<Core>, manager: TurnManager, session: Option<SessionId>, id: TurnId) -> Self {
         Self { core, manager, session, id }
+    }
+
+    /// The same turn, when its session is known.
+    pub(super) fn in_session(&self, session: SessionId) -> Self {
+        Self { session: Some(session), ..self.clone() }
     }
 
     /// The turn's id.
@@ -63,29 +64,7 @@ impl Turn {
         .await?
     }
 
-    /// Waits until the turn asks for an approval, and returns the first one, in plan order; none when it ends without
-    /// asking (again), or rests for another reason. One that is answered is returned again until the session's owner,
-    /// which may be another process, has read the decision (see [`Limits::poll_ms`](crate::Limits::poll_ms)); only then
-    /// comes the next. A second decision about a call is refused by a record in the session's history.
-    ///
-    /// # Errors
-    /// What the store says, or `ShuttingDown`.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not touch the turn.
-    pub async fn approval(&self) -> Result<Option<Approval>> {
-        self.wait(|view| {
-            let asks = |rest: &&Rest| matches!(rest.needs, Needs::Approval { .. });
-            match view.open.iter().find(asks) {
-                Some(rest) => Some(Approval::of(self, rest)),
-                None if view.outcome.is_some() || view.rests => Some(None),
-                None => None,
-            }
-        })
-        .await
-    }
-
-    /// What waits for a person in this turn, now.
+    /// What waits for a person in this turn, now. How each is answered, [`Rest`] says.
     ///
     /// # Errors
     /// What the store says.
@@ -122,7 +101,7 @@ impl Turn {
         let rests = self.rests().await?;
         let in_doubt = |rest: &&Rest| rest.step == step && matches!(rest.needs, Needs::Resolution { .. });
         let Some(rest) = rests.iter().find(in_doubt) else {
-            return Err(Error::new(ErrorKind::NotFound, format!("step `{step}` is not in doubt")));
+            return Err(not_in_doubt(&step));
         };
         self.resolve_rest(rest, resolution, actor).await
     }
@@ -138,7 +117,7 @@ impl Turn {
     /// As [`Turn::resolve`].
     pub async fn resolve_rest(&self, rest: &Rest, resolution: Resolution, actor: &Actor) -> Result<()> {
         let Needs::Resolution { attempt, not_applied_from: from, .. } = rest.needs else {
-            return Err(Error::new(ErrorKind::NotFound, format!("step `{}` is not in doubt", rest.step)));
+            return Err(not_in_doubt(&rest.step));
         };
         if !matches!(resolution, Resolution::Applied(_)) && self.core.clock.now() < from {
             let message = format!(
@@ -172,7 +151,7 @@ impl Turn {
         self.post(Mail::Abandon { turn: self.id, reason: reason.into() }, actor).await
     }
 
-    async fn post(&self, mail: Mail, actor: &Actor) -> Result<()> {
+    pub(super) async fn post(&self, mail: Mail, actor: &Actor) -> Result<()> {
         let opened = self.opened().await?;
         post(&self.core, &opened, mail, None, None, actor).await?;
         self.manager.attend(opened.entry.id);
@@ -202,7 +181,7 @@ impl Turn {
 
     /// Waits until `found` finds something in what is durable of the turn. A session that this process holds tells of
     /// every change; one that another holds is looked at again and again.
-    async fn wait<T>(&self, mut found: impl FnMut(&TurnView) -> Option<T>) -> Result<T> {
+    pub(super) async fn wait<T>(&self, mut found: impl FnMut(&TurnView) -> Option<T>) -> Result<T> {
         let mut changes = self.core.watchers.watch(self.id);
         let poll = Duration::from_millis(self.core.limits.poll_ms.max(1));
         loop {
@@ -216,6 +195,7 @@ impl Turn {
             }
             loop {
                 tokio::select! {
+                    biased;
                     changed = changes.changed() => {
                         if changed.is_err() {
                             break;
@@ -284,69 +264,12 @@ impl Turn {
     }
 }
 
+fn not_in_doubt(step: &StepId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("step `{step}` is not in doubt"))
+}
+
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Turn({})", self.id)
-    }
-}
-
-/// A call that waits for an approval, with its exact arguments.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Approval {
-    turn: Turn,
-    /// The step that waits.
-    pub step: StepId,
-    /// The tool that is to be called; none when the step only asks.
-    pub tool: Option<ToolName>,
-    /// The exact arguments, or what the step shows.
-    pub shown: Arc<Value>,
-    /// When it is too late.
-    pub expires: Option<Timestamp>,
-    /// What the decision binds to.
-    pub digest: Digest,
-}
-
-impl Approval {
-    fn of(turn: &Turn, rest: &Rest) -> Option<Self> {
-        let turn = Turn { session: Some(rest.session), ..turn.clone() };
-        match &rest.needs {
-            Needs::Approval { digest, tool, shown, expires } => Some(Self {
-                turn,
-                step: rest.step.clone(),
-                tool: tool.clone(),
-                shown: shown.clone(),
-                expires: *expires,
-                digest: *digest,
-            }),
-            Needs::Resolution { .. } => None,
-        }
-    }
-
-    /// Approves exactly this call. Returns when the approval is on disk; it counts by this time.
-    ///
-    /// # Errors
-    /// What the store says.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not withdraw the approval.
-    pub async fn approve(&self, actor: &Actor) -> Result<()> {
-        self.decide(Decision::Approved, actor).await
-    }
-
-    /// Refuses this call; the step fails with the reason. Returns when the refusal is on disk.
-    ///
-    /// # Errors
-    /// What the store says.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not withdraw the refusal.
-    pub async fn deny(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
-        self.decide(Decision::Denied { reason: reason.into() }, actor).await
-    }
-
-    async fn decide(&self, decision: Decision, actor: &Actor) -> Result<()> {
-        let (turn, step, digest) = (self.turn.id, self.step.clone(), self.digest);
-        self.turn.post(Mail::Decide { turn, step, digest, decision }, actor).await
     }
 }

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::core::Core;
 use super::events::Emitter;
 use super::keyring::{Place, SessionKeys};
@@ -84,6 +82,10 @@ impl SessionWriter {
             emitter.were_written();
         }
         self.head = appended;
+        #[cfg(feature = "simulation")]
+        if let Some(state) = state {
+            self.core.observe(self.fence.epoch, state);
+        }
         self.snapshot = snapshot.unwrap_or(self.snapshot);
         Ok(())
     }
@@ -149,7 +151,7 @@ impl SessionWriter {
             version: RECORD_VERSION,
             time: entry.time,
             actor: entry.actor,
-            body_digest: Digest::from_bytes(Sha256::digest(&sealed).into()),
+            body_digest: Digest::of(&sealed),
         };
         let hash = record_hash(previous, &header);
         Record { header, append, body: sealed, hash }

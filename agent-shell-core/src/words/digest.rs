@@ -15,6 +15,18 @@ impl Digest {
     /// Thirty-two zeros: what stands before the first record of a chain.
     pub const ZERO: Self = Self([0; 32]);
 
+    /// The SHA-256 digest of some bytes: of a record's sealed body, say, as its header holds it.
+    ///
+    /// ```
+    /// use agent_shell_core::words::Digest;
+    ///
+    /// let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // FIPS 180-4, of "abc"
+    /// assert_eq!(Digest::of("abc").to_string(), known);
+    /// ```
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(<sha2::Sha256 as sha2::Digest>::digest(bytes.as_ref()).into())
+    }
+
     /// The digest with these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

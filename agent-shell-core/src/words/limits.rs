@@ -112,6 +112,8 @@ pub struct Limits {
     /// Default: 30,000.
     pub drain_ms: u64,
     /// How long a purge waits, each time, for the owners of the subject's sessions to close them.
+    ///
+    /// Default: 10,000.
     pub purge_ms: u64,
     /// How long a row of the outbox stays after it was written, once it is acknowledged: so far back a bus may lose
     /// its tail, and a consumer may stay behind, and still get everything.

@@ -19,12 +19,12 @@ mod command;
 mod harness;
 mod hits;
 mod jobs;
-mod judge;
+pub(crate) mod judge;
 mod life;
 mod report;
-mod scenario;
+pub(crate) mod scenario;
 mod tools;
-mod violation;
+pub(crate) mod violation;
 mod words;
 mod worker;
 

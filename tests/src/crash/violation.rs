@@ -8,7 +8,7 @@ use serde::Serialize;
 /// What was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// An accepted turn is never lost.
     Lost,
     /// A submit under one dedupe key makes one turn, and a signal is delivered once.
@@ -39,13 +39,13 @@ pub(super) enum Rule {
 
 /// A broken promise, and where.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Violation {
-    pub(super) rule: Rule,
-    pub(super) what: String,
+pub(crate) struct Violation {
+    pub(crate) rule: Rule,
+    pub(crate) what: String,
 }
 
 impl Violation {
-    pub(super) fn new(rule: Rule, what: impl Into<String>) -> Self {
+    pub(crate) fn new(rule: Rule, what: impl Into<String>) -> Self {
         Self { rule, what: what.into() }
     }
 }
@@ -57,7 +57,7 @@ impl fmt::Display for Violation {
 }
 
 /// How many there are of each kind.
-pub(super) fn by_rule(violations: &[Violation]) -> BTreeMap<Rule, usize> {
+pub(crate) fn by_rule(violations: &[Violation]) -> BTreeMap<Rule, usize> {
     let mut counts = BTreeMap::new();
     for violation in violations {
         *counts.entry(violation.rule).or_default() += 1;

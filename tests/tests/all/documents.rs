@@ -284,8 +284,8 @@ fn the_page_of_errors_tells_of_every_error() {
     let enums = [
         ("words/error.rs", "ErrorKind", 14),
         ("data/outcome.rs", "FailureCode", 12),
-        ("data/plan.rs", "PlanError", 8),
-        ("backends/sqlite/fault.rs", "OpenError", 5),
+        ("data/plan.rs", "PlanError", 9),
+        ("backends/sqlite/fault.rs", "OpenError", 8),
         ("ports/journal.rs", "AppendError", 8),
         ("ports/bus.rs", "BusError", 6),
         ("runtime/export.rs", "VerifyError", 5),

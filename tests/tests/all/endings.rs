@@ -283,6 +283,45 @@ async fn what_was_found_out_about_one_attempt_says_nothing_of_the_next() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_a_tool_does_not_take_fails_the_step_at_once_in_every_class() {
+    on_each(|shell, _| async {
+        let calls = Arc::new(AtomicU32::new(0));
+        let run = |calls: &Arc<AtomicU32>| {
+            let calls = calls.clone();
+            move |number: crate::support::Number, _: Call| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                async move { Ok(number.n) }
+            }
+        };
+        let probe = |_: crate::support::Number, _: Call| async { Ok(ProbeAnswer::NotApplied) };
+        let tools = [
+            Tool::pure("pure", "", run(&calls)),
+            Tool::pure("asking", "", run(&calls)).ask_first(),
+            Tool::dynamic(Tool::pure("dynamic", "", run(&calls)).build().unwrap()),
+            Tool::idempotent("idempotent", "", run(&calls)),
+            Tool::probed("probed", "", run(&calls), probe),
+            Tool::irreversible("irreversible", "", run(&calls)),
+        ];
+        let names = ["pure", "asking", "dynamic", "idempotent", "probed", "irreversible"];
+        let shell = tools.into_iter().fold(shell, |shell, tool| shell.tool(tool)).open().await.unwrap();
+        for name in names {
+            let session = shell.session(name).unwrap();
+            let plan = Plan::new([Step::tool("act", name, json!({ "m": 1 }))]).unwrap();
+            let (code, message) = failure(session.submit(plan).await.unwrap().outcome().await.unwrap());
+            assert_eq!(code, FailureCode::InvalidArguments, "{name}: {message}");
+            assert!(message.contains("missing field `n`"), "{name}: {message}");
+            let records = session.history().await.unwrap().next(100).await.unwrap();
+            let kinds: Vec<_> = records.iter().map(|record| record.body.kind()).collect();
+            let all = ["session.opened", "turn.started", "plan.adopted", "step.failed", "turn.ended"];
+            assert_eq!(kinds, all, "{name}: no attempt was made");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 0);
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
 /// Plans three rounds, and then answers with what they brought.
 struct Rounds;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::sqlite::{SqliteOptions, SqliteStore};
+use agent_shell_core::data::{ChainBreak, ChainVerifier};
 use agent_shell_core::runtime::{VerifyError, verify_export, verify_store};
-use agent_shell_core::words::{Head, SessionId};
+use agent_shell_core::words::{Digest, Head, Seq, SessionId};
 use agent_shell_core::{Outcome, Plan, Shell, Step};
 use rusqlite::Connection;
 use serde_json::json;
@@ -119,4 +120,29 @@ async fn a_cut_tail_and_a_removed_session_are_found_by_who_kept_the_heads() {
     assert!(matches!(verify(&path, &heads).await, Err(VerifyError::Broken { .. })));
     connection.execute_batch("DELETE FROM records; DELETE FROM sessions;").unwrap();
     assert!(matches!(verify(&path, &heads).await, Err(VerifyError::Missing { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_is_checked_from_a_head_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shell.db");
+    let (_, heads) = store(&path).await;
+    let store =
+        SqliteStore::store(&path, SqliteOptions::default(), Arc::new(SystemClock::new())).await.unwrap();
+    let (&session, &end) = heads.first_key_value().unwrap();
+    let records = store.journal.read(session, Seq::ZERO, 1_000).await.unwrap();
+    assert_eq!(records.len() as u64, end.seq.number());
+    let mut head = Head::EMPTY;
+    for (place, record) in records.iter().enumerate() {
+        let mut rest = ChainVerifier::after(head);
+        records[place..].iter().for_each(|record| rest.next(record).unwrap());
+        assert_eq!(rest.finish(), Ok(end));
+        let at = record.header.seq;
+        let other = Head { hash: Digest::of("another record"), ..head };
+        assert_eq!(ChainVerifier::after(other).next(record), Err(ChainBreak::Hash { at }));
+        let skipped = ChainVerifier::after(record.head()).next(record);
+        assert_eq!(skipped, Err(ChainBreak::Gap { expected: at.next(), found: at }));
+        head = record.head();
+    }
+    assert_eq!(ChainVerifier::after(end).finish(), Ok(end), "nothing follows the end");
 }

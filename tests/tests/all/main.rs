@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
+mod answers;
 mod bounds;
 mod crash_program;
 mod default_tree;
@@ -10,16 +11,19 @@ mod dynamic;
 mod endings;
 mod events;
 mod export;
+mod front_door;
 mod golden;
 mod holding;
 mod layers;
 mod licences;
 mod machine;
 mod owners;
+mod plan_parts;
 mod plans;
 mod purge;
 mod recorder_process;
 mod resuming;
+mod simulation;
 mod support;
 mod turns;
 mod verifier;

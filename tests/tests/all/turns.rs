@@ -123,9 +123,8 @@ async fn what_is_in_doubt_waits_for_an_operator() {
         assert!(matches!(&rest.needs, Needs::Resolution { reason, .. } if reason.contains("went dead")));
         let early = turn.resolve("send", Resolution::GiveUp, &Actor::Host).await.unwrap_err();
         assert_eq!(early.kind(), ErrorKind::InvalidInput, "it may still take effect");
-        turn.resolve("send", Resolution::Applied(json!("sent")), &Actor::named("olga").unwrap())
-            .await
-            .unwrap();
+        let olga = Actor::named("olga").unwrap();
+        turn.resolve(&rest.step, Resolution::Applied(json!("sent")), &olga).await.unwrap();
         let outcome = turn.outcome().await.unwrap();
         assert_eq!(outcome, Outcome::Answered(json!("sent")));
         shell.shutdown().await.unwrap();

@@ -107,6 +107,28 @@ pub enum OpenError {
         /// What it is.
         found: String,
     },
+    /// The folder in which the file should lie is not there.
+    #[error("the folder {folder} is not there, so {path} can't lie in it: make the folder first")]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// What should be the folder of the file is none.
+    #[error("{folder} is no folder, so {path} can't lie in it: choose another path")]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+        /// What is no folder.
+        folder: PathBuf,
+    },
+    /// The path leads to a folder.
+    #[error("{path} is a folder: name a file in it, such as {}", path.join("shell.db").display())]
+    IsAFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// SQLite or the operating system refused.
     #[error("{path} can't be opened: {detail}")]
     Failed {
@@ -130,13 +152,20 @@ impl OpenError {
     }
 
     pub(super) fn io(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Failed { path: path.into(), kind: words::ErrorKind::Unavailable, detail: error.to_string() }
+        let kind = match error.kind() {
+            std::io::ErrorKind::InvalidInput => words::ErrorKind::InvalidInput,
+            _ => words::ErrorKind::Unavailable,
+        };
+        Self::Failed { path: path.into(), kind, detail: error.to_string() }
     }
 
     /// What the host should do.
     pub fn kind(&self) -> words::ErrorKind {
         match self {
-            Self::Foreign { .. } => words::ErrorKind::InvalidInput,
+            Self::Foreign { .. }
+            | Self::NoFolder { .. }
+            | Self::NotAFolder { .. }
+            | Self::IsAFolder { .. } => words::ErrorKind::InvalidInput,
             Self::Newer { .. } | Self::NetworkFileSystem { .. } | Self::Setting { .. } => {
                 words::ErrorKind::Unsupported
             }

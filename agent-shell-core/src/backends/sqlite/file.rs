@@ -55,14 +55,31 @@ pub(super) fn real_path(
     let real = match (absolute.canonicalize(), absolute.parent(), absolute.file_name()) {
         (Ok(real), _, _) => real,
         // It is still to be made.
-        (Err(_), Some(folder), Some(name)) => folder.canonicalize().map_err(failed)?.join(name),
+        (Err(_), Some(folder), Some(name)) => real_folder(path, folder)?.join(name),
         (Err(error), _, _) => return Err(failed(error)),
     };
+    if real.is_dir() {
+        return Err(OpenError::IsAFolder { path: path.into() });
+    }
     match of(&real).filter(|kind| mounts::is_network(kind)) {
         Some(file_system) if !options.any_file_system => {
             Err(OpenError::NetworkFileSystem { path: real, file_system })
         }
         _ => Ok(real),
+    }
+}
+
+/// The folder in which a file is to be made.
+fn real_folder(path: &Path, folder: &Path) -> Result<PathBuf, OpenError> {
+    let (path, folder) = (path.to_owned(), folder.to_owned());
+    match folder.canonicalize() {
+        Ok(real) if real.is_dir() => Ok(real),
+        Ok(_) => Err(OpenError::NotAFolder { path, folder }),
+        Err(error) => Err(match error.kind() {
+            std::io::ErrorKind::NotFound => OpenError::NoFolder { path, folder },
+            std::io::ErrorKind::NotADirectory => OpenError::NotAFolder { path, folder },
+            _ => OpenError::io(&path, &error),
+        }),
     }
 }
 

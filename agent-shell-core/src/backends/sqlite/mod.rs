@@ -102,8 +102,9 @@ impl SqliteStore {
     /// is brought into the file before this returns.
     ///
     /// # Errors
-    /// [`OpenError`]: the file is another program's or a newer version's, lies on a file system of a network, can't
-    /// be set as durability needs it, or can't be opened.
+    /// [`OpenError`]: the folder in which the file should lie is not there, the path is a folder, the file is another
+    /// program's or a newer version's, lies on a file system of a network, can't be set as durability needs it, or can't
+    /// be opened.
     ///
     /// # Cancel safety
     /// Dropping the future may leave the file made, and nothing open.

@@ -27,8 +27,9 @@ pub trait DynTool: Send + Sync + 'static {
     /// What the tool declares. It must not change while the shell is open.
     fn contract(&self) -> &ToolContract;
 
-    /// Whether the input can be taken. Called before anything is recorded of the attempt; it must be quick and
-    /// change nothing.
+    /// Whether the input can be taken. Called before anything is recorded of the attempt, and for a `Pure` tool, of which
+    /// nothing is, right before [`run`](Self::run); it must be quick and change nothing. An input that can't be taken
+    /// fails the step at once, as `InvalidArguments`, in every class.
     ///
     /// # Errors
     /// [`InvalidArguments`] says what is wrong with the input.

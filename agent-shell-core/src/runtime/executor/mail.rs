@@ -29,7 +29,11 @@ impl PlanExecutor {
         }
         if self.state.turn.is_none() && !self.state.purged {
             match self.inbox.input().await? {
-                None => return Ok(false),
+                None => {
+                    // What was read above still waits in the mailbox, and would be read again.
+                    self.flush().await?;
+                    return Ok(false);
+                }
                 Some(None) => {}
                 Some(Some(letter)) => {
                     self.enter().await?;
@@ -55,6 +59,7 @@ impl PlanExecutor {
     async fn enter(&mut self) -> Result<()> {
         if self.place.is_none() {
             self.place = tokio::select! {
+                biased;
                 place = self.core.admission.enter(&self.entry.tenant) => Some(place),
                 () = self.core.stop.reached(Stopping::Draining) => {
                     return Err(Error::new(ErrorKind::ShuttingDown, "the shell is shutting down"));

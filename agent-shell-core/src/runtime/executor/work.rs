@@ -1,6 +1,5 @@
 //! What runs for a session: acts, probes and the planner, begun by commands and ended by completions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::future::AbortHandle;
@@ -10,7 +9,7 @@ use super::PlanExecutor;
 use crate::data::{EffectClass, PlannerRef};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
-use crate::runtime::processor::{Attempt, Completion, StepProcessor};
+use crate::runtime::processor::{Attempt, Completion, StepProcessor, problem_with};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
 
 /// Something that runs in a task of its own.
@@ -27,13 +26,7 @@ impl PlanExecutor {
         match command {
             Command::Check { step, tool, input } => {
                 let problem = match self.core.tools.get(&tool) {
-                    Some(tool) => {
-                        let checked = catch_unwind(AssertUnwindSafe(|| tool.check(&input)));
-                        match checked {
-                            Ok(checked) => checked.err().map(|error| error.reason),
-                            Err(_) => Some("the tool panicked when it looked at its input".into()),
-                        }
-                    }
+                    Some(tool) => problem_with(&input, &**tool),
                     None => Some(format!("the shell has no tool `{tool}`")),
                 };
                 self.happened(Event::Checked { step, input, problem })?;

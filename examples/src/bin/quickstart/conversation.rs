@@ -108,7 +108,7 @@ impl Conversation<'_> {
             (Answer::No, _) => Resolution::GiveUp,
             (Answer::Yes, resolution) => resolution,
         };
-        self.turn.resolve(rest.step.as_str(), resolution, self.operator.actor()).await?;
+        self.turn.resolve(&rest.step, resolution, self.operator.actor()).await?;
         Ok(answer)
     }
 

@@ -11,8 +11,8 @@ use super::{Rule, Verdict};
 use crate::crash::scenario::{TurnKey, session_name};
 
 /// The records of a session.
-pub(super) struct SessionLog {
-    pub(super) turns: Vec<TurnLog>,
+pub(crate) struct SessionLog {
+    pub(crate) turns: Vec<TurnLog>,
     session: u64,
     /// How often each signal was taken from the mailbox.
     signals: BTreeMap<String, u64>,
@@ -20,22 +20,22 @@ pub(super) struct SessionLog {
 }
 
 /// The records of a turn.
-pub(super) struct TurnLog {
-    pub(super) id: TurnId,
+pub(crate) struct TurnLog {
+    pub(crate) id: TurnId,
     /// What its input says; none when it says something else.
-    pub(super) key: Option<TurnKey>,
+    pub(crate) key: Option<TurnKey>,
     /// Its records about no step in particular.
-    pub(super) entries: Vec<HistoryEntry>,
+    pub(crate) entries: Vec<HistoryEntry>,
     /// The records of each step, in order.
-    pub(super) steps: BTreeMap<String, Vec<HistoryEntry>>,
+    pub(crate) steps: BTreeMap<String, Vec<HistoryEntry>>,
     /// How it ended; more than one would be a violation.
-    pub(super) ends: Vec<(Seq, Outcome)>,
+    pub(crate) ends: Vec<(Seq, Outcome)>,
 }
 
 impl SessionLog {
-    pub(super) async fn read(shell: &Shell, session: u64) -> Result<Self, Error> {
+    pub(crate) async fn read(shell: &Shell, session: u64) -> Result<Self, Error> {
         let mut history = shell.session(session_name(session))?.history().await?;
-        let mut log = Self { turns: Vec::new(), session, signals: BTreeMap::new(), refused: 0 };
+        let mut log = Self::of(session, []);
         loop {
             let entries = history.next(512).await?;
             if entries.is_empty() {
@@ -43,6 +43,13 @@ impl SessionLog {
             }
             entries.into_iter().for_each(|entry| log.take(entry));
         }
+    }
+
+    /// The log of a session whose records these are.
+    pub(crate) fn of(session: u64, entries: impl IntoIterator<Item = HistoryEntry>) -> Self {
+        let mut log = Self { turns: Vec::new(), session, signals: BTreeMap::new(), refused: 0 };
+        entries.into_iter().for_each(|entry| log.take(entry));
+        log
     }
 
     fn take(&mut self, entry: HistoryEntry) {
@@ -73,7 +80,7 @@ impl SessionLog {
     }
 
     /// A session's turns run one after another, and a signal is delivered once.
-    pub(super) fn check(&self, verdict: &mut Verdict) {
+    pub(crate) fn check(&self, verdict: &mut Verdict) {
         verdict.counts.mail_refused += self.refused;
         for (name, times) in &self.signals {
             if *times > 1 {

@@ -2,10 +2,10 @@
 //! the seed what had to come of every turn.
 
 mod effects;
-mod journal;
+pub(crate) mod journal;
 mod late;
-mod steps;
-mod turns;
+pub(crate) mod steps;
+pub(crate) mod turns;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,53 +28,53 @@ use crate::recorder::{Totals, audit_log};
 
 /// What came of a run.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// Every broken promise; empty if all is well.
-    pub(super) violations: Vec<Violation>,
-    pub(super) counts: Counts,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) counts: Counts,
     /// In the order of the classes.
-    pub(super) classes: [OfClass; 4],
-    pub(super) calls: Totals,
+    pub(crate) classes: [OfClass; 4],
+    pub(crate) calls: Totals,
 }
 
 /// What was seen on the way.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Counts {
-    pub(super) accepted: u64,
-    pub(super) ended: u64,
-    pub(super) answered: u64,
-    pub(super) failed: u64,
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) ended: u64,
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
     /// Submits whose answer nobody read.
-    pub(super) unanswered: u64,
+    pub(crate) unanswered: u64,
     /// Of those, how many were there all the same.
-    pub(super) unanswered_there: u64,
-    pub(super) in_doubt: u64,
-    pub(super) resolved_applied: u64,
-    pub(super) resolved_retry: u64,
-    pub(super) given_up: u64,
-    pub(super) approved: u64,
-    pub(super) denied: u64,
-    pub(super) signals: u64,
-    pub(super) timers: u64,
-    pub(super) timer_late_max_ms: u64,
-    pub(super) mail_refused: u64,
-    pub(super) records: u64,
+    pub(crate) unanswered_there: u64,
+    pub(crate) in_doubt: u64,
+    pub(crate) resolved_applied: u64,
+    pub(crate) resolved_retry: u64,
+    pub(crate) given_up: u64,
+    pub(crate) approved: u64,
+    pub(crate) denied: u64,
+    pub(crate) signals: u64,
+    pub(crate) timers: u64,
+    pub(crate) timer_late_max_ms: u64,
+    pub(crate) mail_refused: u64,
+    pub(crate) records: u64,
     /// Acts of irreversible tools that came after everybody had been told that they would not.
-    pub(super) late: u64,
-    pub(super) epochs: u64,
+    pub(crate) late: u64,
+    pub(crate) epochs: u64,
 }
 
 /// What was seen of one class.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct OfClass {
+pub(crate) struct OfClass {
     /// Steps that succeeded.
-    pub(super) steps: u64,
+    pub(crate) steps: u64,
     /// Attempts that the journal knows.
-    pub(super) attempts: u64,
+    pub(crate) attempts: u64,
     /// Calls at the recorder.
-    pub(super) calls: u64,
+    pub(crate) calls: u64,
     /// Calls beyond the first of a step, under the same key.
-    pub(super) repeats: u64,
+    pub(crate) repeats: u64,
 }
 
 impl Verdict {

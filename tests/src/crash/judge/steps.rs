@@ -17,14 +17,14 @@ use crate::recorder::Class;
 type Found = Vec<(Rule, String)>;
 
 /// How a step ended.
-pub(super) enum StepEnd {
+pub(crate) enum StepEnd {
     Succeeded(Option<Value>),
     Failed,
 }
 
 impl TurnLog {
     /// The ends of a step with their places; one, if all is well.
-    pub(super) fn ends_of(&self, step: &str) -> Vec<(Seq, StepEnd)> {
+    pub(crate) fn ends_of(&self, step: &str) -> Vec<(Seq, StepEnd)> {
         let entries = self.steps.get(step).map(Vec::as_slice).unwrap_or_default();
         entries.iter().filter_map(|entry| Some((entry.seq, self.end_in(step, entry)?))).collect()
     }
@@ -44,12 +44,12 @@ impl TurnLog {
     }
 
     /// Where a step succeeded.
-    pub(super) fn success(&self, step: &str) -> Option<Seq> {
+    pub(crate) fn success(&self, step: &str) -> Option<Seq> {
         self.ends_of(step).iter().find(|(_, end)| matches!(end, StepEnd::Succeeded(_))).map(|(seq, _)| *seq)
     }
 
     /// The step whose being given up came first.
-    pub(super) fn first_given_up(&self) -> Option<String> {
+    pub(crate) fn first_given_up(&self) -> Option<String> {
         let all = self.steps.values().flatten();
         let given_up = all.filter(|entry| {
             matches!(&entry.body, Body::StepFailed { failure, .. } if failure.code == FailureCode::ResolvedNotApplied)
@@ -61,12 +61,12 @@ impl TurnLog {
 
 impl ToolKind {
     /// The tool of a step, by the step's name.
-    pub(super) fn of_step(step: &str) -> Option<Self> {
+    pub(crate) fn of_step(step: &str) -> Option<Self> {
         step.split_once('-').and_then(|(word, _)| Self::named(word))
     }
 }
 
-pub(super) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, verdict: &mut Verdict) {
+pub(crate) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, verdict: &mut Verdict) {
     let Some(key) = turn.key else { return };
     let scenario = Scenario::draw(seed, key);
     for step in turn.steps.keys().filter(|step| scenario.place(step).is_none()) {

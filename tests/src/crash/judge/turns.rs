@@ -102,7 +102,7 @@ async fn ended(
 }
 
 /// The outcome is the one that the drawing asks for, or follows from the first step that an operator gave up.
-fn as_expected(scenario: &Scenario, turn: &TurnLog, outcome: &Outcome) -> Result<(), String> {
+pub(crate) fn as_expected(scenario: &Scenario, turn: &TurnLog, outcome: &Outcome) -> Result<(), String> {
     let given_up = turn.first_given_up().filter(|_| scenario.gives_up);
     let expected = match given_up {
         Some(step) => Expected::Failure { step, code: FailureCode::ResolvedNotApplied },

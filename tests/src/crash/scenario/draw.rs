@@ -20,7 +20,7 @@ const ACTS: [(u64, Act); 9] = [
 
 impl Scenario {
     /// The turn with this name.
-    pub(in crate::crash) fn draw(seed: u64, key: TurnKey) -> Self {
+    pub(crate) fn draw(seed: u64, key: TurnKey) -> Self {
         if key.number == TurnKey::CLOSING {
             return Self::closing(seed, key);
         }
@@ -47,7 +47,7 @@ impl Scenario {
     }
 
     /// A turn that does next to nothing: when it has ended, so has every input before it.
-    pub(super) fn closing(seed: u64, key: TurnKey) -> Self {
+    pub(crate) fn closing(seed: u64, key: TurnKey) -> Self {
         let mut random = Random::of(&[seed, key.session, key.number]);
         let steps = vec![step(&mut random, Act::Tool(ToolKind::Look), 0, 0)];
         Self { key, steps, rounds: 1, planned: false, gives_up: false, once: false }

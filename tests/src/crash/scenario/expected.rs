@@ -9,7 +9,7 @@ use super::{Act, Fate, Scenario, Source, Work, number_of};
 
 /// How a turn must end.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::crash) enum Expected {
+pub(crate) enum Expected {
     Answer(Value),
     /// By the failure of this step.
     Failure {
@@ -20,7 +20,7 @@ pub(in crate::crash) enum Expected {
 
 impl Scenario {
     /// How the turn must end, when no operator gives a step up.
-    pub(in crate::crash) fn expected(&self) -> Expected {
+    pub(crate) fn expected(&self) -> Expected {
         match self.steps.iter().find(|step| step.fate != Fate::Succeeds) {
             Some(step) if step.fate == Fate::Denied => {
                 Expected::Failure { step: step.id.clone(), code: FailureCode::Denied }
@@ -31,7 +31,7 @@ impl Scenario {
     }
 
     /// What the tool of a step is given; none for a step that waits.
-    pub(in crate::crash) fn work_of(&self, place: usize) -> Option<Work> {
+    pub(crate) fn work_of(&self, place: usize) -> Option<Work> {
         matches!(self.steps[place].act, Act::Tool(_)).then(|| self.work_with(place, &self.numbers(place)))
     }
 

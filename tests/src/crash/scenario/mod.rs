@@ -13,20 +13,20 @@ use agent_shell_core::Reducer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(super) use expected::Expected;
+pub(crate) use expected::Expected;
 
 use crate::recorder::Class;
 
 /// A turn as the harness knows it before the runtime has given it an id; also its dedupe key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct TurnKey {
-    pub(super) session: u64,
-    pub(super) number: u64,
+pub(crate) struct TurnKey {
+    pub(crate) session: u64,
+    pub(crate) number: u64,
 }
 
 impl TurnKey {
     /// The number of the last turn of each session.
-    pub(super) const CLOSING: u64 = u32::MAX as u64;
+    pub(crate) const CLOSING: u64 = u32::MAX as u64;
 }
 
 impl fmt::Display for TurnKey {
@@ -36,45 +36,45 @@ impl fmt::Display for TurnKey {
 }
 
 /// The name of a session of the run.
-pub(super) fn session_name(session: u64) -> String {
+pub(crate) fn session_name(session: u64) -> String {
     format!("crash-{session}")
 }
 
 /// A turn of the run.
 #[derive(Clone, Debug)]
-pub(super) struct Scenario {
-    pub(super) key: TurnKey,
+pub(crate) struct Scenario {
+    pub(crate) key: TurnKey,
     /// Each depends on earlier ones only.
-    pub(super) steps: Vec<StepSpec>,
+    pub(crate) steps: Vec<StepSpec>,
     /// Rounds of planning; one with a fixed plan, or any number with the planner.
-    pub(super) rounds: usize,
-    pub(super) planned: bool,
+    pub(crate) rounds: usize,
+    pub(crate) planned: bool,
     /// Whether an operator who finds that a step was not applied gives it up instead of trying again.
-    pub(super) gives_up: bool,
+    pub(crate) gives_up: bool,
     /// Whether it is submitted only once, whatever becomes of the answer.
-    pub(super) once: bool,
+    pub(crate) once: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct StepSpec {
-    pub(super) id: String,
-    pub(super) act: Act,
+pub(crate) struct StepSpec {
+    pub(crate) id: String,
+    pub(crate) act: Act,
     /// The round in which it is planned, from 0.
-    pub(super) round: usize,
+    pub(crate) round: usize,
     /// A number of its own.
-    pub(super) own: u64,
+    pub(crate) own: u64,
     /// Numbers of others.
-    pub(super) of: Vec<Source>,
+    pub(crate) of: Vec<Source>,
     /// Steps that come before without giving a number, by their place.
-    pub(super) after: Vec<usize>,
-    pub(super) lock: Option<&'static str>,
-    pub(super) writes: Vec<(&'static str, Reducer, &'static str)>,
-    pub(super) fate: Fate,
+    pub(crate) after: Vec<usize>,
+    pub(crate) lock: Option<&'static str>,
+    pub(crate) writes: Vec<(&'static str, Reducer, &'static str)>,
+    pub(crate) fate: Fate,
 }
 
 /// Where a number comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The output of the step at this place.
     Step(usize),
     /// The sum that earlier steps left in the context.
@@ -83,7 +83,7 @@ pub(super) enum Source {
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Tool(ToolKind),
     Timer { ms: u64 },
     Approval,
@@ -92,7 +92,7 @@ pub(super) enum Act {
 
 /// How a step is meant to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Succeeds,
     /// The approver says no.
     Denied,
@@ -102,7 +102,7 @@ pub(super) enum Fate {
 
 /// The tools of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ToolKind {
+pub(crate) enum ToolKind {
     Look,
     Put,
     Book,
@@ -116,10 +116,10 @@ pub(super) enum ToolKind {
 }
 
 impl ToolKind {
-    pub(super) const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::Look, Self::Put, Self::Book, Self::Send, Self::Pay, Self::Wire, Self::Publish];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Look => "look",
             Self::Put => "put",
@@ -131,11 +131,11 @@ impl ToolKind {
         }
     }
 
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    pub(super) fn class(self) -> Class {
+    pub(crate) fn class(self) -> Class {
         match self {
             Self::Look => Class::Pure,
             Self::Put | Self::Pay => Class::Idempotent,
@@ -144,11 +144,11 @@ impl ToolKind {
         }
     }
 
-    pub(super) fn asks_first(self) -> bool {
+    pub(crate) fn asks_first(self) -> bool {
         matches!(self, Self::Pay | Self::Wire)
     }
 
-    pub(super) fn is_held(self) -> bool {
+    pub(crate) fn is_held(self) -> bool {
         self == Self::Publish
     }
 }
@@ -156,20 +156,20 @@ impl ToolKind {
 /// What every tool takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Work {
-    pub(super) own: u64,
-    pub(super) of: Vec<u64>,
-    pub(super) refuse: bool,
+pub(crate) struct Work {
+    pub(crate) own: u64,
+    pub(crate) of: Vec<u64>,
+    pub(crate) refuse: bool,
 }
 
 /// The number that a tool makes of its input.
-pub(super) fn number_of(kind: ToolKind, work: &Work) -> u64 {
+pub(crate) fn number_of(kind: ToolKind, work: &Work) -> u64 {
     let of = work.of.iter().zip(1_u64..).fold(0_u64, |sum, (number, place)| sum + number * place);
     (kind as u64 * 7_919 + work.own * 31 + of) % 1_000_003
 }
 
 /// The output of a tool. One in four is so large that it is stored beside its record.
-pub(super) fn output_of(kind: ToolKind, work: &Work) -> Value {
+pub(crate) fn output_of(kind: ToolKind, work: &Work) -> Value {
     let number = number_of(kind, work);
     let pad = if number.is_multiple_of(4) { "x".repeat(600) } else { String::new() };
     json!({ "n": number, "set": [number % 30], "pad": pad })
@@ -177,22 +177,22 @@ pub(super) fn output_of(kind: ToolKind, work: &Work) -> Value {
 
 impl Scenario {
     /// The number that the signal of a step carries.
-    pub(super) fn signal_number(&self, place: usize) -> u64 {
+    pub(crate) fn signal_number(&self, place: usize) -> u64 {
         self.steps[place].own * 3 + 1
     }
 
     /// The name of the signal for which a step waits, and the dedupe key with which it is sent.
-    pub(super) fn signal_name(&self, place: usize) -> String {
+    pub(crate) fn signal_name(&self, place: usize) -> String {
         format!("{}-{}", self.key, self.steps[place].id)
     }
 
     /// The place of a step.
-    pub(super) fn place(&self, step: &str) -> Option<usize> {
+    pub(crate) fn place(&self, step: &str) -> Option<usize> {
         self.steps.iter().position(|spec| spec.id == step)
     }
 
     /// The turn's input: its name, so that the journal can be read without the harness's notes.
-    pub(super) fn input(&self) -> Value {
+    pub(crate) fn input(&self) -> Value {
         json!(self.key)
     }
 }

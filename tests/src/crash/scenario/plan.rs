@@ -10,7 +10,7 @@ use agent_shell_core::words::StepId;
 
 impl Scenario {
     /// The steps of a round, from 0. The last one gives the answer.
-    pub(in crate::crash) fn plan(&self, round: usize) -> Result<Plan, PlanError> {
+    pub(crate) fn plan(&self, round: usize) -> Result<Plan, PlanError> {
         let earlier = self.steps.iter().filter(|step| step.round < round);
         let mut plan = Plan::builder().earlier(earlier.filter_map(|step| StepId::new(&step.id).ok()));
         for place in (0..self.steps.len()).filter(|&place| self.steps[place].round == round) {

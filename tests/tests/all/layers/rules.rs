@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     // The front door puts the runtime onto the backends that come with the crate.
     ("embed", &["words", "data", "ports", "machine", "runtime", "backends"]),
     ("testkit", &["words", "data", "ports", "machine", "runtime", "backends"]),
-    ("simulation", &["words", "data", "ports", "machine", "runtime", "backends", "testkit"]),
+    ("simulation", &["words", "data", "ports"]),
     // Names of places, which any layer may mark.
     (FAILPOINT, &[]),
 ];

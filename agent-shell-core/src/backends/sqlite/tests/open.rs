@@ -177,7 +177,11 @@ fn a_folder_that_is_missing_is_said() {
     let (folder, _) = folder();
     run(async {
         let refusal = open(&folder.path().join("nowhere").join("shell.db")).await.unwrap_err();
-        assert_eq!(refusal.kind(), ErrorKind::Unavailable);
+        assert!(
+            matches!(&refusal, OpenError::NoFolder { folder, .. } if folder.ends_with("nowhere")),
+            "{refusal}"
+        );
+        assert_eq!(refusal.kind(), ErrorKind::InvalidInput);
     });
 }
 

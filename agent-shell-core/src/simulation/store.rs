@@ -1,0 +1,337 @@
+//! A store before which a network and a process's death stand.
+//!
+//! What a process asks for travels to the store in a task of the store's own, so that it is done also when its caller is
+//! dropped, or dead: dropping a future of a port withdraws nothing.
+
+#![deny(clippy::missing_trait_methods)]
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::channel::oneshot;
+
+use super::executor::Group;
+use super::faults::{Crashes, Fate, Fault, Faults, Operation};
+use super::time::SimTime;
+use crate::data::{DataKey, KeyId, Lane, MailKind, Record};
+use crate::ports::{
+    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Duty, HighWater, Journal, KeyError, KeyStore,
+    Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition, Ownership,
+    OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError,
+    TurnEntry,
+};
+use crate::words::{
+    Digest, Epoch, GroupName, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
+};
+
+/// The ports of one process onto a store that others use too. Each call may be slow, refused, done without an answer, or
+/// not done without an answer; and the process may die before or after it.
+#[derive(Clone)]
+pub struct UnreliableStore {
+    inner: Store,
+    keys: Arc<dyn KeyStore>,
+    way: Arc<Way>,
+}
+
+/// Between a process and the store.
+struct Way {
+    time: SimTime,
+    faults: Arc<Faults>,
+    crashes: Crashes,
+    process: Group,
+    /// Runs what has reached the store, whoever asked for it.
+    server: Arc<dyn Spawn>,
+}
+
+/// Why there is no answer.
+enum Lost {
+    /// It may have been done.
+    Unknown,
+    /// It was not done.
+    Refused,
+}
+
+impl UnreliableStore {
+    /// The ports of the process whose tasks are `process`. `server` spawns into a group that never dies.
+    pub fn new(
+        (inner, keys): (Store, Arc<dyn KeyStore>),
+        (process, server): (Group, Arc<dyn Spawn>),
+        time: SimTime,
+        faults: Arc<Faults>,
+        crashes: Crashes,
+    ) -> Self {
+        Self { inner, keys, way: Arc::new(Way { time, faults, crashes, process, server }) }
+    }
+
+    /// The ports as a shell takes them.
+    pub fn store(&self) -> Store {
+        Store::new(Arc::new(self.clone()))
+    }
+
+    /// The key store as a shell takes it.
+    pub fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::new(self.clone())
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Lost> {
+        let Way { time, faults, server, .. } = &*self.way;
+        let Fate { at_once, there, back, fault } = faults.fate(operation);
+        let ticket = faults.ticket();
+        if at_once {
+            faults.doing(ticket, operation);
+            return Ok(work.await);
+        }
+        match fault {
+            Some(Fault::CrashBefore) => return self.die().await,
+            Some(Fault::Refused) => {
+                time.sleep(there).await;
+                return Err(Lost::Refused);
+            }
+            Some(Fault::TimedOut) => {
+                time.sleep(back).await;
+                return Err(Lost::Unknown);
+            }
+            _ => {}
+        }
+        let (answer, answered) = oneshot::channel();
+        let way = self.way.clone();
+        server.spawn(Box::pin(async move {
+            way.time.sleep(there).await;
+            way.faults.doing(ticket, operation);
+            let done = work.await;
+            if fault == Some(Fault::CrashAfter) {
+                way.crashes.ask(way.process);
+                return;
+            }
+            way.time.sleep(back).await;
+            let lost = fault == Some(Fault::AnswerLost);
+            // Nobody may be there any more to hear it.
+            drop(answer.send(if lost { Err(Lost::Unknown) } else { Ok(done) }));
+        }));
+        match answered.await {
+            Ok(answer) => answer,
+            Err(oneshot::Canceled) => pending().await,
+        }
+    }
+
+    /// Dies: whoever waits for this hears nothing any more.
+    async fn die<T>(&self) -> T {
+        self.way.crashes.ask(self.way.process);
+        pending().await
+    }
+}
+
+impl From<Lost> for StoreError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Unknown => Self::Indeterminate { detail: "the answer was lost".into() },
+            Lost::Refused => Self::Unavailable { detail: "it was refused".into() },
+        }
+    }
+}
+
+impl From<Lost> for KeyError {
+    fn from(lost: Lost) -> Self {
+        let detail = match lost {
+            Lost::Unknown => "the answer was lost",
+            Lost::Refused => "it was refused",
+        };
+        Self::Unavailable { detail: detail.into() }
+    }
+}
+
+/// Asks a port of the inner store: `asked!(self, field.function(arguments), Operation, Error)`.
+macro_rules! asked {
+    ($self:ident, $port:ident.$function:ident($($argument:expr),*), $operation:ident, $error:ty) => {{
+        let port = $self.inner.$port.clone();
+        let work = async move { port.$function($($argument),*).await };
+        $self.ask(Operation::$operation, work).await.map_err(|lost| <$error>::from(StoreError::from(lost)))?
+    }};
+}
+
+#[async_trait]
+impl Journal for UnreliableStore {
+    async fn open_session(&self, new: NewSession) -> Result<SessionEntry, StoreError> {
+        asked!(self, journal.open_session(new), OpenSession, StoreError)
+    }
+
+    async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError> {
+        asked!(self, journal.append(append), Append, AppendError)
+    }
+
+    async fn read(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
+        asked!(self, journal.read(session, after, limit), Read, StoreError)
+    }
+
+    async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {
+        asked!(self, journal.blob(session, address), Blob, StoreError)
+    }
+
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Snapshot>, StoreError> {
+        asked!(self, journal.snapshot(session), Snapshot, StoreError)
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionEntry>, StoreError> {
+        asked!(self, journal.session(session), Session, StoreError)
+    }
+
+    async fn sessions(
+        &self,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionEntry>, StoreError> {
+        asked!(self, journal.sessions(filter, after, limit), Sessions, StoreError)
+    }
+
+    async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
+        asked!(self, journal.turn(turn), Turn, StoreError)
+    }
+
+    async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<NamedActor>, StoreError> {
+        let tenant = tenant.clone();
+        asked!(self, journal.actor(&tenant, actor), Actor, StoreError)
+    }
+}
+
+#[async_trait]
+impl Mailbox for UnreliableStore {
+    async fn post(&self, post: Post) -> Result<Posted, PostError> {
+        asked!(self, mailbox.post(post), Post, PostError)
+    }
+
+    async fn waiting(
+        &self,
+        session: SessionId,
+        lane: Lane,
+        after: Option<MailId>,
+        limit: usize,
+    ) -> Result<Vec<MailItem>, StoreError> {
+        asked!(self, mailbox.waiting(session, lane, after, limit), Waiting, StoreError)
+    }
+
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        asked!(self, mailbox.awaiting(owner, after, limit), Awaiting, StoreError)
+    }
+
+    async fn dedupe(
+        &self,
+        session: SessionId,
+        kind: MailKind,
+        key: Digest,
+    ) -> Result<Option<Dedupe>, StoreError> {
+        asked!(self, mailbox.dedupe(session, kind, key), Dedupe, StoreError)
+    }
+}
+
+#[async_trait]
+impl Ownership for UnreliableStore {
+    async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
+        asked!(self, ownership.enlist(owner, lease), Enlist, OwnershipError)
+    }
+
+    async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
+        asked!(self, ownership.renew(owner), Renew, OwnershipError)
+    }
+
+    async fn claim(
+        &self,
+        owner: OwnerId,
+        filter: ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<Claim>, OwnershipError> {
+        asked!(self, ownership.claim(owner, filter, limit), Claim, OwnershipError)
+    }
+
+    async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
+        asked!(self, ownership.release(owner, sessions), Release, OwnershipError)
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        asked!(self, ownership.hold(owner, duty), Hold, OwnershipError)
+    }
+
+    async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
+        asked!(self, ownership.resign(owner), Resign, OwnershipError)
+    }
+}
+
+#[async_trait]
+impl Outbox for UnreliableStore {
+    async fn pending(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        asked!(self, outbox.pending(after, limit), Pending, StoreError)
+    }
+
+    async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        asked!(self, outbox.kept(after, limit), Kept, StoreError)
+    }
+
+    async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
+        asked!(self, outbox.acknowledge(through), Acknowledge, StoreError)
+    }
+
+    async fn replay(
+        &self,
+        session: SessionId,
+        sequence: u64,
+        limit: usize,
+    ) -> Result<Vec<OutboxItem>, StoreError> {
+        asked!(self, outbox.replay(session, sequence, limit), Replay, StoreError)
+    }
+
+    async fn trim(&self, before: Timestamp) -> Result<u64, StoreError> {
+        asked!(self, outbox.trim(before), Trim, StoreError)
+    }
+}
+
+#[async_trait]
+impl Marks for UnreliableStore {
+    async fn load(&self, group: &GroupName, sessions: &[SessionId]) -> Result<Vec<HighWater>, StoreError> {
+        let (group, sessions) = (group.clone(), sessions.to_vec());
+        asked!(self, marks.load(&group, &sessions), LoadMarks, StoreError)
+    }
+
+    async fn save(&self, group: &GroupName, marks: &[(SessionId, HighWater)]) -> Result<(), StoreError> {
+        let (group, raised) = (group.clone(), marks.to_vec());
+        asked!(self, marks.save(&group, &raised), SaveMarks, StoreError)
+    }
+
+    async fn behind(
+        &self,
+        group: &GroupName,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<(SessionId, HighWater)>, StoreError> {
+        let group = group.clone();
+        asked!(self, marks.behind(&group, after, limit), Behind, StoreError)
+    }
+}
+
+#[async_trait]
+impl KeyStore for UnreliableStore {
+    async fn create(&self, id: KeyId, fresh: DataKey) -> Result<DataKey, KeyError> {
+        let keys = self.keys.clone();
+        self.ask(Operation::CreateKey, async move { keys.create(id, fresh).await }).await?
+    }
+
+    async fn fetch(&self, id: KeyId) -> Result<DataKey, KeyError> {
+        let keys = self.keys.clone();
+        self.ask(Operation::FetchKey, async move { keys.fetch(id).await }).await?
+    }
+
+    async fn destroy(&self, id: KeyId) -> Result<(), KeyError> {
+        let keys = self.keys.clone();
+        self.ask(Operation::DestroyKey, async move { keys.destroy(id).await }).await?
+    }
+}

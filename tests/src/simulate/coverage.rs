@@ -1,0 +1,134 @@
+//! What was reached: every transition of the machine's table, every fault.
+
+use std::collections::BTreeMap;
+
+use agent_shell_core::data::BodyKind;
+use agent_shell_core::machine::{TRANSITIONS, Transition};
+use agent_shell_core::simulation::{Fault, FaultCounts, Operation};
+use serde_json::{Value, json};
+
+macro_rules! world_faults {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// What goes wrong elsewhere than between a process and its store.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum WorldFault { $($(#[$doc])* $variant,)+ }
+
+        impl WorldFault {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+world_faults! {
+    /// A process dies between two polls.
+    Crash = "crash between two polls",
+    /// A process stands still.
+    Pause = "pause shorter than the lease",
+    /// A process stands still for longer than its lease.
+    LongPause = "pause longer than the lease",
+    /// A process is cut off from the store.
+    CutOff = "cut off from the store",
+    /// A process shuts down and hands over.
+    Shutdown = "shutdown",
+    /// A wall clock jumps forward.
+    WallForward = "wall clock forward",
+    /// A wall clock jumps back.
+    WallBack = "wall clock back",
+    /// An effect happens when its caller is gone.
+    LateAct = "late act",
+    /// A tool says that it did not apply.
+    ToolRefused = "tool refuses",
+    /// A tool can't say.
+    ToolAmbiguous = "tool is ambiguous",
+    /// A tool does not come back.
+    ToolHung = "tool hangs",
+    /// A tool panics.
+    ToolPanicked = "tool panics",
+    /// A target can't be asked.
+    ProbeFailed = "probe fails",
+    /// A target does not answer.
+    ProbeHung = "probe hangs",
+    /// A target refuses an act that is late.
+    ActFenced = "target refuses a late act",
+    /// A planner fails.
+    PlannerFailed = "planner fails",
+    /// A planner does not come back.
+    PlannerHung = "planner hangs",
+    /// A planner panics.
+    PlannerPanicked = "planner panics",
+}
+
+/// Nobody purges in a simulation yet: these rows are not among those that a run must reach.
+const NOT_SIMULATED: BodyKind = BodyKind::SessionPurged;
+
+/// What was reached, and how often.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// The rows of the machine's table.
+    pub transitions: BTreeMap<Transition, u64>,
+    /// Faults at calls of ports.
+    pub faults: FaultCounts,
+    /// Other faults.
+    pub world: BTreeMap<WorldFault, u64>,
+}
+
+impl Coverage {
+    pub(super) fn count(&mut self, fault: WorldFault) {
+        *self.world.entry(fault).or_default() += 1;
+    }
+
+    /// Adds what another run reached.
+    pub fn add(&mut self, other: &Self) {
+        for (row, count) in &other.transitions {
+            *self.transitions.entry(*row).or_default() += count;
+        }
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (fault, count) in &other.world {
+            *self.world.entry(*fault).or_default() += count;
+        }
+    }
+
+    /// Every row and every fault with how often it was reached, those never reached included: the table's rows, other
+    /// faults, faults at all ports together, and faults at appends.
+    pub fn rows(&self) -> Vec<(String, u64)> {
+        let transitions = TRANSITIONS
+            .iter()
+            .filter(|row| row.record != NOT_SIMULATED)
+            .map(|row| (format!("transition {row}"), self.transitions.get(row).copied().unwrap_or_default()));
+        let world = WorldFault::ALL.iter().map(|fault| {
+            (format!("fault {}", fault.name()), self.world.get(fault).copied().unwrap_or_default())
+        });
+        let of_ports = Fault::ALL.iter().map(|fault| {
+            let counts = self.faults.iter().filter(|((of, _), _)| of == fault);
+            (format!("fault of any port: {}", fault.name()), counts.map(|(_, count)| count).sum())
+        });
+        let of_appends = Fault::ALL.iter().map(|fault| {
+            let count = self.faults.get(&(*fault, Operation::Append)).copied().unwrap_or_default();
+            (format!("fault of {}: {}", Operation::Append.name(), fault.name()), count)
+        });
+        transitions.chain(world).chain(of_ports).chain(of_appends).collect()
+    }
+
+    /// What was reached less often than `least` times.
+    pub fn missing(&self, least: u64) -> Vec<(String, u64)> {
+        self.rows().into_iter().filter(|(_, count)| *count < least).collect()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let mut ports: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        for ((fault, operation), count) in &self.faults {
+            ports.entry(operation.name()).or_default().insert(fault.name(), *count);
+        }
+        json!({ "rows": self.rows().into_iter().collect::<BTreeMap<_, _>>(), "faults_of_ports": ports })
+    }
+}

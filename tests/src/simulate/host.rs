@@ -1,0 +1,304 @@
+//! What the host of a shell does, as long as its process lives: it asks for turns, again and again, follows them, sends
+//! signals, and lets people decide. All of it goes through the public interface, and all that it is shown is checked.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agent_shell_core::ports::Spawn;
+use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
+use agent_shell_core::words::{Clock, Entropy, TurnId};
+use agent_shell_core::{
+    Actor, Error, ErrorKind, Needs, Request, Resolution, Rest, Result, Session, Shell, ShellBuilder, Subject,
+    Tenant, Turn,
+};
+use futures::future::{Either, select};
+use serde_json::{Value, json};
+
+use super::coverage::WorldFault;
+use super::rule::Rule;
+use super::tools;
+use super::truth::Truth;
+use super::work::Work;
+use crate::crash::scenario::{self, Act, Fate, session_name};
+
+/// The name of the planner of the run.
+pub(super) const PLANNER: &str = "scenario";
+
+/// How long a host waits for an answer before it turns to something else.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// The host of one life of one process.
+#[derive(Clone)]
+pub(super) struct Host {
+    pub(super) truth: Truth,
+    pub(super) time: SimTime,
+    pub(super) clock: SimClock,
+    pub(super) entropy: Arc<SeededEntropy>,
+    pub(super) spawn: Arc<dyn Spawn>,
+    /// When the host shuts its shell down, if it does.
+    pub(super) shuts_down: Option<Duration>,
+    /// Set when it has.
+    pub(super) is_over: Arc<AtomicBool>,
+}
+
+impl Host {
+    /// Opens a shell, as often as it takes, and lives with it.
+    pub(super) async fn live(self, builder: impl Fn() -> ShellBuilder) {
+        let shell = loop {
+            match builder().open().await {
+                Ok(shell) => break shell,
+                Err(error) => self.allow("opening", &error),
+            }
+            self.sleep_ms(80).await;
+        };
+        self.truth.tell(|| format!("{shell:?} is open, {} recovered", shell.recovered()));
+        if let Some(after) = self.shuts_down {
+            let (host, shell) = (self.clone(), shell.clone());
+            self.spawn.spawn(Box::pin(async move { host.shut_down(shell, after).await }));
+        }
+        loop {
+            self.sleep_ms(if self.truth.is_calm() { 60 } else { 150 }).await;
+            let done = match self.entropy.below(20) {
+                0..7 => self.submit(&shell).await,
+                7..13 => self.see_to_rests(&shell).await,
+                13..15 => self.look(&shell).await,
+                15..18 => self.send_signals(&shell).await,
+                18 => self.make_noise(&shell).await,
+                _ => self.follow(&shell),
+            };
+            if let Err(error) = done {
+                self.allow("a host's request", &error);
+            }
+        }
+    }
+
+    async fn shut_down(self, shell: Shell, after: Duration) {
+        self.time.sleep(after).await;
+        if self.truth.is_calm() {
+            return;
+        }
+        self.truth.count(WorldFault::Shutdown);
+        if let Err(error) = shell.shutdown().await {
+            self.allow("a shutdown", &error);
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    fn percent(&self, percent: u64) -> bool {
+        self.entropy.below(100) < percent
+    }
+
+    async fn sleep_ms(&self, longest: u64) {
+        self.time.sleep(Duration::from_micros(self.entropy.below(longest * 1000))).await;
+    }
+
+    /// What may fail while the store does, and while others act on the same turns.
+    fn allow(&self, what: &str, error: &Error) {
+        let is_allowed = matches!(
+            error.kind(),
+            ErrorKind::Unavailable
+                | ErrorKind::Indeterminate
+                | ErrorKind::ShuttingDown
+                | ErrorKind::Overloaded
+                | ErrorKind::AtRest
+                | ErrorKind::NotFound
+                | ErrorKind::InvalidInput
+                | ErrorKind::Fenced
+        );
+        if !is_allowed {
+            self.truth.say(Rule::Trouble, format!("{what}: {error:?}"));
+        }
+    }
+
+    /// The output of `work`, if it comes in time.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+        match select(pin!(work), self.time.sleep(PATIENCE)).await {
+            Either::Left((output, _)) => output.map(Some),
+            Either::Right(_) => Ok(None),
+        }
+    }
+
+    fn session(&self, shell: &Shell, session: u64) -> Result<Session> {
+        let tenant = Tenant::new(format!("tenant-{}", session % 2))?;
+        shell.session_of(tenant, session_name(session), Subject::None)
+    }
+
+    fn person(&self) -> Result<Actor> {
+        Ok(Actor::named(format!("person-{}", self.entropy.below(3)))?)
+    }
+
+    /// Asks for a turn that is due, perhaps one that was asked for before.
+    async fn submit(&self, shell: &Shell) -> Result<()> {
+        let due = self.truth.due();
+        let open: Vec<_> = due.iter().filter(|(_, _, accepted)| !accepted).collect();
+        let all: Vec<_> = due.iter().collect();
+        let among = if open.is_empty() || self.percent(15) { all } else { open };
+        let Some((key, work, _)) = among.get(self.entropy.below(among.len() as u64) as usize) else {
+            return Ok(());
+        };
+        let request = match work.fixed() {
+            None => Request::new(Value::Null).planner(PLANNER),
+            Some(Ok(plan)) => Request::plan(plan),
+            Some(Err(error)) => {
+                self.truth.say(Rule::Trouble, format!("{key} has no valid plan: {error}"));
+                return Ok(());
+            }
+        };
+        let submit = self.session(shell, key.session)?.submit(request.input(json!(key)));
+        let mut submit = submit.dedupe(key.to_string());
+        if let Work::Wild(wild) = work
+            && let Some(deadline) = wild.deadline
+        {
+            submit = submit.deadline(deadline);
+        }
+        if self.percent(50) {
+            submit = submit.actor(self.person()?);
+        }
+        let turn = submit.await?;
+        self.truth.accepted(*key, turn.id());
+        if self.percent(60) {
+            self.follow_one(turn);
+        }
+        Ok(())
+    }
+
+    /// Follows some turn to its end.
+    fn follow(&self, shell: &Shell) -> Result<()> {
+        if let Some(turn) = self.any_turn() {
+            self.follow_one(shell.turn(turn));
+        }
+        Ok(())
+    }
+
+    fn any_turn(&self) -> Option<TurnId> {
+        let turns = self.truth.accepted_turns();
+        turns.get(self.entropy.below(turns.len() as u64) as usize).map(|(_, turn)| *turn)
+    }
+
+    fn follow_one(&self, turn: Turn) {
+        let host = self.clone();
+        self.spawn.spawn(Box::pin(async move {
+            match turn.outcome().await {
+                Ok(outcome) => host.truth.shown_outcome(turn.id(), &outcome),
+                Err(error) => host.allow("following a turn", &error),
+            }
+        }));
+    }
+
+    /// Looks whether some turn has ended.
+    async fn look(&self, shell: &Shell) -> Result<()> {
+        let Some(turn) = self.any_turn() else { return Ok(()) };
+        if let Some(Some(outcome)) = self.in_time(shell.turn(turn).ended()).await? {
+            self.truth.shown_outcome(turn, &outcome);
+        }
+        Ok(())
+    }
+
+    async fn send_signals(&self, shell: &Shell) -> Result<()> {
+        for (key, name, payload) in self.truth.unsent_signals() {
+            if !self.truth.is_calm() && self.percent(50) {
+                continue;
+            }
+            let session = self.session(shell, key.session)?;
+            session.signal(&name, payload, Some(&name), &self.person()?).await?;
+            // Sent again now and then: with its dedupe key it is the same.
+            if self.percent(85) {
+                self.truth.sent(key, name);
+            }
+        }
+        Ok(())
+    }
+
+    /// A signal that nobody waits for.
+    async fn make_noise(&self, shell: &Shell) -> Result<()> {
+        if self.truth.is_calm() {
+            return Ok(());
+        }
+        let session = self.entropy.below(self.truth.settings().sessions);
+        self.session(shell, session)?
+            .signal(format!("noise-{}", self.entropy.number()), json!(null), None, &Actor::Host)
+            .await
+    }
+
+    async fn see_to_rests(&self, shell: &Shell) -> Result<()> {
+        let Some(rests) = self.in_time(shell.rests()).await? else { return Ok(()) };
+        for rest in rests {
+            self.truth.shown_rest(&rest);
+            if !self.truth.is_calm() && self.percent(35) {
+                continue;
+            }
+            self.see_to(shell, &rest).await?;
+        }
+        Ok(())
+    }
+
+    async fn see_to(&self, shell: &Shell, rest: &Rest) -> Result<()> {
+        let turn = shell.turn(rest.turn);
+        let Some((_, work)) = self.truth.work_of(rest.turn) else { return Ok(()) };
+        if let Work::Wild(wild) = &work
+            && wild.abandoned
+            && self.percent(30)
+        {
+            return turn.abandon("nobody wants it", &self.person()?).await;
+        }
+        match &rest.needs {
+            Needs::Approval { .. } => self.decide(&turn, &work).await,
+            Needs::Resolution { tool, input, not_applied_from, .. } => {
+                if self.clock.now() < *not_applied_from && !self.percent(5) {
+                    return Ok(());
+                }
+                let Some(applied) = self.truth.found_out(rest.turn, &rest.step) else { return Ok(()) };
+                let tool = tool.as_ref().map_or("", |tool| tool.as_str());
+                let gives_up = match &work {
+                    Work::Drawn(scenario) => scenario.gives_up,
+                    Work::Wild(_) => self.percent(40),
+                };
+                let resolution = match serde_json::from_value::<scenario::Work>((**input).clone()) {
+                    Ok(work) if applied => Resolution::Applied(tools::output(tool, &work)),
+                    Ok(_) if gives_up => Resolution::GiveUp,
+                    Ok(_) => Resolution::Retry,
+                    Err(error) => {
+                        self.truth.say(Rule::Input, format!("{rest:?}: {error}"));
+                        return Ok(());
+                    }
+                };
+                turn.resolve(rest.step.as_str(), resolution, &self.person()?).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides on the first approval that a turn asks for.
+    async fn decide(&self, turn: &Turn, work: &Work) -> Result<()> {
+        let Some(Some(approval)) = self.in_time(turn.approval()).await? else { return Ok(()) };
+        let denies = match work {
+            Work::Drawn(scenario) => {
+                let Some(place) = scenario.place(approval.step.as_str()) else { return Ok(()) };
+                let spec = &scenario.steps[place];
+                let expected = match scenario.work_of(place) {
+                    Some(work) => json!(work),
+                    None if spec.act == Act::Approval => json!({ "own": spec.own }),
+                    None => Value::Null,
+                };
+                if *approval.shown != expected {
+                    let shown = &approval.shown;
+                    self.truth
+                        .say(Rule::Shown, format!("{}: {shown} is shown, not {expected}", scenario.key));
+                }
+                spec.fate == Fate::Denied
+            }
+            Work::Wild(_) => self.percent(20),
+        };
+        for _ in 0..if self.percent(15) { 2 } else { 1 } {
+            let person = self.person()?;
+            match denies {
+                true => approval.deny("denied on purpose", &person).await?,
+                false => approval.approve(&person).await?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! The planner of the run: it draws a turn again from its input, and fails where the drawing says so.
+
+use std::future::pending;
+
+use agent_shell_core::{PlanView, Planned, Planner, PlannerError};
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::coverage::WorldFault;
+use super::truth::Truth;
+use super::work::{WildEnd, Work};
+use crate::crash::scenario::TurnKey;
+
+pub(super) struct Drawn {
+    pub(super) seed: u64,
+    pub(super) truth: Truth,
+}
+
+#[async_trait]
+impl Planner for Drawn {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        self.truth.pause().await;
+        let key: TurnKey = serde_json::from_value((*view.input).clone())?;
+        let round = view.round as usize - 1;
+        let wild = match Work::draw(self.seed, key) {
+            Work::Drawn(scenario) => {
+                let plan = scenario.plan(round)?;
+                return Ok(if round + 1 == scenario.rounds {
+                    Planned::Whole(plan)
+                } else {
+                    Planned::Next(plan)
+                });
+            }
+            Work::Wild(wild) => wild,
+        };
+        let is_last = round + 1 >= wild.rounds();
+        match wild.ends {
+            WildEnd::Answer if round >= wild.rounds() => Ok(Planned::Answer(json!({ "rounds": round }))),
+            WildEnd::Answer => Ok(Planned::Next(wild.plan(round)?)),
+            WildEnd::Error if is_last => {
+                self.truth.count(WorldFault::PlannerFailed);
+                Err(PlannerError::new("it fails on purpose"))
+            }
+            WildEnd::Panic if is_last => {
+                self.truth.count(WorldFault::PlannerPanicked);
+                // No message on standard error, as a hook would write for `panic!`.
+                std::panic::resume_unwind(Box::new("it panics on purpose"))
+            }
+            WildEnd::Hang if is_last => {
+                self.truth.count(WorldFault::PlannerHung);
+                pending().await
+            }
+            _ if is_last => Ok(Planned::Whole(wild.plan(round)?)),
+            _ => Ok(Planned::Next(wild.plan(round)?)),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The promises that a run is checked against.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Rule {
+    /// An accepted turn is in the journal, and comes to its end.
+    Lost,
+    /// One dedupe key is one turn, and a signal is delivered once.
+    Twice,
+    /// What is left to itself comes to its end, or to a rest.
+    Stuck,
+    /// A turn ends as it had to; what was shown as its end is durable and stays.
+    Outcome,
+    /// What is shown as waiting for a person is durable.
+    Shown,
+    /// Epochs only grow, and a session is not taken from an owner whose lease runs.
+    Epoch,
+    /// An append under another owner or epoch than the session's is refused.
+    Fence,
+    /// The records chain.
+    Chain,
+    /// Every record follows from those before it.
+    Fold,
+    /// What an owner holds is what the records fold to.
+    Held,
+    /// A snapshot is what the records up to its head fold to.
+    Snapshot,
+    /// The intent is durable before the act: exactly this call, under this epoch.
+    Intent,
+    /// What a call's input is made of is durable before the call.
+    Riding,
+    /// An act begins only under the session's current epoch, before its deadline, with the lease's margin left.
+    Lease,
+    /// An irreversible effect happens at most once; the journal says what happened, and no more.
+    Effect,
+    /// Every repeat bears its key, and no two steps share one.
+    Key,
+    /// The input of a step is fixed once.
+    Input,
+    /// Nothing is asked about, or resolved as not applied, before it can't take effect any more.
+    Early,
+    /// A step ends once, in its order, and is repeated only as its class allows.
+    Step,
+    /// Nothing fails that has no reason to.
+    Trouble,
+}
+
+/// A broken promise, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Breach {
+    /// The promise.
+    pub rule: Rule,
+    /// When it was noticed, in microseconds of the run.
+    pub at_us: u64,
+    /// What was found.
+    pub what: String,
+}
+
+impl Breach {
+    pub(super) fn new(rule: Rule, at: Duration, what: String) -> Self {
+        Self { rule, at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX), what }
+    }
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, at_us, what } = self;
+        write!(f, "{rule:?} at {}.{:06} s: {what}", at_us / 1_000_000, at_us % 1_000_000)
+    }
+}

@@ -1,0 +1,178 @@
+//! The simulation: a short run in which no promise is broken, one seed that is the same run twice, and deliberate faults
+//! that it finds.
+
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use agent_shell_core::backends::SystemClock;
+use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
+use agent_shell_core::data::{Body, Lane, MailKind};
+use agent_shell_core::ports::{Dedupe, MailItem, Mailbox, Post, PostError, Posted, StoreError};
+use agent_shell_core::words::{Digest, MailId, OwnerId, SessionId};
+use agent_shell_core::{Actor, Shell};
+use agent_shell_tests::simulate::{Bug, Rule, simulate};
+use async_trait::async_trait;
+
+use crate::support::limits;
+
+fn program(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments.split_whitespace()).output().unwrap()
+}
+
+/// For how long seeds are tried here. `.ci/run` tries many more, in release mode.
+const A_WHILE: Duration = Duration::from_secs(6);
+
+#[test]
+fn some_seeds_break_no_promise() {
+    let begun = Instant::now();
+    for seed in (0..50).take_while(|seed| *seed < 3 || begun.elapsed() < A_WHILE) {
+        let run = simulate(seed, None, false);
+        assert!(run.breaches.is_empty(), "replay with `simulate --seed {seed} --trace`: {:#?}", run.breaches);
+        assert!(run.records > 0, "seed {seed} did nothing");
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let (first, second) = (simulate(101, None, false), simulate(101, None, true));
+    assert!(!first.journals.is_empty());
+    assert!(first.journals == second.journals, "one seed wrote other journals the second time");
+    assert_eq!((first.polls, first.lasted), (second.polls, second.lasted));
+    assert!(simulate(1, None, false).journals != first.journals, "two seeds are two runs");
+}
+
+/// Looks for a seed that finds a deliberate fault by this rule.
+#[track_caller]
+fn expect(bug: Bug, rule: Rule) {
+    let finds = |seed| {
+        let breaches = simulate(seed, Some(bug), false).breaches;
+        breaches.iter().any(|breach| breach.rule == rule)
+    };
+    assert!((11..111).any(finds), "{bug} is not found by {rule:?}");
+}
+
+#[test]
+fn a_journal_that_takes_the_appends_of_a_stale_owner_is_found() {
+    expect(Bug::FencingDropped, Rule::Fence);
+}
+
+#[test]
+fn a_mailbox_that_ignores_dedupe_keys_is_found() {
+    expect(Bug::DedupeIgnored, Rule::Twice);
+}
+
+#[test]
+fn an_act_before_its_intent_is_durable_is_found() {
+    expect(Bug::IntentAfterAct, Rule::Intent);
+}
+
+#[test]
+fn a_snapshot_that_is_off_by_one_is_found() {
+    expect(Bug::SnapshotOffByOne, Rule::Snapshot);
+}
+
+#[test]
+fn a_lease_whose_margin_is_ignored_is_found() {
+    expect(Bug::LeaseMarginIgnored, Rule::Lease);
+}
+
+#[test]
+fn the_program_tells_how_to_replay_what_it_finds() {
+    let output = program("--seeds 3 --bug snapshot-off-by-one");
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let replay = errors.lines().find_map(|line| line.split_once("replay with ")).map(|(_, replay)| replay);
+    let again = program(replay.unwrap_or_else(|| panic!("no replay is told: {errors}")));
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("Snapshot"));
+}
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    for (arguments, named) in [
+        ("--sed 3", "--sed"),
+        ("--seed 1 --seeds 2", "--seeds"),
+        ("--trace", "--trace"),
+        ("--bug none", "fencing-dropped"),
+    ] {
+        let output = program(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");
+    }
+}
+
+/// A mailbox whose inputs can't be read now, so many times.
+struct Busy {
+    inner: Arc<dyn Mailbox>,
+    times: AtomicU32,
+}
+
+#[async_trait]
+impl Mailbox for Busy {
+    async fn post(&self, post: Post) -> Result<Posted, PostError> {
+        self.inner.post(post).await
+    }
+
+    async fn waiting(
+        &self,
+        session: SessionId,
+        lane: Lane,
+        after: Option<MailId>,
+        limit: usize,
+    ) -> Result<Vec<MailItem>, StoreError> {
+        let one_less = |left: u32| left.checked_sub(1);
+        if lane == Lane::Input
+            && self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+        {
+            return Err(StoreError::Unavailable { detail: "it is busy".into() });
+        }
+        self.inner.waiting(session, lane, after, limit).await
+    }
+
+    async fn awaiting(
+        &self,
+        owner: OwnerId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.inner.awaiting(owner, after, limit).await
+    }
+
+    async fn dedupe(
+        &self,
+        session: SessionId,
+        kind: MailKind,
+        key: Digest,
+    ) -> Result<Option<Dedupe>, StoreError> {
+        self.inner.dedupe(session, kind, key).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_is_taken_once_when_what_is_behind_it_can_not_be_read() {
+    let mut store = VolatileStore::store(Arc::new(SystemClock::new()));
+    store.mailbox = Arc::new(Busy { inner: store.mailbox.clone(), times: AtomicU32::new(5) });
+    let shell = Shell::on(store, Arc::new(VolatileKeys::new())).limits(limits()).open().await.unwrap();
+    let session = shell.session("a").unwrap();
+    for name in ["first", "second", "third"] {
+        session.signal(name, 1, None, &Actor::Host).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut taken = Vec::new();
+    let mut history = session.history().await.unwrap();
+    loop {
+        let entries = history.next(100).await.unwrap();
+        if entries.is_empty() {
+            break;
+        }
+        taken.extend(entries.into_iter().filter_map(|entry| match entry.body {
+            Body::SignalReceived { name, .. } => Some(name.to_string()),
+            _ => None,
+        }));
+    }
+    assert_eq!(taken, ["first", "second", "third"]);
+    shell.shutdown().await.unwrap();
+}
