@@ -50,11 +50,14 @@ pub mod simulation;
 pub mod words;
 
 pub use data::{
-    EffectClass, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template, context,
-    from, input, output,
+    EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
+    context, from, input, output,
 };
-pub use ports::{Call, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError};
+pub use ports::{
+    Call, EventHandler, HandlerError, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError,
+};
 pub use runtime::{
-    Approval, Approvals, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn, Unclaimable,
+    Approval, Approvals, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn,
+    Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

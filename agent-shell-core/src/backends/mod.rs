@@ -1,5 +1,6 @@
 //! The backends that come with this crate: what the operating system gives, and stores that need no server.
 
+pub mod local_bus;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod system;

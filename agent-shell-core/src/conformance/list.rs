@@ -1,6 +1,6 @@
 //! The lists of properties, each in one place: the suites and the macros that make tests are read from them.
 
-use super::{KeyProperty, StoreProperty};
+use super::{BusProperty, KeyProperty, StoreProperty};
 
 /// The properties that every store keeps, by name.
 pub fn store_suite() -> Vec<(&'static str, StoreProperty)> {
@@ -22,6 +22,11 @@ pub fn durable_key_suite() -> Vec<(&'static str, KeyProperty)> {
     crate::with_durable_key_properties! { property_list KeyProperty }
 }
 
+/// The properties that every bus keeps, by name.
+pub fn bus_suite() -> Vec<(&'static str, BusProperty)> {
+    crate::with_bus_properties! { property_list BusProperty }
+}
+
 /// Makes one test of each property that every store keeps. See [`conformance`](crate::conformance).
 #[macro_export]
 macro_rules! store_conformance {
@@ -36,6 +41,14 @@ macro_rules! durable_store_conformance {
     ($(#[$attribute:meta])* $fixture:expr) => {
         $crate::with_store_properties! { property_tests [$(#[$attribute])*] $fixture }
         $crate::with_durable_store_properties! { property_tests [$(#[$attribute])*] $fixture }
+    };
+}
+
+/// Makes one test of each property that every bus keeps. See [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! bus_conformance {
+    ($(#[$attribute:meta])* $fixture:expr) => {
+        $crate::with_bus_properties! { property_tests [$(#[$attribute])*] $fixture }
     };
 }
 
@@ -182,9 +195,17 @@ macro_rules! with_store_properties {
             outbox::acknowledged_rows_are_pending_no_more,
             outbox::later_rows_are_not_acknowledged,
             outbox::a_sessions_rows_are_replayed,
+            outbox::kept_rows_are_read_acknowledged_or_not,
+            outbox::an_entry_tells_the_last_sequence,
             outbox::only_old_acknowledged_rows_are_trimmed,
             outbox::a_gap_in_the_outbox_is_refused,
             outbox::sequences_go_on_after_a_trim,
+            duties::a_duty_has_one_owner,
+            duties::a_duty_is_taken_over,
+            duties::a_stranger_has_no_duty,
+            marks::marks_are_kept_by_group_and_session,
+            marks::marks_only_rise,
+            marks::who_is_behind_is_listed,
             concurrency::appends_are_judged_one_by_one,
             concurrency::concurrent_repeats_are_committed_once,
             concurrency::concurrent_claims_share_nothing,
@@ -207,6 +228,7 @@ macro_rules! with_durable_store_properties {
             durability::mail_outlives_a_reopening,
             durability::the_outbox_outlives_a_reopening,
             durability::a_refusal_leaves_nothing_after_a_reopening,
+            marks::marks_outlive_a_reopening,
             purge::a_purge_outlives_a_reopening,
         }
     };
@@ -223,6 +245,32 @@ macro_rules! with_key_properties {
             keys::a_missing_key_is_lost_not_destroyed,
             keys::a_destroyed_key_is_gone_for_good,
             keys::a_tombstone_needs_no_key,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_bus_properties {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! { ($($given)*)
+            bus::a_topic_must_be_opened,
+            bus::messages_of_a_key_keep_their_order,
+            bus::what_is_not_committed_comes_again,
+            bus::what_is_committed_does_not_come_again,
+            bus::a_commit_does_not_go_back,
+            bus::groups_read_for_themselves,
+            bus::a_group_begins_with_what_is_there,
+            bus::members_share_the_partitions,
+            bus::a_commit_needs_the_partition,
+            bus::a_poll_waits_for_a_message,
+            bus::a_dropped_poll_loses_nothing,
+            bus::polls_keep_to_their_limit,
+            bus::places_can_be_looked_at,
+            bus::a_batch_is_bounded,
+            bus::a_full_bus_refuses_and_loses_nothing,
+            bus::lag_is_what_is_not_committed,
+            bus::concurrent_publishers_lose_nothing,
         }
     };
 }

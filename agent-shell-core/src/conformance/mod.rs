@@ -42,15 +42,18 @@
 //! ```
 //!
 //! `durable_store_conformance!` asks for the same and for what must outlive a reopening; `key_conformance!` and
-//! `durable_key_conformance!` are for key stores. Attributes before the fixture go to every test:
+//! `durable_key_conformance!` are for key stores, `bus_conformance!` is for buses. Attributes before the fixture go to every test:
 //! `store_conformance!(#[ignore = "needs a server"] Fixture)`.
 
 pub mod append;
+pub mod bus;
+mod bus_scene;
 pub mod claims;
 mod clock;
 pub mod concurrency;
 pub mod dedupe;
 pub mod durability;
+pub mod duties;
 pub mod fairness;
 pub mod fencing;
 pub mod idempotence;
@@ -59,6 +62,7 @@ pub mod leases;
 mod list;
 pub mod listing;
 pub mod mail;
+pub mod marks;
 pub mod outbox;
 pub mod purge;
 pub mod reading;
@@ -74,11 +78,12 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 pub use clock::TestClock;
-pub use list::{durable_key_suite, durable_store_suite, key_suite, store_suite};
+pub use list::{bus_suite, durable_key_suite, durable_store_suite, key_suite, store_suite};
 pub use scene::{Scene, digest_of, post, tenant, unique};
 pub use writer::Writer;
 
-use crate::ports::{KeyStore, Store};
+use crate::ports::{Bus, KeyStore, Store};
+use crate::words::Timestamp;
 
 /// How the suite gets at a backend's store.
 #[async_trait]
@@ -117,6 +122,24 @@ pub trait KeyFixture: Send + Sync {
     }
 }
 
+/// How the suite gets at a bus.
+#[async_trait]
+pub trait BusFixture: Send + Sync {
+    /// A bus on which the suite makes topics of its own. It has room for a thousand messages of a hundred bytes.
+    async fn bus(&self) -> Arc<dyn Bus>;
+
+    /// The wall time by which the bus measures lag.
+    fn now(&self) -> Timestamp;
+
+    /// How many messages of a few bytes fill a topic at most; none for a bus that does not fill.
+    fn capacity(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// A property of a bus: it panics where the bus breaks it.
+pub type BusProperty = for<'a> fn(&'a dyn BusFixture) -> BoxFuture<'a, ()>;
+
 /// A property of a store: it panics where the store breaks it.
 pub type StoreProperty = for<'a> fn(&'a dyn StoreFixture) -> BoxFuture<'a, ()>;
 
@@ -141,6 +164,18 @@ pub async fn check_store(fixture: &dyn StoreFixture) {
 /// When the backend breaks one; the property's name is printed before.
 pub async fn check_keys(fixture: &dyn KeyFixture) {
     for (name, property) in key_suite() {
+        let announced = Announced(name);
+        property(fixture).await;
+        std::mem::forget(announced);
+    }
+}
+
+/// Checks every property of [`bus_suite`].
+///
+/// # Panics
+/// When the bus breaks one; the property's name is printed before.
+pub async fn check_bus(fixture: &dyn BusFixture) {
+    for (name, property) in bus_suite() {
         let announced = Announced(name);
         property(fixture).await;
         std::mem::forget(announced);

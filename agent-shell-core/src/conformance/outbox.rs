@@ -107,6 +107,48 @@ pub async fn a_sessions_rows_are_replayed(fixture: &dyn StoreFixture) {
     assert_eq!(unknown, Ok(Vec::new()), "an unknown session has no rows");
 }
 
+/// Rows that are not trimmed can be read in the order of their commits, acknowledged or not.
+pub async fn kept_rows_are_read_acknowledged_or_not(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writers = [scene.owned().await, scene.owned().await];
+    for turn in [0, 1, 1, 0] {
+        let append = writers[turn].envelopes(2);
+        writers[turn].write(&scene.store, append).await;
+    }
+    let outbox = &scene.store.outbox;
+    let all = scene.pending().await;
+    assert_eq!(outbox.acknowledge(all[4].position).await, Ok(()), "rows may be acknowledged");
+    let kept = |after: OutboxPosition, limit| outbox.kept(after, limit);
+    assert_eq!(kept(OutboxPosition::default(), ALL).await.as_ref(), Ok(&all), "acknowledged rows are kept");
+    assert_eq!(kept(all[1].position, 4).await.as_deref(), Ok(&all[2..6]), "in pages");
+    assert_eq!(kept(all[7].position, ALL).await, Ok(Vec::new()), "up to the last");
+    let trimmed = outbox.trim(Timestamp::from_millis(u64::MAX >> 12)).await;
+    assert_eq!(trimmed, Ok(5), "what is acknowledged may go");
+    let left = kept(OutboxPosition::default(), ALL).await;
+    assert_eq!(left.as_deref(), Ok(&all[5..]), "what was trimmed is kept no more");
+}
+
+/// An entry tells the sequence of the session's last envelope, also when its row is gone.
+pub async fn an_entry_tells_the_last_sequence(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    assert_eq!(scene.entry(writer.session).await.sequence, 0, "nothing was written yet");
+    for expected in [2, 4] {
+        let append = writer.envelopes(2);
+        writer.write(&scene.store, append).await;
+        assert_eq!(scene.entry(writer.session).await.sequence, expected, "the last one must be told");
+        let rows = scene.pending().await;
+        let last = rows.last().map_or_else(OutboxPosition::default, |row| row.position);
+        assert_eq!(scene.store.outbox.acknowledge(last).await, Ok(()), "rows may be acknowledged");
+        let trimmed = scene.store.outbox.trim(Timestamp::from_millis(u64::MAX >> 12)).await;
+        assert_eq!(trimmed, Ok(2), "all rows are old");
+        assert_eq!(scene.entry(writer.session).await.sequence, expected, "also when its row is gone");
+        let claimed = scene.take(writer.fence.owner, writer.session).await;
+        assert_eq!(claimed.sequence, expected, "an owner must learn it with its claim");
+        writer = claimed;
+    }
+}
+
 /// Only rows that are acknowledged and old are trimmed.
 pub async fn only_old_acknowledged_rows_are_trimmed(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;

@@ -1,6 +1,7 @@
 //! The suites on trial: each property fails on a backend that breaks it, and none is left out of the lists.
 
 mod broken;
+mod broken_bus;
 mod broken_keys;
 mod faults;
 
@@ -14,11 +15,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::broken::{Broken, Fault};
+use self::broken_bus::{BrokenBus, BusFault};
 use self::broken_keys::{BrokenKeys, KeyFault};
 use super::{
-    KeyFixture, StoreFixture, TestClock, durable_key_suite, durable_store_suite, key_suite, run, store_suite,
+    BusFixture, KeyFixture, StoreFixture, TestClock, bus_suite, durable_key_suite, durable_store_suite,
+    key_suite, run, store_suite,
 };
-use crate::ports::{KeyStore, Store};
+use crate::ports::{Bus, KeyStore, Store};
+use crate::words::{Clock, Timestamp};
 
 /// Opens broken stores. The data outlives a "reopening" because the store is never really closed.
 struct Trial {
@@ -135,14 +139,76 @@ fn every_property_of_a_key_store_can_fail() {
     assert_eq!(all.difference(&caught).collect::<Vec<_>>(), [&""; 0], "properties that no fault makes fail");
 }
 
+struct BusTrial {
+    fault: Option<BusFault>,
+    clock: TestClock,
+}
+
+impl BusTrial {
+    fn of(fault: Option<BusFault>) -> Self {
+        Self { fault, clock: TestClock::default() }
+    }
+}
+
+#[async_trait]
+impl BusFixture for BusTrial {
+    async fn bus(&self) -> Arc<dyn Bus> {
+        Arc::new(BrokenBus::new(self.fault, self.clock.clone()))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        Some(broken_bus::CAPACITY)
+    }
+}
+
+#[test]
+fn a_sound_bus_keeps_every_property() {
+    run(async {
+        for (_, property) in bus_suite() {
+            property(&BusTrial::of(None)).await;
+        }
+        super::check_bus(&BusTrial::of(None)).await;
+    });
+}
+
+/// Longer than any property takes on a bus on which it does not fail by waiting for ever.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+#[test]
+#[allow(clippy::disallowed_methods)] // A test lives in real time.
+fn every_property_of_a_bus_can_fail() {
+    let suite = bus_suite();
+    let mut caught = BTreeSet::new();
+    run(async {
+        for &(fault, names) in broken_bus::FAULTS {
+            for name in names {
+                let (_, property) = suite.iter().find(|(listed, _)| listed == name).expect(name);
+                let trial = BusTrial::of(Some(fault));
+                // A message that never comes is a failure, too.
+                let failed = tokio::time::timeout(PATIENCE, fails(property(&trial))).await.unwrap_or(true);
+                assert!(failed, "`{name}` must fail on a bus where {fault:?}");
+                caught.insert(*name);
+            }
+        }
+    });
+    let all: BTreeSet<_> = suite.iter().map(|(name, _)| *name).collect();
+    assert_eq!(all.difference(&caught).collect::<Vec<_>>(), [&""; 0], "properties that no fault makes fail");
+}
+
 #[test]
 fn no_property_is_left_out_of_the_lists() {
     let sources = [
         include_str!("append.rs"),
+        include_str!("bus.rs"),
         include_str!("claims.rs"),
         include_str!("concurrency.rs"),
         include_str!("dedupe.rs"),
         include_str!("durability.rs"),
+        include_str!("duties.rs"),
         include_str!("fairness.rs"),
         include_str!("fencing.rs"),
         include_str!("idempotence.rs"),
@@ -150,6 +216,7 @@ fn no_property_is_left_out_of_the_lists() {
         include_str!("leases.rs"),
         include_str!("listing.rs"),
         include_str!("mail.rs"),
+        include_str!("marks.rs"),
         include_str!("outbox.rs"),
         include_str!("purge.rs"),
         include_str!("reading.rs"),
@@ -160,7 +227,8 @@ fn no_property_is_left_out_of_the_lists() {
     });
     let stores = store_suite().into_iter().chain(durable_store_suite()).map(|(name, _)| name);
     let keys = key_suite().into_iter().chain(durable_key_suite()).map(|(name, _)| name);
-    let mut listed: Vec<_> = stores.chain(keys).collect();
+    let buses = bus_suite().into_iter().map(|(name, _)| name);
+    let mut listed: Vec<_> = stores.chain(keys).chain(buses).collect();
     let mut written: Vec<_> = written.collect();
     listed.sort();
     written.sort();

@@ -24,10 +24,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The view of an owner that has just claimed the session, before any envelope.
+    /// The view of an owner that has just claimed the session.
     pub fn of(entry: &SessionEntry, owner: OwnerId) -> Self {
         let fence = Fence { owner, epoch: entry.epoch };
-        Self { session: entry.id, tenant: entry.tenant.clone(), fence, head: entry.head, sequence: 0 }
+        Self {
+            session: entry.id,
+            tenant: entry.tenant.clone(),
+            fence,
+            head: entry.head,
+            sequence: entry.sequence,
+        }
     }
 
     /// An append of records with these bodies and nothing else.

@@ -51,6 +51,17 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// A turn has left the mailbox and runs. `data`: `turn`, and `record`, the place of the record that says so.
+    pub const TURN_STARTED: &str = "agent-shell.turn-started.v1";
+    /// A step of a turn waits for a person. `data`: `turn`, `record`, and `needs`: `approval` or `resolution`.
+    pub const REST_OPENED: &str = "agent-shell.rest-opened.v1";
+    /// A rest is over. `causation` names the event that told of it. `data`: `turn`, `record`, and `how`: `approved`,
+    /// `denied`, `expired`, `applied`, `retried`, `given_up`, `failed`, `succeeded` or `turn_ended`.
+    pub const REST_ENDED: &str = "agent-shell.rest-ended.v1";
+    /// A turn has ended. `data`: `turn`, `record`, `outcome`: `answered`, `failed`, `cancelled`, `expired`,
+    /// `abandoned` or `purged`, and for a failure its `code`.
+    pub const TURN_ENDED: &str = "agent-shell.turn-ended.v1";
+
     /// An envelope with its required members.
     pub fn new(
         id: OutgoingId,

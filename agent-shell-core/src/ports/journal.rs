@@ -177,6 +177,9 @@ pub struct SessionEntry {
     pub requires: Vec<RequirementId>,
     /// How much mail waits in it.
     pub waiting_mail: u64,
+    /// The sequence of the last envelope that was written for it, whether or not its row is still there; zero when
+    /// there was none.
+    pub sequence: u64,
 }
 
 impl SessionEntry {

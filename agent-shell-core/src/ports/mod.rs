@@ -1,9 +1,12 @@
 //! The ports: what a backend must do, and what a host's own code may do. Each trait's documentation is its
 //! specification; the feature `conformance` holds the suites that check a backend against it.
 
+mod bus;
+mod handler;
 mod journal;
 mod key_store;
 mod mailbox;
+mod marks;
 mod outbox;
 mod ownership;
 mod planner;
@@ -11,14 +14,17 @@ mod spawn;
 mod store;
 mod tool;
 
+pub use bus::{At, Bus, BusCapabilities, BusError, BusMember, Delivery, Lag, Message, Peeked, Reach, route};
+pub use handler::{EventHandler, HandlerError};
 pub use journal::{
     Append, AppendError, Appended, Blob, Fence, Journal, Mark, NamedActor, NewSession, SessionEntry,
     SessionFilter, SessionStatus, Snapshot, TurnEntry, TurnMark,
 };
 pub use key_store::{KeyError, KeyStore};
 pub use mailbox::{Dedupe, MailItem, Mailbox, Post, PostError, Posted};
+pub use marks::{HighWater, Marks};
 pub use outbox::{Outbox, OutboxItem, OutboxPosition, Outgoing};
-pub use ownership::{Claim, ClaimFilter, Lease, Ownership, OwnershipError};
+pub use ownership::{Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError};
 pub use planner::{PlanView, Planned, Planner, PlannerError, StepReport};
 pub use spawn::Spawn;
 pub use store::{Store, StoreError};

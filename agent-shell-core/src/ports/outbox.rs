@@ -24,6 +24,16 @@ pub trait Outbox: Send + Sync + 'static {
     /// Reading has no effect.
     async fn pending(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError>;
 
+    /// The rows after `after`, acknowledged or not, in order, at most `limit`: for a publisher that has to find out
+    /// what a bus has lost.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError>;
+
     /// Marks every row up to and including `through` as delivered.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use crate::words::{Epoch, OwnerId, SessionId, Tenant, Timestamp};
 /// - **Nobody starves**: when claims are limited, each session that keeps having work is claimed in the end, whatever
 ///   new work the others get and however many new sessions come; and so is each tenant.
 /// - Lease time is the backend's own, not the wall clock of a process.
+/// - A [`Duty`] has at most one owner that lives, too.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
     /// Registers a process as an owner, or begins its lease anew, which drops nothing as long as the lease runs. An owner
@@ -68,6 +69,16 @@ pub trait Ownership: Send + Sync + 'static {
     /// Dropping the future does not withdraw the release.
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError>;
 
+    /// Takes a duty that one process of a store does for all, if no other living owner has it. Returns whether this
+    /// owner has it now. It stays the owner's until it resigns, or until its lease is taken away.
+    ///
+    /// # Errors
+    /// [`OwnershipError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the duty with this owner.
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError>;
+
     /// Lets go of everything and ends the lease.
     ///
     /// # Errors
@@ -76,6 +87,23 @@ pub trait Ownership: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future does not withdraw the resignation.
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError>;
+}
+
+/// What one process of a store does for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Duty {
+    /// Publishes what stands in the outbox.
+    Publish,
+}
+
+impl Duty {
+    /// The name under which it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+        }
+    }
 }
 
 /// A lease that was given.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Journal, Mailbox, Outbox, Ownership};
+use super::{Journal, Mailbox, Marks, Outbox, Ownership};
 
 /// What one backend builds: ports onto one store, whose appends, mail, ownership and outbox share transactions.
 /// Cheap to clone.
@@ -17,16 +17,19 @@ pub struct Store {
     pub ownership: Arc<dyn Ownership>,
     /// Envelopes on their way out.
     pub outbox: Arc<dyn Outbox>,
+    /// How far consumers are.
+    pub marks: Arc<dyn Marks>,
 }
 
 impl Store {
     /// A store whose ports are all one object.
-    pub fn new<B: Journal + Mailbox + Ownership + Outbox>(backend: Arc<B>) -> Self {
+    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks>(backend: Arc<B>) -> Self {
         Self {
             journal: backend.clone(),
             mailbox: backend.clone(),
             ownership: backend.clone(),
-            outbox: backend,
+            outbox: backend.clone(),
+            marks: backend,
         }
     }
 }

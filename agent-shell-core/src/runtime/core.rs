@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::admission::Admission;
+use super::events::Events;
 use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) admission: Arc<Admission>,
     pub(crate) watchers: Watchers,
     pub(crate) stop: Stop,
+    /// What is told to others; none when the host did not ask for it.
+    pub(crate) events: Option<Arc<Events>>,
     #[cfg(feature = "simulation")]
     pub(crate) observer: Option<Arc<dyn super::observer::Observer>>,
 }

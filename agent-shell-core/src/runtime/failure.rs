@@ -1,6 +1,6 @@
 //! From the errors of ports to the errors of hosts.
 
-use crate::ports::{AppendError, OwnershipError, PostError, StoreError};
+use crate::ports::{AppendError, BusError, OwnershipError, PostError, StoreError};
 use crate::words::{Error, ErrorKind};
 
 impl From<StoreError> for Error {
@@ -39,6 +39,20 @@ impl From<PostError> for Error {
             PostError::NoSession => ErrorKind::NotFound,
             PostError::Purged => ErrorKind::Purged,
             PostError::Store(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<BusError> for Error {
+    fn from(error: BusError) -> Self {
+        let kind = match error {
+            BusError::Full => ErrorKind::Overloaded,
+            BusError::TooLarge { .. } => ErrorKind::InvalidInput,
+            BusError::NoTopic { .. } => ErrorKind::NotFound,
+            BusError::NotAssigned { .. } => ErrorKind::Fenced,
+            BusError::Indeterminate { .. } => ErrorKind::Indeterminate,
+            BusError::Unavailable { .. } => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }

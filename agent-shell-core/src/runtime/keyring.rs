@@ -61,6 +61,19 @@ impl Keyring {
         Ok(!self.journal.sessions(filter, None, 1).await?.is_empty())
     }
 
+    /// What stands for a subject where its name must not; none for nobody.
+    pub(crate) async fn subject_pseudonym(
+        &self,
+        tenant: &Tenant,
+        subject: &Subject,
+    ) -> Result<Option<String>> {
+        let Subject::User(user) = subject else { return Ok(None) };
+        let digest = self.tenant(tenant).await?.digest("subject", &[user.as_str().as_bytes()]);
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest.as_bytes()[..16]);
+        Ok(Some(Pseudonym::from_bytes(short).to_string()))
+    }
+
     /// Which key seals a subject's data.
     pub(crate) async fn subject_key_id(&self, tenant: &Tenant, subject: &Subject) -> Result<KeyId> {
         let key = self.tenant(tenant).await?;
@@ -195,6 +208,11 @@ impl SessionKeys {
     /// The address of a blob: equal texts of one subject share it, those of two never do.
     pub(crate) fn blob_address(&self, text: &[u8]) -> Digest {
         self.key.digest("blob", &[text])
+    }
+
+    /// What the ids of events are made of.
+    pub(crate) fn event_digest(&self, parts: &[&[u8]]) -> Digest {
+        self.key.digest("event", parts)
     }
 
     /// The digest of what a dedupe key was used for.

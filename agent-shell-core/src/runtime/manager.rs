@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::core::{Core, Stopping};
+use super::events::Emitter;
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
 use super::lease;
@@ -282,8 +283,9 @@ impl TurnManager {
         core.observe(entry.epoch, &loaded.state);
         let fence = Fence { owner: core.owner, epoch: entry.epoch };
         let from = (loaded.head, loaded.snapshot);
-        let writer =
-            SessionWriter::new(core.clone(), (entry.id, entry.tenant.clone()), fence, keys.clone(), from);
+        let emitter = Emitter::begin(core, entry, &keys, &loaded.state).await?;
+        let of = (entry.id, entry.tenant.clone());
+        let writer = SessionWriter::new(core.clone(), of, fence, keys.clone(), from, emitter);
         let inbox = Inbox::new(core.clone(), entry.id, keys);
         let mut executor =
             PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox);

@@ -3,7 +3,9 @@
 
 mod admission;
 mod approvals;
+mod consumer;
 mod core;
+mod events;
 mod executor;
 mod export;
 mod failure;
@@ -15,6 +17,7 @@ mod manager;
 #[cfg(feature = "simulation")]
 mod observer;
 mod processor;
+mod publisher;
 mod purge;
 mod reader;
 mod registry;
@@ -28,6 +31,7 @@ mod watchers;
 mod writer;
 
 pub use approvals::{Approval, Approvals};
+pub use consumer::Consumer;
 pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
 pub use history::{History, HistoryEntry};
 #[cfg(feature = "simulation")]

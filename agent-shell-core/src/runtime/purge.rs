@@ -203,7 +203,8 @@ pub(crate) async fn close_unreadable(
     let fence = Fence { owner: core.owner, epoch: entry.epoch };
     let keys = core.keyring.tenant_data(&entry.tenant).await?;
     let at = (entry.id, entry.tenant.clone());
-    let mut writer = SessionWriter::new(core.clone(), at, fence, keys, (entry.head, Seq::ZERO));
+    // Nobody can say any more what rested in it, so nothing is told to others.
+    let mut writer = SessionWriter::new(core.clone(), at, fence, keys, (entry.head, Seq::ZERO), None);
     let body = Body::SessionPurged { turn: None, open: None };
     let (seq, epoch, time) = (entry.head.seq.next(), entry.epoch, core.clock.now());
     let purged = Entry { seq, epoch, time, actor, body };

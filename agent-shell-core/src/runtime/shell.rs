@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::admission::Admission;
+use super::consumer::{self, Telling};
 use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
 use super::export;
 use super::history::History;
@@ -21,10 +22,10 @@ use super::turn::Turn;
 use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
 use crate::failpoint::reach;
-use crate::ports::{KeyStore, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
+use crate::ports::{KeyStore, Lag, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
 use crate::words::{
-    Actor, Clock, Entropy, Error, ErrorKind, Head, Ids, InvalidName, Limits, PlannerName, Pseudonym, Result,
-    SessionId, SessionName, Subject, Tenant, TurnId, UserId,
+    Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, PlannerName,
+    Pseudonym, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId,
 };
 
 /// Sessions listed at once.
@@ -61,6 +62,7 @@ pub struct ShellBuilder {
     limits: Limits,
     tools: Vec<Tool>,
     planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
+    pub(super) telling: Telling,
     #[cfg(feature = "simulation")]
     observer: Option<Arc<dyn super::observer::Observer>>,
 }
@@ -77,6 +79,7 @@ impl ShellBuilder {
             limits: Limits::default(),
             tools: Vec::new(),
             planners: Vec::new(),
+            telling: Telling::default(),
             #[cfg(feature = "simulation")]
             observer: None,
         }
@@ -147,6 +150,7 @@ impl ShellBuilder {
             .chain(tools.keys().map(tool_requirement))
             .chain(planners.keys().map(planner_requirement))
             .collect();
+        let (events, consumers) = self.telling.check()?;
         let lease = Duration::from_millis(self.limits.lease_ms);
         let Ports { store, keys, clock, entropy, spawn } = self.ports.await?;
         let ids = Ids::new(clock.clone(), entropy.clone());
@@ -169,10 +173,13 @@ impl ShellBuilder {
             watchers: Watchers::default(),
             stop: Stop::new(),
             limits: self.limits,
+            events,
             #[cfg(feature = "simulation")]
             observer: self.observer,
         });
-        start(core).await
+        let shell = start(core).await?;
+        consumer::start(&shell.core, consumers).await;
+        Ok(shell)
     }
 }
 
@@ -369,7 +376,25 @@ impl Shell {
         export::export(&self.core, out, opened).await
     }
 
-    /// Lets running acts end, starts nothing new, and lets every session go. What has not ended after
+    /// How far a group of consumers is behind on the bus.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the shell has no bus; else what the bus says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn lag(&self, group: &GroupName) -> Result<Lag> {
+        let events = self.core.events.as_ref();
+        let Some((topic, bus)) = events.and_then(|events| Some((&events.topic, events.bus.as_ref()?))) else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the shell has no bus: give it one with `ShellBuilder::bus`",
+            ));
+        };
+        Ok(bus.lag(topic, group).await?)
+    }
+
+    /// Lets running acts end, starts nothing new, lets every session go, and publishes what they still told. What has not ended after
     /// [`Limits::drain_ms`] is left to its class: another process resumes it.
     ///
     /// # Errors
@@ -382,7 +407,11 @@ impl Shell {
         self.core.stop.advance(Stopping::Draining);
         let step = Duration::from_millis(5);
         let give_up = self.core.clock.monotonic().plus(Duration::from_millis(self.core.limits.drain_ms));
-        while self.core.registry.len() > 0 && self.core.clock.monotonic() < give_up {
+        let is_busy = || {
+            let events = self.core.events.as_ref();
+            self.core.registry.len() > 0 || events.is_some_and(|events| !events.are_published())
+        };
+        while is_busy() && self.core.clock.monotonic() < give_up {
             self.core.clock.sleep(step).await;
         }
         self.core.stop.advance(Stopping::Abrupt);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::events::Emitter;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
 use crate::failpoint::reach;
 use crate::machine::{Entry, FOLD_VERSION, Folded};
-use crate::ports::{Append, AppendError, Blob, Fence, Mark, Snapshot, TurnMark};
+use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Snapshot, TurnMark};
 use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
 
 /// The longest pause between two tries of one append.
@@ -37,6 +38,8 @@ pub(crate) struct SessionWriter {
     of_tenant: Option<SessionKeys>,
     head: Head,
     snapshot: Seq,
+    /// Tells others, when the shell does.
+    emitter: Option<Emitter>,
 }
 
 impl SessionWriter {
@@ -46,8 +49,9 @@ impl SessionWriter {
         fence: Fence,
         keys: SessionKeys,
         (head, snapshot): (Head, Seq),
+        emitter: Option<Emitter>,
     ) -> Self {
-        Self { core, session, tenant, fence, keys, of_tenant: None, head, snapshot }
+        Self { core, session, tenant, fence, keys, of_tenant: None, head, snapshot, emitter }
     }
 
     /// The end of what is durable.
@@ -68,10 +72,15 @@ impl SessionWriter {
             self.of_tenant =
                 Some(keys.map_err(|error| AppendError::Unavailable { detail: error.to_string() })?);
         }
-        let append = Arc::new(self.build(entries, beside, state));
+        let outbox = self.emitter.as_mut().map_or_else(Vec::new, |emitter| emitter.tell(&entries));
+        let tells = !outbox.is_empty();
+        let append = Arc::new(self.build(entries, beside, state, outbox));
         let snapshot = append.snapshot.as_ref().map(|snapshot| snapshot.head.seq);
         let appended = self.until_known(append.clone()).await?;
         reached(&append);
+        if let Some(emitter) = self.emitter.as_ref().filter(|_| tells) {
+            emitter.were_written();
+        }
         self.head = appended;
         #[cfg(feature = "simulation")]
         if let Some(state) = state {
@@ -81,7 +90,13 @@ impl SessionWriter {
         Ok(())
     }
 
-    fn build(&self, entries: Vec<Entry>, beside: Beside, state: Option<&Folded>) -> Append {
+    fn build(
+        &self,
+        entries: Vec<Entry>,
+        beside: Beside,
+        state: Option<&Folded>,
+        outbox: Vec<Outgoing>,
+    ) -> Append {
         let id: AppendId = self.core.ids.make();
         let mut blobs = Vec::new();
         let mut turns = Vec::new();
@@ -111,7 +126,7 @@ impl SessionWriter {
             blobs,
             consume_mail: beside.consume_mail,
             post_mail: Vec::new(),
-            outbox: Vec::new(),
+            outbox,
             requires: beside.requires,
             mark: beside.mark,
             turns,

@@ -124,12 +124,22 @@ operations! {
     Resign = "ownership.resign" writes,
     /// `Outbox::pending`.
     Pending = "outbox.pending" reads,
+    /// `Outbox::kept`.
+    Kept = "outbox.kept" reads,
     /// `Outbox::acknowledge`.
     Acknowledge = "outbox.acknowledge" writes,
     /// `Outbox::replay`.
     Replay = "outbox.replay" reads,
     /// `Outbox::trim`.
     Trim = "outbox.trim" writes,
+    /// `Ownership::hold`.
+    Hold = "ownership.hold" writes,
+    /// `Marks::load`.
+    LoadMarks = "marks.load" reads,
+    /// `Marks::save`.
+    SaveMarks = "marks.save" writes,
+    /// `Marks::behind`.
+    Behind = "marks.behind" reads,
     /// `KeyStore::create`.
     CreateKey = "keys.create" writes,
     /// `KeyStore::fetch`.

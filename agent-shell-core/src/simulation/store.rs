@@ -17,11 +17,14 @@ use super::faults::{Crashes, Fate, Fault, Faults, Operation};
 use super::time::SimTime;
 use crate::data::{DataKey, KeyId, Lane, MailKind, Record};
 use crate::ports::{
-    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Journal, KeyError, KeyStore, Lease, MailItem,
-    Mailbox, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition, Ownership, OwnershipError, Post,
-    PostError, Posted, SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError, TurnEntry,
+    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Duty, HighWater, Journal, KeyError, KeyStore,
+    Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition, Ownership,
+    OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError,
+    TurnEntry,
 };
-use crate::words::{Digest, Epoch, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId};
+use crate::words::{
+    Digest, Epoch, GroupName, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
+};
 
 /// The ports of one process onto a store that others use too. Each call may be slow, refused, done without an answer, or
 /// not done without an answer; and the process may die before or after it.
@@ -255,6 +258,10 @@ impl Ownership for UnreliableStore {
         asked!(self, ownership.release(owner, sessions), Release, OwnershipError)
     }
 
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        asked!(self, ownership.hold(owner, duty), Hold, OwnershipError)
+    }
+
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
         asked!(self, ownership.resign(owner), Resign, OwnershipError)
     }
@@ -264,6 +271,10 @@ impl Ownership for UnreliableStore {
 impl Outbox for UnreliableStore {
     async fn pending(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
         asked!(self, outbox.pending(after, limit), Pending, StoreError)
+    }
+
+    async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        asked!(self, outbox.kept(after, limit), Kept, StoreError)
     }
 
     async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
@@ -281,6 +292,29 @@ impl Outbox for UnreliableStore {
 
     async fn trim(&self, before: Timestamp) -> Result<u64, StoreError> {
         asked!(self, outbox.trim(before), Trim, StoreError)
+    }
+}
+
+#[async_trait]
+impl Marks for UnreliableStore {
+    async fn load(&self, group: &GroupName, sessions: &[SessionId]) -> Result<Vec<HighWater>, StoreError> {
+        let (group, sessions) = (group.clone(), sessions.to_vec());
+        asked!(self, marks.load(&group, &sessions), LoadMarks, StoreError)
+    }
+
+    async fn save(&self, group: &GroupName, marks: &[(SessionId, HighWater)]) -> Result<(), StoreError> {
+        let (group, raised) = (group.clone(), marks.to_vec());
+        asked!(self, marks.save(&group, &raised), SaveMarks, StoreError)
+    }
+
+    async fn behind(
+        &self,
+        group: &GroupName,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<(SessionId, HighWater)>, StoreError> {
+        let group = group.clone();
+        asked!(self, marks.behind(&group, after, limit), Behind, StoreError)
     }
 }
 

@@ -107,7 +107,7 @@ pub struct Limits {
     ///
     /// Default: 64.
     pub snapshot_every: u64,
-    /// How long `shutdown` waits for running steps.
+    /// How long `shutdown` waits for running steps, and then for events that are not on the bus yet.
     ///
     /// Default: 30,000.
     pub drain_ms: u64,
@@ -115,6 +115,31 @@ pub struct Limits {
     ///
     /// Default: 10,000.
     pub purge_ms: u64,
+    /// How long a row of the outbox stays after it was written, once it is acknowledged: so far back a bus may lose
+    /// its tail, and a consumer may stay behind, and still get everything.
+    ///
+    /// Default: 86,400,000.
+    pub outbox_keep_ms: u64,
+    /// Events that a consumer takes from the bus at once.
+    ///
+    /// Default: 256.
+    pub events_at_once: usize,
+    /// Sessions whose events one consumer handles at once. The events of a session are handled one after another.
+    ///
+    /// Default: 16.
+    pub sessions_at_once: usize,
+    /// How long a handler may take for one event.
+    ///
+    /// Default: 30,000.
+    pub handler_ms: u64,
+    /// The longest pause before an event that its handler failed on is tried again. The first is 100 ms.
+    ///
+    /// Default: 60,000.
+    pub handler_pause_ms: u64,
+    /// Sessions whose events wait for such a pause, for one consumer. With more, it takes nothing from the bus.
+    ///
+    /// Default: 4,096.
+    pub parked_sessions: usize,
 }
 
 impl Default for Limits {
@@ -143,6 +168,12 @@ impl Default for Limits {
             snapshot_every: 64,
             drain_ms: 30_000,
             purge_ms: 10_000,
+            outbox_keep_ms: 86_400_000,
+            events_at_once: 256,
+            sessions_at_once: 16,
+            handler_ms: 30_000,
+            handler_pause_ms: 60_000,
+            parked_sessions: 4096,
         }
     }
 }

@@ -131,6 +131,10 @@ names! {
     LockName: "the lock's name", 64,
     /// The caller's own name for a request, by which a repeat of it is recognised.
     DedupeKey: "the dedupe key", 256,
+    /// A topic of a bus.
+    TopicName: "the topic's name", 128,
+    /// A group of consumers: each event of a topic is for one member of each group.
+    GroupName: "the group's name", 128,
 }
 
 impl Default for Tenant {

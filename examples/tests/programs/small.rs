@@ -81,6 +81,17 @@ fn crash_and_resume() {
 }
 
 #[test]
+fn events() {
+    let lines = [
+        "1 agent-shell.turn-started.v1 -",
+        "2 agent-shell.rest-opened.v1 -",
+        "3 agent-shell.rest-ended.v1 denied",
+        "4 agent-shell.turn-ended.v1 -",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_events"), &[]), lines);
+}
+
+#[test]
 fn own_backend() {
     let properties = printed(env!("CARGO_BIN_EXE_own_backend"), &[]);
     assert!(

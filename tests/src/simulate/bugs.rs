@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use agent_shell_core::data::{Lane, MailKind, Record, record_hash};
 use agent_shell_core::ports::{
-    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Fence, Journal, Lease, MailItem, Mailbox,
-    NamedActor, NewSession, Ownership, OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter,
-    Snapshot, Spawn, Store, StoreError, TurnEntry,
+    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Duty, Fence, Journal, Lease, MailItem,
+    Mailbox, NamedActor, NewSession, Ownership, OwnershipError, Post, PostError, Posted, SessionEntry,
+    SessionFilter, Snapshot, Spawn, Store, StoreError, TurnEntry,
 };
 use agent_shell_core::simulation::SimTime;
 use agent_shell_core::words::{
@@ -269,6 +269,10 @@ impl Ownership for Faulty {
 
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
         self.inner.ownership.release(owner, sessions).await
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        self.inner.ownership.hold(owner, duty).await
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use agent_shell_core::data::{Lane, MailKind, Record};
 use agent_shell_core::ports::{
-    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Journal, Lease, MailItem, Mailbox, NamedActor,
-    NewSession, Ownership, OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter, Snapshot,
-    Store, StoreError, TurnEntry,
+    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Duty, Journal, Lease, MailItem, Mailbox,
+    NamedActor, NewSession, Ownership, OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter,
+    Snapshot, Store, StoreError, TurnEntry,
 };
 use agent_shell_core::words::{Digest, Epoch, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, TurnId};
 use async_trait::async_trait;
@@ -148,6 +148,10 @@ impl Ownership for Watched {
         self.inner.ownership.release(owner, sessions).await?;
         released.into_iter().for_each(|(session, epoch)| self.truth.released(owner, session, epoch));
         Ok(())
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        self.inner.ownership.hold(owner, duty).await
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {

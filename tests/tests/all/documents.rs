@@ -243,6 +243,22 @@ fn every_limit_tells_its_default() {
 }
 
 #[test]
+fn the_format_tells_of_every_event() {
+    let format = read("docs/FORMAT.md");
+    let source = read("agent-shell-core/src/data/envelope.rs");
+    let types: BTreeSet<_> = source.split('"').filter(|text| text.starts_with("agent-shell.")).collect();
+    assert!(types.len() >= 4, "{types:?}");
+    for name in types {
+        assert!(format.contains(&format!("\n| `{name}` | ")), "no row for `{name}`");
+    }
+    let members = source.split("pub struct Envelope {").nth(1).unwrap().split("\n}").next().unwrap();
+    for member in members.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next()) {
+        let name = if member == "event_type" { "type" } else { member };
+        assert!(format.contains(&format!("`{name}`")), "nothing on `{name}`");
+    }
+}
+
+#[test]
 fn the_format_tells_of_every_kind_of_record() {
     let format = read("docs/FORMAT.md");
     for kind in Body::KINDS {
@@ -271,6 +287,7 @@ fn the_page_of_errors_tells_of_every_error() {
         ("data/plan.rs", "PlanError", 9),
         ("backends/sqlite/fault.rs", "OpenError", 8),
         ("ports/journal.rs", "AppendError", 8),
+        ("ports/bus.rs", "BusError", 6),
         ("runtime/export.rs", "VerifyError", 5),
         ("data/chain.rs", "ChainBreak", 6),
     ];

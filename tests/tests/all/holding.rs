@@ -8,7 +8,7 @@ use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
 use agent_shell_core::data::MailKind;
 use agent_shell_core::ports::{
-    Claim, ClaimFilter, Lease, Ownership, OwnershipError, Post, Store, StoreError,
+    Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError, Post, Store, StoreError,
 };
 use agent_shell_core::words::{Epoch, MailId, OwnerId, Pseudonym, SessionId, Timestamp, TurnId};
 use agent_shell_core::{Actor, Call, ErrorKind, FailureCode, Outcome, Plan, Shell, Step, Tool, ToolError};
@@ -104,6 +104,10 @@ impl Ownership for Unanswered {
 
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
         self.inner.release(owner, sessions).await
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        self.inner.hold(owner, duty).await
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
@@ -268,6 +272,10 @@ impl Ownership for HeldUp {
 
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
         self.inner.release(owner, sessions).await
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        self.inner.hold(owner, duty).await
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {

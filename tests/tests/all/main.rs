@@ -9,6 +9,7 @@ mod default_tree;
 mod documents;
 mod dynamic;
 mod endings;
+mod events;
 mod export;
 mod front_door;
 mod golden;

@@ -77,7 +77,9 @@ pub(super) fn requirements(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec
 /// What [`entry`] reads, in its order; a condition on `sessions s` follows.
 pub(super) const ENTRY: &str = "\
     SELECT s.id, s.tenant, s.name, s.sealed, s.key, s.created, s.epoch, s.owner, s.status, s.wake_at, s.requires, \
-           r.seq, r.hash, (SELECT count(*) FROM mail m WHERE m.session = s.nr) \
+           r.seq, r.hash, (SELECT count(*) FROM mail m WHERE m.session = s.nr), \
+           max(coalesce((SELECT max(sequence) FROM outbox o WHERE o.session = s.nr), 0), \
+               coalesce((SELECT sequence FROM outbox_trimmed t WHERE t.session = s.nr), 0)) \
     FROM sessions s LEFT JOIN records r ON r.nr = coalesce( \
          (SELECT record FROM recent_places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1), \
          (SELECT record FROM places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1)) ";
@@ -96,5 +98,6 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<SessionEntry> {
         requires: requirements(row, 10)?,
         head: head(row, 11, 12)?,
         waiting_mail: number(row, 13)?,
+        sequence: number(row, 14)?,
     })
 }

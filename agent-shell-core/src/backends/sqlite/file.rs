@@ -23,8 +23,10 @@ pub(super) struct Format {
 }
 
 /// "AgSh": a journal.
-pub(super) const JOURNAL: Format =
-    Format { application_id: 0x4167_5368, migrations: &[include_str!("schema_1.sql")] };
+pub(super) const JOURNAL: Format = Format {
+    application_id: 0x4167_5368,
+    migrations: &[include_str!("schema_1.sql"), include_str!("schema_2.sql")],
+};
 
 /// "AgKy": keys.
 pub(super) const KEYS: Format =

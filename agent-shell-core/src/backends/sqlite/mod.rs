@@ -18,6 +18,7 @@ mod keys;
 mod lease_clock;
 mod mail;
 mod mailbox;
+mod marks;
 mod mounts;
 mod options;
 mod outbox;

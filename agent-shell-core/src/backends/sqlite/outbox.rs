@@ -95,6 +95,18 @@ impl Outbox for SqliteStore {
         .await
     }
 
+    async fn kept(&self, after: OutboxPosition, rows: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        self.on_reader(move |reader| {
+            let sql = format!("{ITEM} WHERE o.position > ?1 ORDER BY o.position LIMIT ?2");
+            reader
+                .connection
+                .prepare_cached(&sql)?
+                .query_map((ordered(after.0), limit(rows)), item)?
+                .collect()
+        })
+        .await
+    }
+
     async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
         self.on_writer(0, move |tx: &mut Tx| {
             // A position that no row has reached acknowledges nothing that is still to come.

@@ -10,7 +10,7 @@ use super::fault::Work;
 use super::lease_clock::LeaseClock;
 use super::owner_files::OwnerFiles;
 use super::writer::Tx;
-use crate::ports::{Lease, OwnershipError, StoreError};
+use crate::ports::{Duty, Lease, OwnershipError, StoreError};
 use crate::words::{Epoch, OwnerId, SessionId};
 
 /// What the writer needs to judge who lives.
@@ -76,6 +76,32 @@ pub(super) fn release(
     Ok(Ok(()))
 }
 
+/// Takes a duty, unless another owner that lives has it.
+pub(super) fn hold(tx: &mut Tx, owner: OwnerId, duty: Duty) -> Work<bool, OwnershipError> {
+    if !is_enlisted(&tx.connection, owner)? {
+        return Ok(Err(OwnershipError::NotEnlisted));
+    }
+    let holder = |connection: &Connection| {
+        connection
+            .prepare_cached("SELECT d.owner FROM duties d JOIN owners o ON o.id = d.owner WHERE d.name = ?1")?
+            .query_row((duty.name(),), |row| columns::owner(row, 0))
+            .optional()
+    };
+    match holder(&tx.connection)?.flatten() {
+        Some(other) if other != owner => bury_the_dead(tx, owner)?,
+        // Nothing is written, so that asking again costs no sync.
+        Some(_) => return Ok(Ok(true)),
+        None => {}
+    }
+    if holder(&tx.connection)?.is_some() {
+        return Ok(Ok(false));
+    }
+    tx.connection
+        .prepare_cached("INSERT OR REPLACE INTO duties (name, owner) VALUES (?1, ?2)")?
+        .execute((duty.name(), owner.to_bytes()))?;
+    Ok(Ok(true))
+}
+
 pub(super) fn resign(tx: &mut Tx, owner: OwnerId) -> Work<(), OwnershipError> {
     strike_off(tx, owner)?;
     tx.owners.files.let_go(owner);
@@ -112,6 +138,7 @@ fn strike_off(tx: &mut Tx, owner: OwnerId) -> rusqlite::Result<()> {
     let freed =
         connection.prepare_cached(&format!("{LET_GO} WHERE owner = ?1"))?.execute((owner.to_bytes(),))?;
     connection.prepare_cached("DELETE FROM owners WHERE id = ?1")?.execute((owner.to_bytes(),))?;
+    connection.prepare_cached("DELETE FROM duties WHERE owner = ?1")?.execute((owner.to_bytes(),))?;
     if freed > 0 {
         tx.sessions.clear();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{SqliteStore, claim, owners};
-use crate::ports::{Claim, ClaimFilter, Lease, Ownership, OwnershipError};
+use crate::ports::{Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError};
 use crate::words::{Epoch, OwnerId, SessionId};
 
 #[async_trait]
@@ -29,6 +29,10 @@ impl Ownership for SqliteStore {
 
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
         self.on_writer(0, move |tx| owners::release(tx, owner, &sessions)).await
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        self.on_writer(0, move |tx| owners::hold(tx, owner, duty)).await
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {

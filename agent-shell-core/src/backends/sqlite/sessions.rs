@@ -91,7 +91,6 @@ impl Sessions {
 
     /// Remembers a session that was just claimed.
     pub(super) fn remember(&mut self, nr: i64, entry: &SessionEntry) {
-        let sequence = self.known.get(&entry.id).and_then(|known| known.sequence);
         let known = Known {
             nr,
             tenant: entry.tenant.clone(),
@@ -100,7 +99,7 @@ impl Sessions {
             mark: entry.mark,
             head: entry.head,
             has_mail: false,
-            sequence,
+            sequence: Some(entry.sequence),
         };
         self.make_room();
         self.known.insert(entry.id, known);
@@ -164,5 +163,6 @@ pub(super) fn open(tx: &mut Tx, new: &NewSession) -> Work<SessionEntry, StoreErr
         mark: Mark::default(),
         requires: Vec::new(),
         waiting_mail: 0,
+        sequence: 0,
     }))
 }

@@ -7,6 +7,7 @@ mod append;
 mod journal;
 mod keys;
 mod mail;
+mod marks;
 mod outbox;
 mod ownership;
 mod room;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use keys::VolatileKeys;
 
+use self::marks::Kept;
 use self::outbox::Rows;
 use self::ownership::Owners;
 use self::room::Room;
@@ -44,6 +46,7 @@ pub struct VolatileStore {
     turns: Mutex<HashMap<TurnId, TurnEntry>>,
     actors: Mutex<HashMap<(Tenant, Pseudonym), NamedActor>>,
     rows: Mutex<Rows>,
+    marks: Mutex<Kept>,
     room: Room,
     clock: Arc<dyn Clock>,
 }
@@ -65,6 +68,7 @@ impl VolatileStore {
             turns: Mutex::default(),
             actors: Mutex::default(),
             rows: Mutex::default(),
+            marks: Mutex::default(),
             room: Room::of(Self::DEFAULT_CAPACITY_BYTES),
             clock,
         }

@@ -35,6 +35,12 @@ impl Outbox for VolatileStore {
         Ok(rows.rows.range((start, Bound::Unbounded)).take(limit).map(|(_, row)| row.clone()).collect())
     }
 
+    async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        let rows = lock(&self.rows);
+        let later = rows.rows.range((Bound::Excluded(after.0), Bound::Unbounded));
+        Ok(later.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
     async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
         let mut rows = lock(&self.rows);
         // Never beyond what exists: a row to come has not been delivered.

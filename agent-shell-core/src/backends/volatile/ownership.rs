@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::session::{Session, State};
 use super::{LOCKED, VolatileStore, lock};
-use crate::ports::{Claim, ClaimFilter, Lease, Ownership, OwnershipError, SessionStatus};
+use crate::ports::{Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError, SessionStatus};
 use crate::words::{Epoch, Monotonic, OwnerId, SessionId, Tenant, Timestamp};
 
 /// The owners whose death nobody has noticed, and whose turn it is.
@@ -18,6 +18,8 @@ pub(super) struct Owners {
     enlisted: HashMap<OwnerId, Enlisted>,
     /// The tenant that was served last, so that a small limit does not always serve the same ones.
     served: Option<Tenant>,
+    /// Who has which duty; of no meaning when the owner is dead.
+    duties: HashMap<Duty, OwnerId>,
 }
 
 struct Enlisted {
@@ -29,6 +31,16 @@ impl Owners {
     /// Takes the leases away that have run out.
     fn bury(&mut self, now: Monotonic) {
         self.enlisted.retain(|_, enlisted| now < enlisted.until);
+    }
+
+    /// Takes a duty, unless another owner that lives has it.
+    fn hold(&mut self, owner: OwnerId, duty: Duty) -> bool {
+        let holder = self.duties.get(&duty).copied().filter(|holder| self.lives(*holder));
+        let mine = holder.is_none_or(|holder| holder == owner);
+        if mine {
+            self.duties.insert(duty, owner);
+        }
+        mine
     }
 
     fn lives(&self, owner: OwnerId) -> bool {
@@ -152,6 +164,7 @@ impl Ownership for VolatileStore {
         let now = self.clock.monotonic();
         owners.bury(now);
         if !owners.lives(owner) {
+            owners.duties.retain(|_, holder| *holder != owner);
             self.let_go(owner);
         }
         owners.enlisted.insert(owner, Enlisted { lasts: lease, until: now.plus(lease) });
@@ -186,9 +199,19 @@ impl Ownership for VolatileStore {
         Ok(())
     }
 
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        let mut owners = lock(&self.owners);
+        owners.bury(self.clock.monotonic());
+        if !owners.lives(owner) {
+            return Err(OwnershipError::NotEnlisted);
+        }
+        Ok(owners.hold(owner, duty))
+    }
+
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
         let mut owners = lock(&self.owners);
         owners.enlisted.remove(&owner);
+        owners.duties.retain(|_, holder| *holder != owner);
         self.let_go(owner);
         Ok(())
     }

@@ -92,6 +92,7 @@ impl Session {
             mark: state.mark,
             requires: state.requires.clone(),
             waiting_mail: state.mail.waiting() as u64,
+            sequence: state.sequence,
         }
     }
 }

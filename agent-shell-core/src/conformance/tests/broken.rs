@@ -2,6 +2,7 @@
 
 mod journal;
 mod mailbox;
+mod marks;
 mod outbox;
 mod ownership;
 
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use crate::backends::volatile::VolatileStore;
 use crate::data::MailKind;
-use crate::ports::Ownership;
-use crate::words::{AppendId, Clock, Digest, MailId, OwnerId, SessionId};
+use crate::ports::{Duty, HighWater, Ownership};
+use crate::words::{AppendId, Clock, Digest, GroupName, MailId, OwnerId, SessionId};
 
 /// What is wrong with the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +99,14 @@ pub(in super::super) enum Fault {
     AcknowledgementsAreForgotten,
     AcknowledgementsReachAhead,
     OnlyPendingRowsAreReplayed,
+    OnlyPendingRowsAreKept,
+    EntriesHaveNoSequence,
+    DutiesAreShared,
+    DutiesStayWithTheDead,
+    MarksAreDropped,
+    MarksGoDown,
+    GroupsShareMarks,
+    NobodyIsBehind,
     TrimsTakeAll,
     GapsAreClosed,
     EverythingIsForgotten,
@@ -122,6 +131,8 @@ struct Seen {
     held: HashMap<OwnerId, Vec<SessionId>>,
     leases: HashMap<OwnerId, Duration>,
     acknowledged: u64,
+    duties: HashMap<Duty, OwnerId>,
+    lowered: HashMap<(GroupName, SessionId), HighWater>,
 }
 
 impl Broken {

@@ -135,7 +135,10 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (TenantsAreServedInLine, &["claims_are_spread_over_tenants", "no_tenant_starves"]),
     (TheFirstAreServedFirst, &["no_session_starves", "no_tenant_starves"]),
     (TheNewestAreServedFirst, &["no_session_starves", "who_waits_is_served_before_all_who_come"]),
-    (StrangersAreEnlisted, &["a_stranger_claims_nothing", "a_stranger_renews_nothing"]),
+    (
+        StrangersAreEnlisted,
+        &["a_stranger_claims_nothing", "a_stranger_renews_nothing", "a_stranger_has_no_duty"],
+    ),
     (StaleReleasesCount, &["a_stale_release_is_passed_over"]),
     (LeasesDoNotEnd, &["a_lease_runs_out", "leases_run_one_by_one", "epochs_outlive_a_reopening"]),
     (LeasesEndEarly, &["a_lease_runs_out", "a_lease_is_given_as_asked"]),
@@ -154,8 +157,17 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     ),
     (AcknowledgementsReachAhead, &["later_rows_are_not_acknowledged"]),
     (OnlyPendingRowsAreReplayed, &["a_sessions_rows_are_replayed"]),
+    (OnlyPendingRowsAreKept, &["kept_rows_are_read_acknowledged_or_not"]),
+    (EntriesHaveNoSequence, &["an_entry_tells_the_last_sequence"]),
     (TrimsTakeAll, &["only_old_acknowledged_rows_are_trimmed"]),
     (GapsAreClosed, &["a_gap_in_the_outbox_is_refused", "sequences_go_on_after_a_trim"]),
+    // Duties and marks.
+    (DutiesAreShared, &["a_duty_has_one_owner", "a_duty_is_taken_over"]),
+    (DutiesStayWithTheDead, &["a_duty_is_taken_over"]),
+    (MarksAreDropped, &["marks_are_kept_by_group_and_session", "who_is_behind_is_listed"]),
+    (MarksGoDown, &["marks_only_rise"]),
+    (GroupsShareMarks, &["marks_are_kept_by_group_and_session", "who_is_behind_is_listed"]),
+    (NobodyIsBehind, &["who_is_behind_is_listed"]),
     // Durability.
     (
         EverythingIsForgotten,
@@ -167,6 +179,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
             "mail_outlives_a_reopening",
             "the_outbox_outlives_a_reopening",
             "a_refusal_leaves_nothing_after_a_reopening",
+            "marks_outlive_a_reopening",
         ],
     ),
 ];

@@ -5,6 +5,7 @@
 //! Everything here also holds with the feature `json-variants`: see the manifest.
 
 mod bodies;
+mod events;
 mod export;
 mod keys;
 mod mail;

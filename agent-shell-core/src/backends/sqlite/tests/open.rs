@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use super::{open, opened, run};
 use crate::backends::SystemClock;
 use crate::backends::sqlite::{OpenError, Seams, SqliteOptions, SqliteStore, file};
-use crate::ports::Journal;
-use crate::words::{Clock, ErrorKind};
+use crate::ports::{Journal, Marks};
+use crate::words::{Clock, ErrorKind, GroupName};
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -39,7 +39,7 @@ fn what_durability_rests_on_is_in_force() {
         ("wal_autocheckpoint", "0"),
         ("busy_timeout", "5000"),
         ("application_id", "1097290600"),
-        ("user_version", "1"),
+        ("user_version", "2"),
     ] {
         assert_eq!(setting(&journal, name), value, "{name} of a journal");
     }
@@ -127,10 +127,31 @@ fn a_key_store_is_no_journal() {
 
 #[test]
 fn a_newer_format_is_refused() {
-    let refusal = refusal_of("PRAGMA application_id = 1097290600; PRAGMA user_version = 2");
-    let OpenError::Newer { found: 2, known: 1, .. } = refusal else { panic!("{refusal}") };
+    let refusal = refusal_of("PRAGMA application_id = 1097290600; PRAGMA user_version = 3");
+    let OpenError::Newer { found: 3, known: 2, .. } = refusal else { panic!("{refusal}") };
     assert_eq!(refusal.kind(), ErrorKind::Unsupported);
     assert!(refusal.to_string().contains("upgrade agent-shell-core"), "{refusal}");
+}
+
+#[test]
+fn a_file_of_the_first_format_is_brought_to_the_current_one() {
+    let (_folder, path) = folder();
+    let first = file::Format { migrations: &file::JOURNAL.migrations[..1], ..file::JOURNAL };
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(first.migrations[0]).unwrap();
+    let stamp = format!("PRAGMA application_id = {}; PRAGMA user_version = 1", first.application_id);
+    connection.execute_batch(&stamp).unwrap();
+    drop(connection);
+    run(async {
+        let store = opened(&path).await;
+        let group = GroupName::new("group").unwrap();
+        assert_eq!(
+            store.behind(&group, None, 1).await,
+            Ok(Vec::new()),
+            "the tables of the new format are there"
+        );
+    });
+    assert_eq!(setting(&Connection::open(&path).unwrap(), "user_version"), "2");
 }
 
 #[test]
@@ -196,7 +217,7 @@ fn a_process_that_reads_does_not_hold_up_an_opening() {
         let _first = opened(&path).await;
         let other = Connection::open(&path).unwrap();
         // Something in the log, and a reader of it.
-        other.execute_batch("PRAGMA user_version = 1; BEGIN; SELECT count(*) FROM sessions").unwrap();
+        other.execute_batch("PRAGMA user_version = 2; BEGIN; SELECT count(*) FROM sessions").unwrap();
         let options = SqliteOptions { busy_timeout_ms: 20_000, ..SqliteOptions::default() };
         let clock = SystemClock::new();
         let begun = clock.monotonic();

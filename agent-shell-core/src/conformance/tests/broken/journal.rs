@@ -206,7 +206,12 @@ impl Journal for Broken {
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionEntry>, StoreError> {
-        self.inner.session(session).await
+        let entry = self.inner.session(session).await?;
+        let sequence = |entry: SessionEntry| match self.fault {
+            Some(Fault::EntriesHaveNoSequence) => SessionEntry { sequence: 0, ..entry },
+            _ => entry,
+        };
+        Ok(entry.map(sequence))
     }
 
     async fn sessions(

@@ -19,6 +19,13 @@ impl Outbox for Broken {
         Ok(rows)
     }
 
+    async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        match self.fault {
+            Some(Fault::OnlyPendingRowsAreKept) => self.inner.pending(after, limit).await,
+            _ => self.inner.kept(after, self.limit(limit)).await,
+        }
+    }
+
     async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
         self.seen().acknowledged = through.0;
         if self.is(Fault::AcknowledgementsAreForgotten) {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Broken, Fault};
 use crate::conformance::scene::named;
 use crate::ports::{
-    Claim, ClaimFilter, Journal, Lease, Ownership, OwnershipError, SessionFilter, SessionStatus,
+    Claim, ClaimFilter, Duty, Journal, Lease, Ownership, OwnershipError, SessionFilter, SessionStatus,
 };
 use crate::words::{Epoch, OwnerId, SessionId};
 
@@ -155,6 +155,21 @@ impl Ownership for Broken {
             current.extend(self.inner.session(session).await?.map(|entry| (session, entry.epoch)));
         }
         self.inner.release(owner, current).await
+    }
+
+    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
+        match self.fault {
+            Some(Fault::DutiesAreShared) => Ok(true),
+            Some(Fault::DutiesStayWithTheDead) => {
+                let holder = *self.seen().duties.entry(duty).or_insert(owner);
+                Ok(holder == owner)
+            }
+            Some(Fault::StrangersAreEnlisted) => {
+                self.inner.enlist(owner, LONG).await?;
+                self.inner.hold(owner, duty).await
+            }
+            _ => self.inner.hold(owner, duty).await,
+        }
     }
 
     async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {

@@ -1,0 +1,94 @@
+//! The events of one session, in order: what was done is dropped, what is missing is read from the outbox.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use super::Subscription;
+use crate::data::Envelope;
+use crate::ports::OutboxItem;
+use crate::words::SessionId;
+
+/// Rows of the outbox read at once.
+const PAGE: usize = 64;
+
+impl Subscription {
+    /// Handles `events`, which are in order, and everything between `done` and them; then everything up to `through`.
+    /// `done` tells how far it came, also when it fails.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub(super) async fn advance(
+        &self,
+        session: SessionId,
+        events: Vec<Envelope>,
+        through: u64,
+        done: &mut u64,
+    ) -> Result<(), String> {
+        for event in events {
+            let sequence = event.sequence;
+            if sequence <= *done {
+                continue;
+            }
+            self.fill(session, sequence - 1, done).await?;
+            self.handle(event).await?;
+            *done = sequence;
+        }
+        self.fill(session, through, done).await
+    }
+
+    /// Handles what the outbox has up to `through`.
+    async fn fill(&self, session: SessionId, through: u64, done: &mut u64) -> Result<(), String> {
+        while *done < through {
+            let rows = self.core.store.outbox.replay(session, *done + 1, PAGE).await;
+            let rows = rows.map_err(|error| error.to_string())?;
+            // All of them were committed before this was asked: what is not there now will not come.
+            if rows.is_empty() {
+                self.miss(session, through, done).await;
+            }
+            for row in rows {
+                self.miss(session, through.min(row.outgoing.sequence.saturating_sub(1)), done).await;
+                if *done >= through {
+                    break;
+                }
+                self.handle_row(&row).await?;
+                *done = row.outgoing.sequence;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over what can't be had any more.
+    async fn miss(&self, session: SessionId, through: u64, done: &mut u64) {
+        if *done < through {
+            let missed = AssertUnwindSafe(self.handler.missed(session, *done + 1..=through)).catch_unwind();
+            if missed.await.is_err() {
+                tracing::error!(group = %self.group, %session, "a handler panicked when it missed events");
+            }
+            *done = through;
+        }
+    }
+
+    async fn handle_row(&self, row: &OutboxItem) -> Result<(), String> {
+        // A session's sequence goes through all topics; what is for another one is no business of this consumer.
+        if row.outgoing.topic != self.topic.as_str() {
+            return Ok(());
+        }
+        let event = serde_json::from_slice(&row.outgoing.envelope);
+        self.handle(event.map_err(|error| format!("its envelope can't be read: {error}"))?).await
+    }
+
+    async fn handle(&self, event: Envelope) -> Result<(), String> {
+        let limit = Duration::from_millis(self.core.limits.handler_ms);
+        let handled = AssertUnwindSafe(self.handler.handle(event)).catch_unwind();
+        tokio::select! {
+            handled = handled => match handled {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the handler panicked".into()),
+            },
+            () = self.core.clock.sleep(limit) => Err(format!("the handler took more than {} ms", limit.as_millis())),
+        }
+    }
+}
