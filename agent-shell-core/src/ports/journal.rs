@@ -26,9 +26,10 @@ use crate::words::{
 /// - **Independent**: appends that are committed together are judged one by one; one that is refused does not harm
 ///   the others.
 /// - **Purged for good**: an append whose mark is [`SessionStatus::Purged`] erases, in its own transaction, all of the
-///   session but its records, its entry and its turns: blobs, snapshot, mail, dedupe keys, the sealed name and the
-///   digest of the name, by which it is found no more. Its turns that have not ended start, if they had not, and end
-///   with the append's last record. From then on the session takes no append, no mail and no claim.
+///   session but its records, its entry and its turns: blobs, snapshot, mail, dedupe keys, requirements, the sealed
+///   name (which is empty from then on) and the digest of the name (in its place stands
+///   [`SessionEntry::purged_name`]), by which it is found no more. Its turns that have not ended start, if they had
+///   not, and end with the append's last record. From then on the session takes no append, no mail and no claim.
 /// - It stores bytes. It neither opens, nor changes, nor orders by anything inside a body.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
@@ -48,8 +49,8 @@ pub trait Journal: Send + Sync + 'static {
     /// It is judged in this order, and the first that does not hold is the answer:
     /// 1. the session is registered: else [`AppendError::Corrupt`];
     /// 2. no append with this id is committed: else that one's head, and whether the fence holds now;
-    /// 3. the fence holds: else [`AppendError::Fenced`]. A lease that ran out does not matter as long as nobody claimed
-    ///    the session;
+    /// 3. the session is not purged, and the fence holds: else [`AppendError::Purged`], or [`AppendError::Fenced`]. A
+    ///    lease that ran out does not matter as long as nobody claimed the session;
     /// 4. the head, place and hash, is the expected one: else [`AppendError::Conflict`];
     /// 5. there are records, and they are the append's own: each names this session and its tenant, the fence's epoch, the
     ///    append's id, and the next place. Else `Corrupt`. Hashes and bodies are stored as they come: who reads checks

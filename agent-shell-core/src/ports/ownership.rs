@@ -45,7 +45,8 @@ pub trait Ownership: Send + Sync + 'static {
 
     /// Takes at most `limit` sessions that no living owner holds and that `filter` lets through, each under its next
     /// epoch. The limit is spread over tenants, one session of each and then the second of each, so that a tenant with
-    /// much work does not keep others from getting some; beyond that the order is the backend's.
+    /// much work does not keep others from getting some; beyond that the order is the backend's, as long as nobody
+    /// starves. One way: who was served, or came, longest ago comes first, tenants and sessions alike.
     ///
     /// # Errors
     /// [`OwnershipError`].

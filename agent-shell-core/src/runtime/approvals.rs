@@ -119,7 +119,9 @@ impl fmt::Debug for Approvals {
 
 impl Turn {
     /// Waits until the turn asks for an approval, and returns the first one in plan order; none when it ends without
-    /// asking (again). For a turn that may ask for several at a time, see [`Turn::approvals`].
+    /// asking (again). One that was just answered is returned again until the session's owner, which may be another
+    /// process, has read the answer: so don't call this in a loop. For a turn that may ask for several, see
+    /// [`Turn::approvals_stream`] and [`Turn::approvals`].
     ///
     /// # Errors
     /// What the store says, or `ShuttingDown`.

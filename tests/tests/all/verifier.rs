@@ -263,28 +263,46 @@ async fn a_removed_session_is_found_by_both_programs() {
     }
 }
 
-/// A forger who can compute the chain makes another history that holds by itself; who kept a head finds it.
+/// The lines of a session as a forger makes them who can compute the chain: changed, and chained anew.
+fn forged(lines: &[String], session: SessionId, change: impl Fn(usize, &mut Value)) -> Vec<String> {
+    let mut before = Digest::ZERO;
+    let chain = |(nth, line): (usize, &String)| {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        change(nth, &mut record);
+        before = record_hash(&before, &header(session, &record));
+        record["hash"] = before.to_string().into();
+        record.to_string()
+    };
+    lines.iter().enumerate().map(chain).collect()
+}
+
+/// Another history can hold by itself; who kept a head finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs python3; `.ci/run` runs it"]
 async fn a_rewritten_history_is_found_by_both_programs() {
     let exported = exported().await;
     let session = exported.sessions()[0];
-    let mut forged = Vec::new();
-    let mut before = Digest::ZERO;
-    for (nth, line) in exported.of(session).iter().enumerate() {
-        let mut record: Value = serde_json::from_str(line).unwrap();
+    let (own, others) = (exported.of(session), exported.without(session));
+    let with = |change: fn(usize, &mut Value)| [forged(&own, session, change), others.clone()].concat();
+    assert!(whole(&with(|_, _| {}), &exported.heads), "the forger computes what the shell did");
+    let later = with(|nth, record| {
         if nth == 2 {
             record["time_ms"] = (record["time_ms"].as_u64().unwrap() + 1).into();
         }
-        before = record_hash(&before, &header(session, &record));
-        assert_eq!(nth < 2, record["hash"] == before.to_string(), "the forger computes what the shell did");
-        record["hash"] = before.to_string().into();
-        forged.push(record.to_string());
+    });
+    assert!(whole(&later, &Heads::new()));
+    assert!(!whole(&later, &exported.heads));
+    assert!(!whole(&later, &exported.earlier));
+    // What no owner writes is found without a head, however well it is chained.
+    let changes: [fn(usize, &mut Value); 4] = [
+        |_, record| record["seq"] = (record["seq"].as_u64().unwrap() + 1).into(),
+        |nth, record| record["seq"] = (record["seq"].as_u64().unwrap() + u64::from(nth > 2)).into(),
+        |nth, record| record["epoch"] = (9 - nth.min(9)).into(),
+        |nth, record| record["tenant"] = if nth > 2 { "another" } else { "default" }.into(),
+    ];
+    for (nth, change) in changes.into_iter().enumerate() {
+        assert!(!whole(&with(change), &Heads::new()), "change {nth}");
     }
-    let lines = [forged, exported.without(session)].concat();
-    assert!(whole(&lines, &Heads::new()));
-    assert!(!whole(&lines, &exported.heads));
-    assert!(!whole(&lines, &exported.earlier));
 }
 
 fn header(session: SessionId, record: &Value) -> Header {
@@ -328,6 +346,7 @@ fn what_the_second_program_cannot_read_does_not_pass() {
         (vec![&*head, "\n"], 2),
         (vec![&*other], 1),
         (vec![&*head, &*other], 1),
+        (vec![&*other, &*head], 1),
     ] {
         let said = verifier(&export, &heads);
         assert_eq!(said.status, status, "{heads:?}: {said:?}");
