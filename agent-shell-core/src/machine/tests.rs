@@ -1,5 +1,7 @@
 //! The fold makes every transition of the table, and no other.
 
+mod interruptions;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
