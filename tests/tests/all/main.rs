@@ -25,6 +25,7 @@ mod purge;
 mod recorder_process;
 mod resuming;
 mod simulation;
+mod sleeping;
 mod support;
 mod turns;
 mod verifier;
