@@ -87,6 +87,7 @@ fn real_folder(path: &Path, folder: &Path) -> Result<PathBuf, OpenError> {
 
 /// Opens the connection that writes to a journal, making the file or bringing it to the current format first.
 pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    not_emptied(path)?;
     let connection = open(path, &JOURNAL, &journal_settings(options))?;
     // What a crash left in the log is brought into the file, and synced, before anything is acted on. Where another
     // process is in the way, which is not waited for, it lives and did so when it opened.
@@ -98,6 +99,19 @@ pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Conne
     checkpoint().map_err(|error| OpenError::sqlite(path, &error))?;
     sync_folder(path)?;
     Ok(connection)
+}
+
+/// Refuses a file that is empty, or gone, beside a log that is not: SQLite would throw the log away and begin anew. The
+/// log is looked at first, because whoever makes a file at this moment has synced it before there is anything in its log.
+fn not_emptied(path: &Path) -> Result<(), OpenError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    if length(log.as_ref()) == 0 || length(path) > 0 {
+        return Ok(());
+    }
+    let detail = "it is empty or missing, and its write-ahead log is not: restore it beside that log".into();
+    Err(OpenError::Failed { path: path.into(), kind: crate::words::ErrorKind::Corrupt, detail })
 }
 
 /// Opens the connection of a key store, making the file if there is none.

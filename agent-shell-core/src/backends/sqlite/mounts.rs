@@ -4,8 +4,34 @@ use std::path::Path;
 
 /// Types that the kernel serves from another machine, or shares with one.
 const NETWORK: &[&str] = &[
-    "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "prl_fs", "afs",
-    "coda", "ncpfs", "ceph", "lustre", "gpfs", "beegfs", "gfs2", "ocfs2", "pvfs2", "orangefs", "davfs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb",
+    "smb2",
+    "smb3",
+    "smbfs",
+    "9p",
+    "virtiofs",
+    "vboxsf",
+    "prl_fs",
+    "afs",
+    "coda",
+    "ncpfs",
+    "ceph",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "gfs2",
+    "ocfs2",
+    "pvfs2",
+    "orangefs",
+    "davfs",
+    "glusterfs",
+    "acfs",
+    "panfs",
+    "wekafs",
+    "moosefs",
 ];
 
 /// FUSE file systems that lie on a local disk; every other one is taken for a network's.

@@ -55,20 +55,20 @@ fn is_unharmed(life: &Life) {
 
 #[test]
 fn a_failed_sync_of_the_log_poisons_and_loses_nothing() {
-    sweep(Op::Sync, "-wal", EIO, Mode::Lost, 60, is_poisoned);
+    sweep(Op::Sync, "-wal", EIO, Mode::Lost, 40, is_poisoned);
 }
 
 #[test]
 fn a_failed_sync_of_the_journal_poisons_and_loses_nothing() {
-    sweep(Op::Sync, "shell.db", EIO, Mode::Lost, 30, is_poisoned);
+    sweep(Op::Sync, "shell.db", EIO, Mode::Lost, 16, is_poisoned);
     // The rollback journal that exists while the file is made.
     sweep(Op::Sync, "shell.db-journal", EIO, Mode::Lost, 9, is_poisoned);
 }
 
 #[test]
 fn a_key_whose_sync_failed_seals_nothing() {
-    sweep(Op::Sync, ".keys", EIO, Mode::Lost, 30, is_poisoned);
-    sweep(Op::Sync, ".keys-journal", EIO, Mode::Lost, 30, is_poisoned);
+    sweep(Op::Sync, ".keys", EIO, Mode::Lost, 10, is_poisoned);
+    sweep(Op::Sync, ".keys-journal", EIO, Mode::Lost, 16, is_poisoned);
 }
 
 /// SQLite keeps to itself when it can't sync a folder: the store syncs it once more, and says so.
@@ -79,27 +79,27 @@ fn a_folder_that_can_not_be_synced_is_said() {
 
 #[test]
 fn a_write_that_fails_half_way_poisons_and_loses_nothing() {
-    for (suffix, most) in [("-wal", 40), ("shell.db", 20), (".keys", 10), (".keys-journal", 10)] {
+    for (suffix, most) in [("-wal", 24), ("shell.db", 10), (".keys", 6), (".keys-journal", 8)] {
         sweep(Op::Write, suffix, EIO, Mode::Torn, most, is_poisoned);
     }
 }
 
 #[test]
 fn a_write_without_room_is_refused_and_loses_nothing() {
-    for (suffix, most) in [("-wal", 30), ("shell.db", 20), (".keys", 10), (".keys-journal", 10)] {
+    for (suffix, most) in [("-wal", 20), ("shell.db", 10), (".keys", 6), (".keys-journal", 8)] {
         sweep(Op::Write, suffix, ENOSPC, Mode::Torn, most, is_refused);
     }
     // Room comes only after the end of the process.
-    for (suffix, most) in [("-wal", 20), ("shell.db", 10), (".keys", 6), (".keys-journal", 6)] {
+    for (suffix, most) in [("-wal", 8), ("shell.db", 4), (".keys", 3), (".keys-journal", 3)] {
         sweep(Op::Write, suffix, ENOSPC, Mode::Lasting, most, is_refused);
     }
-    sweep(Op::Write, "-shm", ENOSPC, Mode::Once, 10, is_refused);
+    sweep(Op::Write, "-shm", ENOSPC, Mode::Once, 4, is_refused);
 }
 
 #[test]
 fn a_file_that_can_not_be_made_is_refused() {
     for suffix in ["shell.db", "shell.db-journal", "-wal", "-shm", ".keys", ".keys-journal"] {
-        sweep(Op::Make, suffix, ENOSPC, Mode::Lasting, 4, is_refused);
+        sweep(Op::Make, suffix, ENOSPC, Mode::Lasting, 3, is_refused);
     }
 }
 
@@ -111,7 +111,7 @@ fn a_file_that_can_not_be_cut_loses_nothing() {
 
 #[test]
 fn a_read_that_fails_is_said_and_loses_nothing() {
-    for (suffix, most) in [("-wal", 30), ("shell.db", 20), (".keys", 10)] {
+    for (suffix, most) in [("-wal", 16), ("shell.db", 12), (".keys", 6)] {
         sweep(Op::Read, suffix, EIO, Mode::Once, most, |_| {});
     }
 }
@@ -119,7 +119,7 @@ fn a_read_that_fails_is_said_and_loses_nothing() {
 #[test]
 fn short_reads_and_writes_go_on() {
     for suffix in ["-wal", "shell.db", ".keys"] {
-        sweep(Op::Write, suffix, EIO, Mode::Short, 12, is_unharmed);
-        sweep(Op::Read, suffix, EIO, Mode::Short, 12, is_unharmed);
+        sweep(Op::Write, suffix, EIO, Mode::Short, 5, is_unharmed);
+        sweep(Op::Read, suffix, EIO, Mode::Short, 5, is_unharmed);
     }
 }

@@ -5,6 +5,8 @@ mod edited;
 mod full;
 mod injected;
 mod life;
+mod mounts;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::path::Path;
