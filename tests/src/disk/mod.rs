@@ -6,6 +6,7 @@ mod fault;
 mod process;
 mod words;
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -110,6 +111,7 @@ async fn obey(shell: &Shell, store: &Store, command: Command) -> Result<Event, S
                 Ok(Err(error)) => Err(error),
             }
         }
+        Command::Crowd { sessions, within_ms } => return crowd(shell, sessions, within_ms).await,
         Command::Export { to } => match std::fs::File::create(to).map_err(|error| error.to_string()) {
             Err(message) => return Ok(Event::Failed { kind: "Write".into(), message }),
             Ok(mut file) => match shell.export(&mut file, false).await {
@@ -124,6 +126,35 @@ async fn obey(shell: &Shell, store: &Store, command: Command) -> Result<Event, S
         Command::Shutdown => shell.shutdown().await.map(|()| Event::Done),
     };
     Ok(done.unwrap_or_else(|error| failed(&error)))
+}
+
+/// The size of the inputs of a crowd.
+const CROWDS_BYTES: usize = 100;
+
+async fn crowd(shell: &Shell, sessions: usize, within_ms: u64) -> Result<Event, String> {
+    let one = |nth: usize| async move {
+        let session = shell.session(format!("crowd {nth}")).map_err(|error| error.to_string())?;
+        let ends = async {
+            let turn = session.submit(request(CROWDS_BYTES)?).await;
+            let outcome = match turn {
+                Ok(turn) => turn.outcome().await,
+                Err(error) => Err(error),
+            };
+            Ok(match outcome {
+                Ok(outcome) if outcome.text() == answer(CROWDS_BYTES) => "ended".to_owned(),
+                Ok(outcome) => return Err(format!("a turn ended as {outcome:?}")),
+                Err(error) => format!("{:?}", error.kind()),
+            })
+        };
+        tokio::time::timeout(Duration::from_millis(within_ms), ends)
+            .await
+            .unwrap_or_else(|_| Ok("late".into()))
+    };
+    let mut of = BTreeMap::new();
+    for came in futures::future::join_all((0..sessions).map(one)).await {
+        *of.entry(came?).or_default() += 1;
+    }
+    Ok(Event::Crowd { of })
 }
 
 fn failed(error: &Error) -> Event {

@@ -38,6 +38,13 @@ pub enum Command {
         /// How long it is waited for.
         within_ms: u64,
     },
+    /// Submit a turn to each of so many sessions at once, and wait for all of them at once.
+    Crowd {
+        /// How many.
+        sessions: usize,
+        /// How long each is waited for.
+        within_ms: u64,
+    },
     /// Export all sessions into a file.
     Export {
         /// The file.
@@ -67,6 +74,11 @@ pub enum Event {
     Ended {
         /// Its answer.
         answer: String,
+    },
+    /// What came of a crowd: how many of it ended as they should, were late, or met an error of a kind.
+    Crowd {
+        /// How many, by what came of them.
+        of: BTreeMap<String, usize>,
     },
     /// A turn has not ended in time.
     Late,

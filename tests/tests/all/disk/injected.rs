@@ -1,10 +1,10 @@
 //! Calls of the system that fail: a library that is preloaded into a host lets one call fail, another one in each life.
 
 use agent_shell_core::ErrorKind;
-use agent_shell_tests::disk::{Fault, Mode, Op};
+use agent_shell_tests::disk::{Command, Event, Fault, FaultLibrary, HostProcess, Mode, Op, Setting};
 
-use super::life::{Life, folder};
-use super::recovers;
+use super::life::{Life, folder, library, program};
+use super::{SOON, limits, recovers};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -56,6 +56,32 @@ fn is_unharmed(life: &Life) {
 #[test]
 fn a_failed_sync_of_the_log_poisons_and_loses_nothing() {
     sweep(Op::Sync, "-wal", EIO, Mode::Lost, 40, is_poisoned);
+}
+
+/// Turns that are submitted, that run and that are waited for when the disk fails: each is told, and the host ends.
+#[test]
+fn whoever_waits_when_a_sync_fails_is_told() {
+    let mut told = 0;
+    for nth in [12, 16, 20, 25, 30] {
+        let (_folder, journal) = folder();
+        let fault = Fault { op: Op::Sync, suffix: "-wal", nth, errno: EIO, mode: Mode::Lost };
+        let (report, mut program) = (journal.with_extension("report"), program());
+        library().arm(&mut program, &fault, &report);
+        let setting = Setting { journal: journal.clone(), limits: limits(), checkpoint_pages: None };
+        let mut host = HostProcess::start(program, &setting).unwrap();
+        assert_eq!(host.hear(SOON).unwrap(), Some(Event::Opened));
+        let crowd = host.ask(&Command::Crowd { sessions: 24, within_ms: 20_000 }, SOON).unwrap();
+        let Some(Event::Crowd { of }) = crowd else { panic!("{fault}: {crowd:?}") };
+        let struck = FaultLibrary::report(&report).0 > 0;
+        let known = |came: &String| came == "ended" || came == "Poisoned" && struck;
+        assert!(of.keys().all(known), "{fault}: {of:?}");
+        told += of.get("Poisoned").copied().unwrap_or_default();
+        host.ask(&Command::Shutdown, SOON).unwrap().expect("the shell shuts down");
+        let (status, errors) = host.end().unwrap();
+        assert!(status.success() && !errors.contains("panicked"), "{fault}: {status}: {errors}");
+        recovers(&journal, &[], &[]);
+    }
+    assert!(told > 24, "most must have met it: {told}");
 }
 
 #[test]
