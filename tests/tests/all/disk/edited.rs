@@ -95,7 +95,7 @@ impl Found {
         let setting =
             Setting { journal: image.write(folder.path()), limits: limits(), checkpoint_pages: None };
         let mut host = HostProcess::start(program(), &setting).unwrap();
-        let mut ask = |host: &mut HostProcess, command: Command| {
+        let ask = |host: &mut HostProcess, command: Command| {
             host.ask(&command, SOON).unwrap().unwrap_or_else(|| panic!("{what}: it ended at {command:?}"))
         };
         match host.hear(SOON).unwrap().unwrap_or_else(|| panic!("{what}: it ended without a word")) {
