@@ -8,14 +8,16 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
-use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
+use agent_shell_core::backends::sqlite::{OpenError, SqliteKeys, SqliteOptions, SqliteStore};
 use agent_shell_core::ports::Store;
 use agent_shell_core::runtime::verify_store;
+use agent_shell_core::words::{Head, SessionId};
 use agent_shell_core::{
     Call, Error, Outcome, Plan, Request, Shell, ShellBuilder, Step, Template, Tool, ToolError, from, input,
 };
@@ -62,30 +64,43 @@ pub fn answer(bytes: usize) -> String {
     format!("acted on {bytes}")
 }
 
-async fn open(setting: &Setting) -> Result<(Shell, Store), Error> {
-    let mut options = SqliteOptions::default();
-    options.checkpoint_pages = setting.checkpoint_pages.unwrap_or(options.checkpoint_pages);
-    let clock = Arc::new(SystemClock::new());
-    // As `Shell::at` has it.
-    let store = SqliteStore::store(&setting.journal, options.clone(), clock.clone()).await?;
-    let keys = SqliteKeys::open(SqliteKeys::path_beside(&setting.journal), options, clock).await?;
-    let shell = Shell::on(store.clone(), Arc::new(keys)).limits(setting.limits.clone());
-    Ok((tools(shell).open().await?, store))
+async fn open(setting: &Setting) -> Result<Shell, Error> {
+    let shell = match setting.checkpoint_pages {
+        None => Shell::at(&setting.journal),
+        Some(checkpoint_pages) => {
+            let mut options = SqliteOptions::default();
+            options.checkpoint_pages = checkpoint_pages;
+            let store = store(&setting.journal, options.clone()).await?;
+            let path = SqliteKeys::path_beside(&setting.journal);
+            Shell::on(store, Arc::new(SqliteKeys::open(path, options, Arc::new(SystemClock::new())).await?))
+        }
+    };
+    tools(shell.limits(setting.limits.clone())).open().await
+}
+
+async fn store(journal: &Path, options: SqliteOptions) -> Result<Store, OpenError> {
+    SqliteStore::store(journal, options, Arc::new(SystemClock::new())).await
+}
+
+/// Verifies every chain through a handle of its own.
+async fn verify(journal: &Path, known: &BTreeMap<SessionId, Head>) -> Result<(), String> {
+    let store = store(journal, SqliteOptions::default()).await.map_err(|error| error.to_string())?;
+    verify_store(&store, known).await.map(drop).map_err(|error| error.to_string())
 }
 
 async fn host() -> Result<(), String> {
     let mut lines = io::stdin().lock().lines().map_while(Result::ok);
     let setting = lines.next().ok_or("a setting is needed")?;
     let setting: Setting = serde_json::from_str(&setting).map_err(|error| error.to_string())?;
-    let (shell, store) = match open(&setting).await {
-        Ok(opened) => opened,
+    let shell = match open(&setting).await {
+        Ok(shell) => shell,
         Err(error) => return say(&failed(&error)),
     };
     say(&Event::Opened)?;
     for line in lines {
         let command = serde_json::from_str(&line).map_err(|error| error.to_string())?;
         let ends = matches!(command, Command::Shutdown);
-        say(&obey(&shell, &store, command).await?)?;
+        say(&obey(&shell, &setting.journal, command).await?)?;
         if ends {
             break;
         }
@@ -93,7 +108,7 @@ async fn host() -> Result<(), String> {
     Ok(())
 }
 
-async fn obey(shell: &Shell, store: &Store, command: Command) -> Result<Event, String> {
+async fn obey(shell: &Shell, journal: &Path, command: Command) -> Result<Event, String> {
     let done = match command {
         Command::Submit { session, key, bytes } => {
             let session = shell.session(session).map_err(|error| error.to_string())?;
@@ -119,9 +134,9 @@ async fn obey(shell: &Shell, store: &Store, command: Command) -> Result<Event, S
                 Err(error) => return Ok(Event::Failed { kind: "Write".into(), message: error.to_string() }),
             },
         },
-        Command::Verify { known } => match verify_store(store, &known).await {
-            Ok(_) => Ok(Event::Done),
-            Err(error) => return Ok(Event::Failed { kind: "Verify".into(), message: error.to_string() }),
+        Command::Verify { known } => match verify(journal, &known).await {
+            Ok(()) => Ok(Event::Done),
+            Err(message) => return Ok(Event::Failed { kind: "Verify".into(), message }),
         },
         Command::Shutdown => shell.shutdown().await.map(|()| Event::Done),
     };
