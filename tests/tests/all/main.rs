@@ -6,6 +6,7 @@ mod answers;
 mod bounds;
 mod crash_program;
 mod default_tree;
+mod disk;
 mod documents;
 mod dynamic;
 mod endings;
