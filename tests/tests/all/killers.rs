@@ -151,7 +151,6 @@ async fn after(killer: &str, kind: &str) -> (Result<Outcome, String>, u32, usize
     let shell = shell(&folder.path().join("shell.db"), INTERRUPTIONS).open().await.unwrap();
     let session = shell.session("s").unwrap();
     let records = session.history().await.unwrap().next(1_000).await.unwrap();
-    for r in &records {}
     let of_kind = records.iter().filter(|record| record.body.kind() == kind).count();
     let turn = records.iter().find_map(|record| record.body.turn()).unwrap();
     let outcome = match shell.turn(turn).ended().await.unwrap() {
