@@ -17,16 +17,17 @@ use async_trait::async_trait;
 
 use super::truth::Truth;
 
-struct Watched {
-    inner: Store,
-    truth: Truth,
+pub(super) struct Watched {
+    pub(super) inner: Store,
+    pub(super) truth: Truth,
 }
 
 /// The same store, watched.
 pub(super) fn watched(inner: Store, truth: Truth) -> Store {
     let mut store = inner.clone();
     let watched = Arc::new(Watched { inner, truth });
-    (store.journal, store.mailbox, store.ownership) = (watched.clone(), watched.clone(), watched);
+    (store.journal, store.mailbox, store.ownership) = (watched.clone(), watched.clone(), watched.clone());
+    (store.outbox, store.marks) = (watched.clone(), watched);
     store
 }
 

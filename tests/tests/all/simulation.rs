@@ -79,6 +79,21 @@ fn a_lease_whose_margin_is_ignored_is_found() {
 }
 
 #[test]
+fn rows_that_are_acknowledged_before_the_bus_has_them_are_found() {
+    expect(Bug::OutboxCursorEarly, Rule::Outbox);
+}
+
+#[test]
+fn a_mark_that_is_ahead_of_its_effect_is_found() {
+    expect(Bug::MarkBeforeEffect, Rule::Mark);
+}
+
+#[test]
+fn events_that_the_outbox_has_and_does_not_give_are_found() {
+    expect(Bug::ReplayForgotten, Rule::Undelivered);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

@@ -111,12 +111,14 @@ impl Truth {
         }
     }
 
-    /// Whether every turn was accepted and has ended, and every session is without a turn.
+    /// Whether every turn was accepted and has ended, every session is without a turn, and every group was given every
+    /// event.
     pub(in crate::simulate) fn is_done(&self) -> bool {
         let facts = self.facts();
         let ended = |turn: &TurnId| facts.turns.get(turn).is_some_and(|turn| turn.outcome.is_some());
         facts.book.values().all(|known| known.accepted.as_ref().is_some_and(ended))
             && facts.sessions.values().all(|mirror| mirror.state.turn.is_none())
+            && facts.events.is_delivered()
     }
 }
 

@@ -33,6 +33,7 @@ impl Truth {
         let mut found = Vec::new();
         if !is_done {
             found.extend(facts.left_over());
+            facts.events.check_end(&mut found);
         }
         facts.check_journals(self.settings().seed, &mut found);
         facts.check_effects(is_done, &mut found);

@@ -4,6 +4,7 @@
 mod begun;
 mod book;
 mod end;
+mod events;
 mod mirror;
 mod records;
 mod world;
@@ -21,6 +22,7 @@ use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
 use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, StepId, Timestamp, TurnId};
 
 use self::book::Known;
+use self::events::EventFacts;
 use self::mirror::Mirror;
 use self::world::Target;
 use super::bugs::Bug;
@@ -29,6 +31,7 @@ use super::rule::{Breach, Rule};
 use super::settings::Settings;
 use crate::crash::scenario::TurnKey;
 
+pub(super) use self::events::LifeId;
 pub(super) use self::world::{End, Probing, ToolSpec, Verdict};
 
 /// The truth of one run. Clones are the same.
@@ -64,6 +67,7 @@ struct Facts {
     started: BTreeMap<TurnKey, TurnId>,
     targets: BTreeMap<(TurnId, StepId), Target>,
     book: BTreeMap<TurnKey, Known>,
+    events: EventFacts,
 }
 
 /// What the records say of a turn.
@@ -260,10 +264,11 @@ impl Truth {
         facts.breaches.extend(found.into_iter().map(at));
     }
 
-    /// Every session's records, one after another: what two runs of one seed must have alike.
+    /// Every session's records, one after another, and the events as they were written and given: what two runs of one seed must have alike.
     pub(super) fn journals(&self) -> Vec<u8> {
         let facts = self.facts();
-        facts.sessions.values().flat_map(|mirror| mirror.stored.iter().copied()).collect()
+        let records = facts.sessions.values().flat_map(|mirror| mirror.stored.iter().copied());
+        records.chain(facts.events.bytes()).collect()
     }
 
     /// How many records there are.

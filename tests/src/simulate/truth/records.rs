@@ -10,6 +10,7 @@ use agent_shell_core::words::{Timestamp, TurnId};
 
 use super::mirror::Mirror;
 use super::{Facts, Truth, TurnFacts};
+use crate::simulate::events::BusKind;
 use crate::simulate::rule::Rule;
 
 type Found = Vec<(Rule, String)>;
@@ -40,6 +41,7 @@ impl Facts {
         for blob in &append.blobs {
             found.extend(mirror.take_blob(blob).err().map(|problem| (Rule::Chain, problem)));
         }
+        let known = mirror.entries.len();
         for record in &append.records {
             match self.take_record(append, record, truth) {
                 Ok(more) => found.extend(more),
@@ -57,6 +59,8 @@ impl Facts {
                 format!("the head is {:?}, and {:?} was answered", mirror.head, answer.head),
             ));
         }
+        let tells = truth.settings().bus != BusKind::None;
+        found.extend(self.events.take_rows(append.session, &append.outbox, &mirror.entries[known..], tells));
         if let Some(snapshot) = &append.snapshot
             && let Err(problem) = mirror.check_snapshot(snapshot)
         {

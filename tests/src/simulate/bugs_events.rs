@@ -1,0 +1,68 @@
+//! The outbox and the marks of a store with a deliberate fault.
+
+#![deny(clippy::missing_trait_methods)]
+
+use agent_shell_core::ports::{HighWater, Marks, Outbox, OutboxItem, OutboxPosition, StoreError};
+use agent_shell_core::words::{GroupName, SessionId, Timestamp};
+use async_trait::async_trait;
+
+use super::bugs::{Bug, Faulty};
+
+#[async_trait]
+impl Outbox for Faulty {
+    async fn pending(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        self.inner.outbox.pending(after, limit).await
+    }
+
+    async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
+        let rows = self.inner.outbox.kept(after, limit).await?;
+        if let (Bug::OutboxCursorEarly, Some(last)) = (self.bug, rows.last()) {
+            self.inner.outbox.acknowledge(last.position).await?;
+        }
+        Ok(rows)
+    }
+
+    async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
+        self.inner.outbox.acknowledge(through).await
+    }
+
+    async fn replay(
+        &self,
+        session: SessionId,
+        sequence: u64,
+        limit: usize,
+    ) -> Result<Vec<OutboxItem>, StoreError> {
+        if self.bug == Bug::ReplayForgotten {
+            return Ok(Vec::new());
+        }
+        self.inner.outbox.replay(session, sequence, limit).await
+    }
+
+    async fn trim(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.outbox.trim(before).await
+    }
+}
+
+#[async_trait]
+impl Marks for Faulty {
+    async fn load(&self, group: &GroupName, sessions: &[SessionId]) -> Result<Vec<HighWater>, StoreError> {
+        self.inner.marks.load(group, sessions).await
+    }
+
+    async fn save(&self, group: &GroupName, marks: &[(SessionId, HighWater)]) -> Result<(), StoreError> {
+        let mut early = marks.to_vec();
+        if self.bug == Bug::MarkBeforeEffect {
+            early.iter_mut().for_each(|(_, mark)| mark.done = mark.seen);
+        }
+        self.inner.marks.save(group, &early).await
+    }
+
+    async fn behind(
+        &self,
+        group: &GroupName,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<(SessionId, HighWater)>, StoreError> {
+        self.inner.marks.behind(group, after, limit).await
+    }
+}
