@@ -40,11 +40,13 @@ pub enum Bug {
     MarkBeforeEffect,
     /// The outbox says to have nothing when a consumer asks for what it misses.
     ReplayForgotten,
+    /// The key store says to have destroyed keys that it keeps.
+    KeysKept,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -53,6 +55,7 @@ impl Bug {
         Self::OutboxCursorEarly,
         Self::MarkBeforeEffect,
         Self::ReplayForgotten,
+        Self::KeysKept,
     ];
 
     /// Its name on a command line.
@@ -66,6 +69,7 @@ impl Bug {
             Self::OutboxCursorEarly => "outbox-cursor-early",
             Self::MarkBeforeEffect => "mark-before-effect",
             Self::ReplayForgotten => "replay-forgotten",
+            Self::KeysKept => "keys-kept",
         }
     }
 

@@ -1,8 +1,14 @@
-//! The outbox and the marks of a store with a deliberate fault.
+//! The outbox, the marks and the keys of a store with a deliberate fault.
 
 #![deny(clippy::missing_trait_methods)]
 
-use agent_shell_core::ports::{HighWater, Marks, Outbox, OutboxItem, OutboxPosition, StoreError};
+use std::sync::Arc;
+
+use agent_shell_core::backends::volatile::VolatileKeys;
+use agent_shell_core::data::{DataKey, KeyId};
+use agent_shell_core::ports::{
+    HighWater, KeyError, KeyStore, Marks, Outbox, OutboxItem, OutboxPosition, StoreError,
+};
 use agent_shell_core::words::{GroupName, SessionId, Timestamp};
 use async_trait::async_trait;
 
@@ -64,5 +70,23 @@ impl Marks for Faulty {
         limit: usize,
     ) -> Result<Vec<(SessionId, HighWater)>, StoreError> {
         self.inner.marks.behind(group, after, limit).await
+    }
+}
+
+/// A key store that destroys nothing.
+pub(super) struct KeptKeys(pub(super) Arc<VolatileKeys>);
+
+#[async_trait]
+impl KeyStore for KeptKeys {
+    async fn create(&self, id: KeyId, fresh: DataKey) -> Result<DataKey, KeyError> {
+        self.0.create(id, fresh).await
+    }
+
+    async fn fetch(&self, id: KeyId) -> Result<DataKey, KeyError> {
+        self.0.fetch(id).await
+    }
+
+    async fn destroy(&self, _: KeyId) -> Result<(), KeyError> {
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use agent_shell_core::simulation::Rates;
 
 use super::bugs::Bug;
 use super::events::BusKind;
+use super::truth::SubjectOf;
 use crate::random::Random;
 
 /// The settings of a run.
@@ -33,6 +34,8 @@ pub(super) struct Settings {
     pub(super) polls_per_cut: u64,
     /// How many of a hundred lives of a process end with a shutdown.
     pub(super) shutdowns: u64,
+    /// Whether the sessions of a tenant belong to its user, for each session; the others belong to nobody.
+    pub(super) of_user: [bool; 4],
     /// Who has which bus.
     pub(super) bus: BusKind,
     pub(super) bus_partitions: u32,
@@ -59,6 +62,17 @@ pub(super) struct WorldRates {
 }
 
 impl Settings {
+    /// The tenant of a session.
+    pub(super) const fn tenant(session: u64) -> u64 {
+        session % 2
+    }
+
+    /// Whose a session is: the user of this tenant's, or nobody's.
+    pub(super) fn subject(&self, session: u64) -> Option<SubjectOf> {
+        let of_user = self.of_user.get(usize::try_from(session).ok()?)?;
+        of_user.then_some(Self::tenant(session))
+    }
+
     /// How long an attempt at a tool of a drawn turn may take.
     pub(super) const ATTEMPT: Duration = Duration::from_millis(800);
 
@@ -113,6 +127,7 @@ impl Settings {
             polls_per_pause,
             polls_per_cut,
             shutdowns: random.below(3) * 20,
+            of_user: [0; 4].map(|_: u8| random.percent(60)),
             bus,
             bus_partitions: 1 + random.below(4) as u32,
             bus_messages: [6, 40, 16_384][random.below(3) as usize],
@@ -131,6 +146,7 @@ fn limits(random: &mut Random) -> Limits {
     limits.plan_ms = 900;
     limits.probe_attempts = 2 + random.below(4) as u32;
     limits.drain_ms = 1_500;
+    limits.purge_ms = [200, 1_500, 6_000][random.below(3) as usize];
     limits.riding_ms = [0, 20, 20, 60][random.below(4) as usize];
     limits.inline_bytes = [200, 32 << 10][random.below(2) as usize];
     limits.snapshot_every = [1, 3, 8, 64][random.below(4) as usize];

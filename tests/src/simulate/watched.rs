@@ -82,8 +82,11 @@ impl Journal for Watched {
 #[async_trait]
 impl Mailbox for Watched {
     async fn post(&self, post: Post) -> Result<Posted, PostError> {
-        let actor = post.named_actor.clone();
+        let (actor, turn, session) = (post.named_actor.clone(), post.turn, post.session);
         let answer = self.inner.mailbox.post(post).await;
+        if let (Ok(Posted::Accepted), Some(turn)) = (&answer, turn) {
+            self.truth.posted(turn, session);
+        }
         if let (Ok(Posted::Accepted), Some(actor)) = (&answer, actor) {
             self.truth.named(actor.actor);
         }

@@ -94,6 +94,11 @@ fn events_that_the_outbox_has_and_does_not_give_are_found() {
 }
 
 #[test]
+fn keys_that_are_kept_after_a_purge_are_found() {
+    expect(Bug::KeysKept, Rule::Purge);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

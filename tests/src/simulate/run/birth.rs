@@ -11,6 +11,8 @@ use agent_shell_core::simulation::{Faults, SeededEntropy, SimClock, UnreliableSt
 use agent_shell_core::words::Entropy;
 
 use super::{Life, Run};
+use crate::simulate::bugs::Bug;
+use crate::simulate::bugs_events::KeptKeys;
 use crate::simulate::events::{BusKind, GROUPS, SimBus, consumer};
 use crate::simulate::host::{Host, PLANNER};
 use crate::simulate::planner::Drawn;
@@ -32,7 +34,10 @@ impl Run {
         if self.truth.is_calm() {
             faults.stop();
         }
-        let keys: Arc<dyn KeyStore> = self.keys.clone();
+        let keys: Arc<dyn KeyStore> = match settings.bug {
+            Some(Bug::KeysKept) => Arc::new(KeptKeys(self.keys.clone())),
+            _ => self.keys.clone(),
+        };
         let server = self.executor.spawner(self.server);
         let unreliable = UnreliableStore::new(
             (self.store.clone(), keys),

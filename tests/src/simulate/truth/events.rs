@@ -47,6 +47,8 @@ struct Row {
 
 #[derive(Default)]
 struct Member {
+    /// How far the group was when this process asked for the first time.
+    first_told: Option<u64>,
     /// How far the group is, as this process was told by the marks.
     told: u64,
     /// The event that it was given last.
@@ -288,10 +290,8 @@ impl Truth {
     ) {
         let mut facts = self.facts();
         let member = facts.events.members.entry((life, group.to_owned(), session)).or_default();
-        // What was read before its handler began is what counts for it: a mark that is read while it works is for later.
-        if !member.runs {
-            member.told = member.told.max(mark.done);
-        }
+        member.first_told.get_or_insert(mark.done);
+        member.told = member.told.max(mark.done);
     }
 
     /// A handler is given an event: the one that was written, after all before it, and none that this process knew to be
@@ -313,8 +313,9 @@ impl Truth {
         if std::mem::replace(&mut member.runs, true) {
             found.push("another event of its session is being handled".into());
         }
-        if sequence <= member.told {
-            found.push(format!("this process knew that {} is done", member.told));
+        // Later marks are another member's, which took the session over while this one still worked on it.
+        if member.first_told.is_none_or(|done| sequence <= done) {
+            found.push(format!("done was {:?} when this process first asked", member.first_told));
         }
         let last = member.last.max(member.told);
         if sequence > last + 1 {

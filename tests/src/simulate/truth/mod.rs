@@ -6,6 +6,7 @@ mod book;
 mod end;
 mod events;
 mod mirror;
+mod purge;
 mod records;
 mod world;
 
@@ -24,6 +25,7 @@ use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, Ste
 use self::book::Known;
 use self::events::EventFacts;
 use self::mirror::Mirror;
+use self::purge::Forgotten;
 use self::world::Target;
 use super::bugs::Bug;
 use super::coverage::{Coverage, WorldFault};
@@ -32,6 +34,7 @@ use super::settings::Settings;
 use crate::crash::scenario::TurnKey;
 
 pub(super) use self::events::LifeId;
+pub(super) use self::purge::{SubjectOf, USER, tenant_name};
 pub(super) use self::world::{End, Probing, ToolSpec, Verdict};
 
 /// The truth of one run. Clones are the same.
@@ -68,6 +71,9 @@ struct Facts {
     targets: BTreeMap<(TurnId, StepId), Target>,
     book: BTreeMap<TurnKey, Known>,
     events: EventFacts,
+    /// The sessions in which turns were posted.
+    posted: BTreeMap<TurnId, SessionId>,
+    forgotten: BTreeMap<SubjectOf, Forgotten>,
 }
 
 /// What the records say of a turn.
@@ -84,7 +90,11 @@ impl Truth {
         world: Arc<dyn Spawn>,
     ) -> Self {
         let entropy = SeededEntropy::of(&[settings.seed, 0x7247]);
-        let facts = Mutex::new(Facts { book: book::draw(&settings), ..Facts::default() });
+        let facts = Mutex::new(Facts {
+            book: book::draw(&settings),
+            forgotten: purge::draw(&settings),
+            ..Facts::default()
+        });
         Self { shared: Arc::new(Shared { time, settings, entropy, keys, world, facts }) }
     }
 
@@ -92,7 +102,7 @@ impl Truth {
         self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.shared.time.now()
     }
 
@@ -188,7 +198,7 @@ impl Truth {
         if facts.sessions.contains_key(&entry.id) {
             return;
         }
-        match Mirror::of(entry, &self.shared.keys) {
+        match Mirror::of(entry, &self.shared.keys, self.now()) {
             Some(mirror) => drop(facts.sessions.insert(entry.id, mirror)),
             None => {
                 drop(facts);
