@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use agent_shell_core::backends::local_bus::{LocalBus, LocalBusOptions};
 use agent_shell_core::ports::{
-    At, Bus, BusCapabilities, BusError, BusMember, EventHandler, HighWater, Lag, Marks, Message, Peeked,
-    Reach, StoreError,
+    At, Bus, BusCapabilities, BusError, BusMember, Delivery, EventHandler, HighWater, Lag, Marks, Message,
+    Peeked, Reach, StoreError,
 };
 use agent_shell_core::simulation::{SeededEntropy, SimClock};
 use agent_shell_core::words::{Entropy, GroupName, SessionId, TopicName};
 use agent_shell_core::{Consumer, Envelope, HandlerError};
 use async_trait::async_trait;
 use futures::FutureExt;
+use tokio::sync::watch;
 
 use super::coverage::WorldFault;
 use super::settings::Settings;
@@ -44,6 +45,8 @@ pub(super) struct SimBus {
     inner: LocalBus,
     reach: Reach,
     truth: Truth,
+    /// How often it has crashed.
+    crashes: Arc<watch::Sender<u64>>,
 }
 
 impl SimBus {
@@ -52,7 +55,12 @@ impl SimBus {
         let Settings { bus_partitions, bus_messages, .. } = *truth.settings();
         let mut options = LocalBusOptions::default();
         (options.partitions, options.messages) = (bus_partitions, bus_messages);
-        let bus = Self { inner: LocalBus::with_clock(options, Arc::new(clock)), reach, truth: truth.clone() };
+        let bus = Self {
+            inner: LocalBus::with_clock(options, Arc::new(clock)),
+            reach,
+            truth: truth.clone(),
+            crashes: Arc::new(watch::Sender::new(0)),
+        };
         if let (Reach::Everywhere, Some(topic)) = (reach, topic()) {
             // A bus that reaches others keeps what it has for groups to come.
             bus.inner.open(&topic).now_or_never();
@@ -67,6 +75,8 @@ impl SimBus {
     /// offsets that are free again.
     pub(super) fn crash(&self, entropy: &SeededEntropy) {
         let Some(topic) = topic() else { return };
+        // Whoever is connected is cut off: what a member read before must not be committed after.
+        self.crashes.send_modify(|crashes| *crashes += 1);
         let all = entropy.below(4) == 0;
         let mut lost = 0;
         for partition in 0..self.truth.settings().bus_partitions {
@@ -123,11 +133,48 @@ impl Bus for SimBus {
     }
 
     async fn join(&self, topic: &TopicName, group: &GroupName) -> Result<Box<dyn BusMember>, BusError> {
-        self.inner.join(topic, group).await
+        let inner = self.inner.join(topic, group).await?;
+        let crashes = self.crashes.subscribe();
+        let connected = *crashes.borrow();
+        Ok(Box::new(SimMember { inner, connected, crashes }))
     }
 
     async fn lag(&self, topic: &TopicName, group: &GroupName) -> Result<Lag, BusError> {
         self.inner.lag(topic, group).await
+    }
+}
+
+/// A member, which is connected until the bus crashes.
+struct SimMember {
+    inner: Box<dyn BusMember>,
+    connected: u64,
+    crashes: watch::Receiver<u64>,
+}
+
+fn cut_off() -> BusError {
+    BusError::Unavailable { detail: "the bus has crashed since".into() }
+}
+
+#[async_trait]
+impl BusMember for SimMember {
+    async fn poll(&mut self, limit: usize) -> Result<Vec<Delivery>, BusError> {
+        let Self { inner, connected, crashes } = self;
+        tokio::select! {
+            biased;
+            _ = crashes.wait_for(|crashes| crashes != connected) => Err(cut_off()),
+            read = inner.poll(limit) => read,
+        }
+    }
+
+    async fn commit(&mut self, offsets: &[(u32, u64)]) -> Result<(), BusError> {
+        if *self.crashes.borrow() != self.connected {
+            return Err(cut_off());
+        }
+        self.inner.commit(offsets).await
+    }
+
+    fn assigned(&self) -> Vec<u32> {
+        self.inner.assigned()
     }
 }
 

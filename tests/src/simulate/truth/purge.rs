@@ -1,6 +1,6 @@
 //! What is true of purges: who was asked to be forgotten, and what may still be there of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(super) fn draw(settings: &Settings) -> BTreeMap<SubjectOf, Forgotten> {
     for tenant in 0..2 {
         let has_sessions = (0..settings.sessions).any(|session| settings.subject(session) == Some(tenant));
         let due = Duration::from_millis(random.below(settings.storm.as_millis() as u64 * 5 / 4));
-        if random.percent(40) && has_sessions {
+        if random.percent(60) && has_sessions {
             let _ =
                 forgotten.insert(tenant, Forgotten { due, begun: false, answered: None, complete: false });
         }
@@ -202,7 +202,7 @@ fn open_acts(mirror: &Mirror) -> Vec<(String, u32)> {
         key: String,
         attempt: u32,
         open: bool,
-        unknown: bool,
+        unknown: BTreeSet<u32>,
     }
 
     let Some(turn) = &mirror.state.turn else { return Vec::new() };
@@ -213,16 +213,22 @@ fn open_acts(mirror: &Mirror) -> Vec<(String, u32)> {
         match &entry.body {
             Body::StepStarted { key, attempt, .. } => {
                 // An attempt whose end nobody recorded may have been applied.
-                known.unknown |= known.open;
+                if known.open {
+                    known.unknown.insert(known.attempt);
+                }
                 (known.key, known.attempt, known.open) = (key.clone(), *attempt, true);
             }
-            Body::AttemptFailed { not_applied, .. } => {
-                known.unknown |= !not_applied;
+            Body::AttemptFailed { attempt, not_applied, .. } => {
+                // A probe may have said so later of an attempt that was unknown.
+                match not_applied {
+                    true => drop(known.unknown.remove(attempt)),
+                    false => drop(known.unknown.insert(*attempt)),
+                }
                 known.open = false;
             }
             Body::StepInDoubt { .. } => known.open = true,
             Body::StepSucceeded { .. } | Body::StepFailed { .. } | Body::StepResolved { .. } => {
-                (known.open, known.unknown) = (false, false);
+                (known.open, known.unknown) = (false, BTreeSet::new());
             }
             _ => {}
         }
@@ -230,7 +236,7 @@ fn open_acts(mirror: &Mirror) -> Vec<(String, u32)> {
     let mut open: Vec<_> = steps
         .into_iter()
         // What is `Pure` bears no key.
-        .filter(|(_, known)| !known.key.is_empty() && (known.open || known.unknown))
+        .filter(|(_, known)| !known.key.is_empty() && (known.open || !known.unknown.is_empty()))
         .map(|(_, known)| (known.key, known.attempt))
         .collect();
     open.sort();
