@@ -19,7 +19,8 @@ use crate::words::{GroupName, OutgoingId, Timestamp, TopicName};
 ///   publisher repeats what it is not sure of; the bus need not notice.
 /// - **Accepted** means: it has an offset, and is handed out as long as the bus itself is not lost. A bus may lose its
 ///   tail when it crashes, and use the offsets again. It may not lose anything in front of a message that it has
-///   kept. [`Bus::peek`] is how a publisher finds out.
+///   kept. [`Bus::peek`] is how a publisher finds out. A member that had joined before such a loss is cut off: it reads
+///   nothing more, and what it commits is refused, for its offsets may be other messages' by now. It joins again.
 /// - **Bounded**: what has no room is refused as [`BusError::Full`]. Nothing that was accepted is dropped to make room
 ///   before every group has committed it.
 /// - A group is there from its first `join`, and begins with the first message that the bus still has.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::keyring::SessionKeys;
-use super::reader::{check, open};
+use super::reader::{check, open_own};
 use crate::machine::Entry;
 use crate::words::{Head, Result, SessionId};
 
@@ -29,7 +29,8 @@ impl History {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::words::ErrorKind::Corrupt) at the first record that does not follow from those
-    /// before it; else what the store says.
+    /// before it, [`ErrorKind::Purged`](crate::words::ErrorKind::Purged) when the session was purged since it was opened;
+    /// else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future skips nothing: the next call returns the same records.
@@ -40,7 +41,7 @@ impl History {
         let mut entries = Vec::with_capacity(records.len());
         for record in &records {
             check(&head, record, self.session)?;
-            entries.push(open(journal, &self.keys, record).await?);
+            entries.push(open_own(journal, &self.keys, record).await?);
             head = record.head();
         }
         self.head = head;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::keyring::{Place, SessionKeys};
-use crate::data::{Body, Payload, Record, decode, record_hash};
+use crate::data::{Body, Kind, Payload, Record, decode, record_hash};
 use crate::machine::{Entry, FOLD_VERSION, Folded, fold};
 use crate::ports::{Journal, SessionEntry, StoreError};
 use crate::words::{Digest, Error, ErrorKind, Head, Result, Seq, SessionId};
@@ -35,7 +35,7 @@ pub(crate) async fn load(journal: &dyn Journal, keys: &SessionKeys, entry: &Sess
         }
         for record in &records {
             check(&loaded.head, record, entry.id)?;
-            let entry = open(journal, keys, record).await?;
+            let entry = open_own(journal, keys, record).await?;
             fold(&mut loaded.state, &entry).map_err(|error| corrupt(error.to_string()))?;
             loaded.head = record.head();
         }
@@ -88,6 +88,18 @@ pub(crate) fn check(head: &Head, record: &Record, session: SessionId) -> Result<
         return Err(corrupt(format!("record {at} of session {session} was changed")));
     }
     Ok(())
+}
+
+/// Opens a record, which was checked, with its session's own keys. The record of a purge is sealed for the tenant: who
+/// meets it has read on while the session was purged.
+pub(crate) async fn open_own(journal: &dyn Journal, keys: &SessionKeys, record: &Record) -> Result<Entry> {
+    let header = &record.header;
+    match open(journal, keys, record).await {
+        Err(error) if error.kind() == ErrorKind::Corrupt && header.kind.as_str() == Kind::PURGE => {
+            Err(Error::new(ErrorKind::Purged, format!("session {} was purged", header.session)))
+        }
+        opened => opened,
+    }
 }
 
 /// Opens a record and brings its blobs back.

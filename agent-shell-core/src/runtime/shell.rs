@@ -275,6 +275,8 @@ impl Shell {
             for entry in page.iter().filter(busy) {
                 match self.rests_of(entry).await {
                     Ok(found) => rests.extend(found),
+                    // Nothing waits in it any more.
+                    Err(error) if error.kind() == ErrorKind::Purged => {}
                     Err(error) => tracing::error!(session = %entry.id, %error, "its rests can't be read"),
                 }
             }

@@ -238,7 +238,11 @@ impl Turn {
                 let Some(entry) = journal.session(session).await? else { return Ok(TurnView::default()) };
                 // Approvals can be open while other steps still run, so a running turn is read too, if not often.
                 let keys = self.core.keyring.session(entry.key, false).await?;
-                let loaded = load(journal, &keys, &entry).await?;
+                let loaded = match load(journal, &keys, &entry).await {
+                    // It was purged since it was looked up: the next look finds that the turn has ended.
+                    Err(error) if error.kind() == ErrorKind::Purged => return Ok(TurnView::default()),
+                    loaded => loaded?,
+                };
                 if loaded.state.turn.as_ref().is_none_or(|turn| turn.id != self.id) {
                     return Ok(TurnView::default());
                 }

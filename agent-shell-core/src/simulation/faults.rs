@@ -140,6 +140,20 @@ operations! {
     SaveMarks = "marks.save" writes,
     /// `Marks::behind`.
     Behind = "marks.behind" reads,
+    /// `Bus::open`.
+    OpenTopic = "bus.open" writes,
+    /// `Bus::publish`.
+    Publish = "bus.publish" writes,
+    /// `Bus::peek`.
+    Peek = "bus.peek" reads,
+    /// `Bus::join`.
+    Join = "bus.join" writes,
+    /// `Bus::lag`.
+    Lag = "bus.lag" reads,
+    /// `BusMember::poll`.
+    PollBus = "bus.poll" reads,
+    /// `BusMember::commit`.
+    CommitBus = "bus.commit" writes,
     /// `KeyStore::create`.
     CreateKey = "keys.create" writes,
     /// `KeyStore::fetch`.

@@ -20,6 +20,7 @@
 //! assert_eq!(time.now(), Duration::from_secs(3600)); // and not a moment of real time has passed
 //! ```
 
+mod bus;
 mod entropy;
 mod executor;
 mod faults;
@@ -27,7 +28,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+mod way;
 
+pub use bus::UnreliableBus;
 pub use entropy::SeededEntropy;
 pub use executor::{Executor, Group, Progress};
 pub use faults::{Crashes, Fault, FaultCounts, Faults, Operation, Rates};

@@ -5,22 +5,22 @@
 
 #![deny(clippy::missing_trait_methods)]
 
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::channel::oneshot;
 
+use super::bus::UnreliableBus;
 use super::executor::Group;
-use super::faults::{Crashes, Fate, Fault, Faults, Operation};
+use super::faults::{Crashes, Faults, Operation};
 use super::time::SimTime;
+use super::way::{Lost, Way};
 use crate::data::{DataKey, KeyId, Lane, MailKind, Record};
 use crate::ports::{
-    Append, AppendError, Appended, Claim, ClaimFilter, Dedupe, Duty, HighWater, Journal, KeyError, KeyStore,
-    Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition, Ownership,
-    OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError,
-    TurnEntry,
+    Append, AppendError, Appended, Bus, Claim, ClaimFilter, Dedupe, Duty, HighWater, Journal, KeyError,
+    KeyStore, Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition,
+    Ownership, OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter, Snapshot, Spawn, Store,
+    StoreError, TurnEntry,
 };
 use crate::words::{
     Digest, Epoch, GroupName, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
@@ -35,24 +35,6 @@ pub struct UnreliableStore {
     way: Arc<Way>,
 }
 
-/// Between a process and the store.
-struct Way {
-    time: SimTime,
-    faults: Arc<Faults>,
-    crashes: Crashes,
-    process: Group,
-    /// Runs what has reached the store, whoever asked for it.
-    server: Arc<dyn Spawn>,
-}
-
-/// Why there is no answer.
-enum Lost {
-    /// It may have been done.
-    Unknown,
-    /// It was not done.
-    Refused,
-}
-
 impl UnreliableStore {
     /// The ports of the process whose tasks are `process`. `server` spawns into a group that never dies.
     pub fn new(
@@ -62,12 +44,17 @@ impl UnreliableStore {
         faults: Arc<Faults>,
         crashes: Crashes,
     ) -> Self {
-        Self { inner, keys, way: Arc::new(Way { time, faults, crashes, process, server }) }
+        Self { inner, keys, way: Arc::new(Way::new((process, server), time, faults, crashes)) }
     }
 
     /// The ports as a shell takes them.
     pub fn store(&self) -> Store {
         Store::new(Arc::new(self.clone()))
+    }
+
+    /// A bus as this process reaches it: the same that goes wrong with the store goes wrong with the bus.
+    pub fn bus(&self, inner: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        Arc::new(UnreliableBus::new(inner, self.way.clone()))
     }
 
     /// The key store as a shell takes it.
@@ -80,50 +67,7 @@ impl UnreliableStore {
         operation: Operation,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Lost> {
-        let Way { time, faults, server, .. } = &*self.way;
-        let Fate { at_once, there, back, fault } = faults.fate(operation);
-        let ticket = faults.ticket();
-        if at_once {
-            faults.doing(ticket, operation);
-            return Ok(work.await);
-        }
-        match fault {
-            Some(Fault::CrashBefore) => return self.die().await,
-            Some(Fault::Refused) => {
-                time.sleep(there).await;
-                return Err(Lost::Refused);
-            }
-            Some(Fault::TimedOut) => {
-                time.sleep(back).await;
-                return Err(Lost::Unknown);
-            }
-            _ => {}
-        }
-        let (answer, answered) = oneshot::channel();
-        let way = self.way.clone();
-        server.spawn(Box::pin(async move {
-            way.time.sleep(there).await;
-            way.faults.doing(ticket, operation);
-            let done = work.await;
-            if fault == Some(Fault::CrashAfter) {
-                way.crashes.ask(way.process);
-                return;
-            }
-            way.time.sleep(back).await;
-            let lost = fault == Some(Fault::AnswerLost);
-            // Nobody may be there any more to hear it.
-            drop(answer.send(if lost { Err(Lost::Unknown) } else { Ok(done) }));
-        }));
-        match answered.await {
-            Ok(answer) => answer,
-            Err(oneshot::Canceled) => pending().await,
-        }
-    }
-
-    /// Dies: whoever waits for this hears nothing any more.
-    async fn die<T>(&self) -> T {
-        self.way.crashes.ask(self.way.process);
-        pending().await
+        self.way.ask(operation, work).await
     }
 }
 

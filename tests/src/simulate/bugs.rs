@@ -34,16 +34,28 @@ pub enum Bug {
     SnapshotOffByOne,
     /// A lease is said to last much longer than it does.
     LeaseMarginIgnored,
+    /// The outbox's rows are acknowledged when they are read, before the bus has them.
+    OutboxCursorEarly,
+    /// A mark is saved as done when the event was taken.
+    MarkBeforeEffect,
+    /// The outbox says to have nothing when a consumer asks for what it misses.
+    ReplayForgotten,
+    /// The key store says to have destroyed keys that it keeps.
+    KeysKept,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
         Self::SnapshotOffByOne,
         Self::LeaseMarginIgnored,
+        Self::OutboxCursorEarly,
+        Self::MarkBeforeEffect,
+        Self::ReplayForgotten,
+        Self::KeysKept,
     ];
 
     /// Its name on a command line.
@@ -54,6 +66,10 @@ impl Bug {
             Self::IntentAfterAct => "intent-after-act",
             Self::SnapshotOffByOne => "snapshot-off-by-one",
             Self::LeaseMarginIgnored => "lease-margin-ignored",
+            Self::OutboxCursorEarly => "outbox-cursor-early",
+            Self::MarkBeforeEffect => "mark-before-effect",
+            Self::ReplayForgotten => "replay-forgotten",
+            Self::KeysKept => "keys-kept",
         }
     }
 
@@ -78,9 +94,9 @@ impl FromStr for Bug {
     }
 }
 
-struct Faulty {
-    inner: Store,
-    bug: Bug,
+pub(super) struct Faulty {
+    pub(super) inner: Store,
+    pub(super) bug: Bug,
     time: SimTime,
     server: Arc<dyn Spawn>,
 }
@@ -89,7 +105,8 @@ struct Faulty {
 pub(super) fn faulty(inner: Store, bug: Bug, time: SimTime, server: Arc<dyn Spawn>) -> Store {
     let mut store = inner.clone();
     let faulty = Arc::new(Faulty { inner, bug, time, server });
-    (store.journal, store.mailbox, store.ownership) = (faulty.clone(), faulty.clone(), faulty);
+    (store.journal, store.mailbox, store.ownership) = (faulty.clone(), faulty.clone(), faulty.clone());
+    (store.outbox, store.marks) = (faulty.clone(), faulty);
     store
 }
 

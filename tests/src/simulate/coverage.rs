@@ -63,10 +63,47 @@ world_faults! {
     PlannerHung = "planner hangs",
     /// A planner panics.
     PlannerPanicked = "planner panics",
+    /// A session is purged while a turn runs or rests.
+    PurgedRunning = "purge of a session with a turn",
+    /// A session is purged that has no turn.
+    PurgedQuiet = "purge of a session without a turn",
+    /// A session is closed whose key is gone already.
+    PurgedUnread = "purge of a session whose key is gone",
+    /// Somebody asks for a purge that was asked for before.
+    PurgeRepeated = "purge asked for again",
+    /// Owners did not close their sessions in time.
+    PurgeUnfinished = "purge whose sessions are not closed in time",
+    /// A purge is not answered.
+    PurgeDied = "crash or error in the middle of a purge",
+    /// The bus loses all that it has.
+    BusLost = "the whole bus is lost",
+    /// The bus loses the ends of partitions.
+    BusTailLost = "a tail of the bus is lost",
+    /// Other messages stand where some were lost.
+    BusOverwritten = "a tail of the bus is overwritten",
+    /// The bus has no room.
+    BusFull = "the bus is full",
+    /// A handler fails before its effect.
+    HandlerFailed = "handler fails before its effect",
+    /// A handler fails when its effect has happened.
+    HandlerFailedLate = "handler fails after its effect",
+    /// A handler hangs before its effect.
+    HandlerHung = "handler hangs before its effect",
+    /// A handler hangs when its effect has happened.
+    HandlerHungLate = "handler hangs after its effect",
+    /// A handler panics.
+    HandlerPanicked = "handler panics",
+    /// A group is given an event again whose effect has happened.
+    EventAgain = "event comes again after its effect",
+    /// The outbox lets go of rows.
+    RowsTrimmed = "rows leave the outbox",
+    /// A group misses events that the outbox has let go of.
+    EventsMissed = "events are missed past their horizon",
 }
 
-/// Nobody purges in a simulation yet: these rows are not among those that a run must reach.
-const NOT_SIMULATED: BodyKind = BodyKind::SessionPurged;
+/// No turn kills its process so often in a simulation that it is not tried again: these rows are not among those that a
+/// run must reach.
+const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
 /// What was reached, and how often.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +153,22 @@ impl Coverage {
             let count = self.faults.get(&(*fault, Operation::Append)).copied().unwrap_or_default();
             (format!("fault of {}: {}", Operation::Append.name(), fault.name()), count)
         });
-        transitions.chain(world).chain(of_ports).chain(of_appends).collect()
+        let others = [Operation::Publish, Operation::SaveMarks, Operation::CommitBus];
+        let of_others = others.iter().flat_map(|operation| {
+            Fault::ALL.iter().filter(|fault| **fault != Fault::Reordered).filter_map(|fault| {
+                // A member's calls end with it.
+                let is_possible = *operation != Operation::CommitBus || *fault != Fault::Posthumous;
+                let count = self.faults.get(&(*fault, *operation)).copied().unwrap_or_default();
+                is_possible.then(|| (format!("fault of {}: {}", operation.name(), fault.name()), count))
+            })
+        });
+        let keys = [Operation::CreateKey, Operation::FetchKey, Operation::DestroyKey];
+        let of_keys = Fault::ALL.iter().map(|fault| {
+            let counts =
+                self.faults.iter().filter(|((of, operation), _)| of == fault && keys.contains(operation));
+            (format!("fault of the key store: {}", fault.name()), counts.map(|(_, count)| count).sum())
+        });
+        transitions.chain(world).chain(of_ports).chain(of_appends).chain(of_others).chain(of_keys).collect()
     }
 
     /// What was reached less often than `least` times.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agent_shell_core::ports::Spawn;
 use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
-use agent_shell_core::words::{Clock, Entropy, TurnId};
+use agent_shell_core::words::{Clock, Entropy, TurnId, UserId};
 use agent_shell_core::{
     Actor, Error, ErrorKind, Needs, Request, Resolution, Rest, Result, Session, Shell, ShellBuilder, Subject,
     Tenant, Turn,
@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 
 use super::coverage::WorldFault;
 use super::rule::Rule;
+use super::settings::Settings;
 use super::tools;
-use super::truth::Truth;
+use super::truth::{Truth, USER, tenant_name};
 use super::work::Work;
 use crate::crash::scenario::{self, Act, Fate, session_name};
 
@@ -61,13 +62,14 @@ impl Host {
         }
         loop {
             self.sleep_ms(if self.truth.is_calm() { 60 } else { 150 }).await;
-            let done = match self.entropy.below(20) {
+            let done = match self.entropy.below(22) {
                 0..7 => self.submit(&shell).await,
                 7..13 => self.see_to_rests(&shell).await,
                 13..15 => self.look(&shell).await,
                 15..18 => self.send_signals(&shell).await,
                 18 => self.make_noise(&shell).await,
-                _ => self.follow(&shell),
+                19 => self.follow(&shell),
+                _ => self.forget(&shell),
             };
             if let Err(error) = done {
                 self.allow("a host's request", &error);
@@ -108,6 +110,8 @@ impl Host {
                 | ErrorKind::InvalidInput
                 | ErrorKind::Fenced
         );
+        let is_allowed =
+            is_allowed || (error.kind() == ErrorKind::Purged && self.truth.is_anybody_forgotten());
         if !is_allowed {
             self.truth.say(Rule::Trouble, format!("{what}: {error:?}"));
         }
@@ -122,8 +126,12 @@ impl Host {
     }
 
     fn session(&self, shell: &Shell, session: u64) -> Result<Session> {
-        let tenant = Tenant::new(format!("tenant-{}", session % 2))?;
-        shell.session_of(tenant, session_name(session), Subject::None)
+        let tenant = Tenant::new(tenant_name(Settings::tenant(session)))?;
+        let subject = match self.truth.settings().subject(session) {
+            Some(_) => Subject::User(UserId::new(USER)?),
+            None => Subject::None,
+        };
+        shell.session_of(tenant, session_name(session), subject)
     }
 
     fn person(&self) -> Result<Actor> {
@@ -157,7 +165,10 @@ impl Host {
         if self.percent(50) {
             submit = submit.actor(self.person()?);
         }
+        let asked = self.truth.now();
         let turn = submit.await?;
+        let subject = self.truth.settings().subject(key.session);
+        self.truth.check_not_forgotten(subject, asked, || format!("{key} is accepted as {}", turn.id()));
         self.truth.accepted(*key, turn.id());
         if self.percent(60) {
             self.follow_one(turn);
@@ -179,10 +190,10 @@ impl Host {
     }
 
     fn follow_one(&self, turn: Turn) {
-        let host = self.clone();
+        let (host, asked) = (self.clone(), self.truth.now());
         self.spawn.spawn(Box::pin(async move {
             match turn.outcome().await {
-                Ok(outcome) => host.truth.shown_outcome(turn.id(), &outcome),
+                Ok(outcome) => host.truth.shown_outcome(turn.id(), asked, &outcome),
                 Err(error) => host.allow("following a turn", &error),
             }
         }));
@@ -191,8 +202,9 @@ impl Host {
     /// Looks whether some turn has ended.
     async fn look(&self, shell: &Shell) -> Result<()> {
         let Some(turn) = self.any_turn() else { return Ok(()) };
+        let asked = self.truth.now();
         if let Some(Some(outcome)) = self.in_time(shell.turn(turn).ended()).await? {
-            self.truth.shown_outcome(turn, &outcome);
+            self.truth.shown_outcome(turn, asked, &outcome);
         }
         Ok(())
     }
@@ -203,12 +215,43 @@ impl Host {
                 continue;
             }
             let session = self.session(shell, key.session)?;
-            session.signal(&name, payload, Some(&name), &self.person()?).await?;
+            match session.signal(&name, payload, Some(&name), &self.person()?).await {
+                Err(error) if error.kind() != ErrorKind::Purged => return Err(error),
+                // Nobody waits for it any more.
+                Err(error) => self.allow("a signal", &error),
+                Ok(()) => {}
+            }
             // Sent again now and then: with its dedupe key it is the same.
             if self.percent(85) {
                 self.truth.sent(key, name);
             }
         }
+        Ok(())
+    }
+
+    /// Asks to forget a subject that is due, perhaps one that is forgotten already. It goes on beside all else.
+    fn forget(&self, shell: &Shell) -> Result<()> {
+        let to_forget = self.truth.to_forget();
+        let Some(&(subject, is_done)) = to_forget.get(self.entropy.below(to_forget.len() as u64) as usize)
+        else {
+            return Ok(());
+        };
+        if is_done && self.percent(85) {
+            return Ok(());
+        }
+        let (tenant, user) = (Tenant::new(tenant_name(subject))?, UserId::new(USER)?);
+        let by = if self.percent(25) { Actor::Named(user.clone()) } else { self.person()? };
+        let (host, shell) = (self.clone(), shell.clone());
+        self.spawn.spawn(Box::pin(async move {
+            let purging = host.truth.forgetting(subject);
+            match shell.purge(&tenant, &user, &by).await {
+                Ok(receipt) => {
+                    host.truth.forgot(subject, purging.asked, &receipt);
+                    purging.was_answered();
+                }
+                Err(error) => host.allow("a purge", &error),
+            }
+        }));
         Ok(())
     }
 
@@ -224,9 +267,10 @@ impl Host {
     }
 
     async fn see_to_rests(&self, shell: &Shell) -> Result<()> {
+        let asked = self.truth.now();
         let Some(rests) = self.in_time(shell.rests()).await? else { return Ok(()) };
         for rest in rests {
-            self.truth.shown_rest(&rest);
+            self.truth.shown_rest(asked, &rest);
             if !self.truth.is_calm() && self.percent(35) {
                 continue;
             }

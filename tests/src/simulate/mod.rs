@@ -8,8 +8,10 @@
 //! crash harness's scenarios, whose outcome is known without the runtime.
 
 mod bugs;
+mod bugs_events;
 mod command;
 mod coverage;
+mod events;
 mod host;
 mod planner;
 mod report;
@@ -19,6 +21,7 @@ mod settings;
 mod tools;
 mod truth;
 mod watched;
+mod watched_events;
 mod work;
 
 pub use bugs::Bug;

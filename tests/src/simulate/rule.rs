@@ -48,6 +48,21 @@ pub enum Rule {
     Early,
     /// A step ends once, in its order, and is repeated only as its class allows.
     Step,
+    /// A forgotten subject's keys are destroyed, its sessions closed, its open acts told; nothing is shown of it or taken for
+    /// it any more; and nobody else is touched.
+    Purge,
+    /// The events of a session have sequences without a gap, and each says what was written.
+    Sequence,
+    /// Every begin and every end of a turn is told, in the append that makes it so.
+    Told,
+    /// A row is acknowledged when a bus has accepted it, and leaves the outbox after that, past its horizon.
+    Outbox,
+    /// A group is given the events of a session in order, without a gap, and no process what was done before it first asked.
+    Order,
+    /// No mark is ahead of its effect.
+    Mark,
+    /// Every event reaches every group.
+    Undelivered,
     /// Nothing fails that has no reason to.
     Trouble,
 }

@@ -1,28 +1,26 @@
 //! One run: processes are started, killed, stopped and started again, one poll after another, as the seed draws it.
 
+mod birth;
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent_shell_core::ShellBuilder;
 use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
-use agent_shell_core::ports::{KeyStore, Spawn, Store};
-use agent_shell_core::runtime::Ports;
+use agent_shell_core::ports::{Reach, Spawn, Store};
 use agent_shell_core::simulation::{
     Crashes, Executor, FaultCounts, Faults, Group, Progress, SeededEntropy, SimClock, SimTime,
-    UnreliableStore,
 };
 use agent_shell_core::words::Entropy;
 
 use super::bugs::{self, Bug};
-use super::coverage::{Coverage, WorldFault};
-use super::host::{Host, PLANNER};
-use super::planner::Drawn;
+use super::coverage::Coverage;
+use super::events::{BusKind, SimBus};
 use super::rule::{Breach, Rule};
 use super::settings::Settings;
-use super::tools;
 use super::truth::Truth;
 use super::watched::watched;
 
@@ -81,6 +79,8 @@ struct Run {
     keys: Arc<VolatileKeys>,
     crashes: Crashes,
     counts: Arc<Mutex<FaultCounts>>,
+    /// The bus that all processes have, where they have one.
+    bus: Option<SimBus>,
     processes: Vec<Process>,
     by_group: BTreeMap<Group, usize>,
     polls: u64,
@@ -126,6 +126,9 @@ impl Run {
             Some(bug) => bugs::faulty(watched(store, truth.clone()), bug, time.clone(), spawner),
             None => watched(store, truth.clone()),
         };
+        let clock = SimClock::new(time.clone(), 0);
+        let is_shared = truth.settings().bus == BusKind::Shared;
+        let bus = is_shared.then(|| SimBus::new(&truth, clock, Reach::Everywhere));
         Self {
             truth,
             time,
@@ -136,6 +139,7 @@ impl Run {
             keys,
             crashes: Crashes::default(),
             counts: Arc::default(),
+            bus,
             processes,
             by_group: BTreeMap::new(),
             polls: 0,
@@ -206,112 +210,6 @@ impl Run {
             if process.life.is_none() && process.rises <= self.time.now() {
                 self.start(index);
             }
-        }
-    }
-
-    fn start(&mut self, index: usize) {
-        let settings = self.truth.settings().clone();
-        self.processes[index].lives += 1;
-        let lives = self.processes[index].lives;
-        let parts = [settings.seed, 0x11fe, index as u64, lives];
-        let entropy = |of: u64| SeededEntropy::of(&[parts[0], parts[1], parts[2], parts[3], of]);
-        let group = self.executor.group();
-        let off_ms = if settings.clocks_jump { self.entropy.below(4_000) as i64 - 2_000 } else { 0 };
-        let clock = SimClock::new(self.time.clone(), off_ms);
-        let faults = Arc::new(Faults::new(entropy(1), settings.rates.clone(), self.counts.clone()));
-        if self.truth.is_calm() {
-            faults.stop();
-        }
-        let keys: Arc<dyn KeyStore> = self.keys.clone();
-        let server = self.executor.spawner(self.server);
-        let unreliable = UnreliableStore::new(
-            (self.store.clone(), keys),
-            (group, server),
-            self.time.clone(),
-            faults.clone(),
-            self.crashes.clone(),
-        );
-        let spawn = self.executor.spawner(group);
-        let ports = Ports {
-            store: unreliable.store(),
-            keys: unreliable.keys(),
-            clock: Arc::new(clock.clone()),
-            entropy: Arc::new(entropy(2)),
-            spawn: spawn.clone(),
-        };
-        let is_over = Arc::new(AtomicBool::new(false));
-        let shuts_down = (self.entropy.below(100) < settings.shutdowns)
-            .then(|| Duration::from_millis(self.entropy.below(6_000)));
-        let host = Host {
-            truth: self.truth.clone(),
-            time: self.time.clone(),
-            clock: clock.clone(),
-            entropy: Arc::new(entropy(3)),
-            spawn,
-            shuts_down,
-            is_over: is_over.clone(),
-        };
-        let (truth, tools_clock) = (self.truth.clone(), clock.clone());
-        let builder = move || {
-            let ports = ports.clone();
-            let drawn = Drawn { seed: truth.settings().seed, truth: truth.clone() };
-            let builder = ShellBuilder::new(async move { Ok(ports) });
-            let builder = builder.limits(truth.settings().limits.clone()).named_planner(PLANNER, drawn);
-            let builder = builder.observed_by(Arc::new(truth.clone()));
-            tools::tools(&truth, &tools_clock).into_iter().fold(builder, ShellBuilder::tool)
-        };
-        self.executor.spawn(group, host.live(builder));
-        self.by_group.insert(group, index);
-        self.processes[index].life = Some(Life { group, clock, off_ms, faults, cut_until: None, is_over });
-        self.truth.tell(|| format!("process {index} begins life {lives}"));
-    }
-
-    /// What may befall a process after a poll.
-    fn trouble(&mut self, group: Group) {
-        let Some(&index) = self.by_group.get(&group) else { return };
-        let settings = self.truth.settings();
-        let (crash, pause, cut) =
-            (settings.polls_per_crash, settings.polls_per_pause, settings.polls_per_cut);
-        let (lease_ms, clocks_jump) = (settings.limits.lease_ms, settings.clocks_jump);
-        if crash > 0 && self.entropy.below(crash) == 0 {
-            self.truth.count(WorldFault::Crash);
-            self.dies(group, "between two polls");
-        } else if pause > 0 && self.entropy.below(pause) == 0 {
-            let ms = self.entropy.below(lease_ms * 5 / 2);
-            let fault = if ms > lease_ms { WorldFault::LongPause } else { WorldFault::Pause };
-            self.truth.count(fault);
-            self.truth.tell(|| format!("process {index} stands still for {ms} ms"));
-            self.executor.pause(group, self.time.now() + Duration::from_millis(ms));
-        } else if cut > 0 && self.entropy.below(cut) == 0 {
-            let lasts = Duration::from_millis(self.entropy.below(lease_ms * 2));
-            self.cut_off(index, lasts);
-        } else if clocks_jump && self.entropy.below(250) == 0 {
-            self.jump(index);
-        }
-    }
-
-    fn cut_off(&mut self, index: usize, lasts: Duration) {
-        let Some(life) = &mut self.processes[index].life else { return };
-        self.truth.count(WorldFault::CutOff);
-        self.truth.tell(|| format!("process {index} is cut off for {lasts:?}"));
-        life.faults.cut_off(true);
-        life.cut_until = Some(self.time.now() + lasts);
-        let end = self.time.sleep(lasts);
-        self.executor.spawn(self.server, end);
-    }
-
-    fn jump(&mut self, index: usize) {
-        let longest = [200, 2_000, 20_000][self.entropy.below(3) as usize];
-        let ms = 1 + self.entropy.below(longest) as i64;
-        // A clock that is far off comes back.
-        let off_ms = self.processes[index].life.as_ref().map_or(0, |life| life.off_ms);
-        let forward = off_ms < -20_000 || (off_ms < 20_000 && self.entropy.below(2) == 0);
-        self.truth.count(if forward { WorldFault::WallForward } else { WorldFault::WallBack });
-        let by = if forward { ms } else { -ms };
-        self.truth.tell(|| format!("the wall clock of process {index} jumps by {by} ms"));
-        if let Some(life) = &mut self.processes[index].life {
-            life.off_ms += by;
-            life.clock.jump_ms(by);
         }
     }
 

@@ -7,6 +7,8 @@ use agent_shell_core::Limits;
 use agent_shell_core::simulation::Rates;
 
 use super::bugs::Bug;
+use super::events::BusKind;
+use super::truth::SubjectOf;
 use crate::random::Random;
 
 /// The settings of a run.
@@ -32,6 +34,17 @@ pub(super) struct Settings {
     pub(super) polls_per_cut: u64,
     /// How many of a hundred lives of a process end with a shutdown.
     pub(super) shutdowns: u64,
+    /// Whether the sessions of a tenant belong to its user, for each session; the others belong to nobody.
+    pub(super) of_user: [bool; 4],
+    /// Who has which bus.
+    pub(super) bus: BusKind,
+    pub(super) bus_partitions: u32,
+    /// Messages that a bus holds at most.
+    pub(super) bus_messages: usize,
+    /// Messages that a bus takes at once.
+    pub(super) bus_batch: usize,
+    /// After how many polls of a process the shared bus crashes, on average; 0 for never.
+    pub(super) polls_per_bus_crash: u64,
 }
 
 /// What goes wrong in the world that the tools act on, of a hundred calls.
@@ -44,9 +57,22 @@ pub(super) struct WorldRates {
     pub(super) late: u64,
     pub(super) probe_failed: u64,
     pub(super) probe_hung: u64,
+    /// Handlers of events, which fail, hang or panic.
+    pub(super) handler: u64,
 }
 
 impl Settings {
+    /// The tenant of a session.
+    pub(super) const fn tenant(session: u64) -> u64 {
+        session % 2
+    }
+
+    /// Whose a session is: the user of this tenant's, or nobody's.
+    pub(super) fn subject(&self, session: u64) -> Option<SubjectOf> {
+        let of_user = self.of_user.get(usize::try_from(session).ok()?)?;
+        of_user.then_some(Self::tenant(session))
+    }
+
     /// How long an attempt at a tool of a drawn turn may take.
     pub(super) const ATTEMPT: Duration = Duration::from_millis(800);
 
@@ -75,10 +101,17 @@ impl Settings {
             late: some(60, 30),
             probe_failed: some(60, 60),
             probe_hung: some(45, 30),
+            handler: some(70, 25),
         };
         let polls = |drawn: u64| if drawn == 0 { 0 } else { 150 + drawn };
         let (polls_per_crash, polls_per_pause) = (polls(some(65, 2_500)), polls(some(55, 3_000)));
         let polls_per_cut = polls(some(35, 3_000));
+        let polls_per_bus_crash = polls(some(60, 4_000));
+        let bus = match random.below(100) {
+            0..12 => BusKind::None,
+            12..35 => BusKind::Own,
+            _ => BusKind::Shared,
+        };
         Self {
             seed,
             bug,
@@ -94,6 +127,12 @@ impl Settings {
             polls_per_pause,
             polls_per_cut,
             shutdowns: random.below(3) * 20,
+            of_user: [0; 4].map(|_: u8| random.percent(60)),
+            bus,
+            bus_partitions: 1 + random.below(4) as u32,
+            bus_messages: [6, 40, 16_384][random.below(3) as usize],
+            bus_batch: [2, 5, 1024][random.below(3) as usize],
+            polls_per_bus_crash,
         }
     }
 }
@@ -107,11 +146,18 @@ fn limits(random: &mut Random) -> Limits {
     limits.plan_ms = 900;
     limits.probe_attempts = 2 + random.below(4) as u32;
     limits.drain_ms = 1_500;
+    limits.purge_ms = [200, 1_500, 6_000][random.below(3) as usize];
     limits.riding_ms = [0, 20, 20, 60][random.below(4) as usize];
     limits.inline_bytes = [200, 32 << 10][random.below(2) as usize];
     limits.snapshot_every = [1, 3, 8, 64][random.below(4) as usize];
     limits.parallel_steps = [1, 2, 4, 32][random.below(4) as usize];
     limits.running_turns = [1, 2, 1024][random.below(3) as usize];
+    limits.outbox_keep_ms = [0, 2_000, 86_400_000, 86_400_000][random.below(4) as usize];
+    limits.handler_ms = 500;
+    limits.handler_pause_ms = 600;
+    limits.sessions_at_once = [1, 2, 16][random.below(3) as usize];
+    limits.events_at_once = [1, 4, 256][random.below(3) as usize];
+    limits.parked_sessions = [1, 4096][random.below(2) as usize];
     limits.held_sessions = [1, 2, 4096, 4096][random.below(4) as usize];
     limits
 }

@@ -17,16 +17,17 @@ use async_trait::async_trait;
 
 use super::truth::Truth;
 
-struct Watched {
-    inner: Store,
-    truth: Truth,
+pub(super) struct Watched {
+    pub(super) inner: Store,
+    pub(super) truth: Truth,
 }
 
 /// The same store, watched.
 pub(super) fn watched(inner: Store, truth: Truth) -> Store {
     let mut store = inner.clone();
     let watched = Arc::new(Watched { inner, truth });
-    (store.journal, store.mailbox, store.ownership) = (watched.clone(), watched.clone(), watched);
+    (store.journal, store.mailbox, store.ownership) = (watched.clone(), watched.clone(), watched.clone());
+    (store.outbox, store.marks) = (watched.clone(), watched);
     store
 }
 
@@ -81,8 +82,11 @@ impl Journal for Watched {
 #[async_trait]
 impl Mailbox for Watched {
     async fn post(&self, post: Post) -> Result<Posted, PostError> {
-        let actor = post.named_actor.clone();
+        let (actor, turn, session) = (post.named_actor.clone(), post.turn, post.session);
         let answer = self.inner.mailbox.post(post).await;
+        if let (Ok(Posted::Accepted), Some(turn)) = (&answer, turn) {
+            self.truth.posted(turn, session);
+        }
         if let (Ok(Posted::Accepted), Some(actor)) = (&answer, actor) {
             self.truth.named(actor.actor);
         }

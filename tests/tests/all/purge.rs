@@ -402,3 +402,17 @@ async fn a_purge_of_what_can_not_be_read_closes_it_all_the_same() {
     assert_eq!(gone.unwrap_err(), KeyError::Destroyed, "a tombstone stays");
     opened.shell.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_on_while_a_session_is_purged_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Opened::at(folder.path()).await;
+    let session = opened.shell.session(USER).unwrap();
+    let turn = session.submit(Plan::new([Step::timer("t", Duration::ZERO)]).unwrap()).await.unwrap();
+    turn.outcome().await.unwrap();
+    // The keys are at hand from before.
+    let mut history = session.history().await.unwrap();
+    opened.purge().await;
+    assert_eq!(kind(history.next(1000)).await, ErrorKind::Purged);
+    opened.shell.shutdown().await.unwrap();
+}

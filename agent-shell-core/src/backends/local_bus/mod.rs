@@ -101,6 +101,15 @@ impl LocalBus {
         self.shared.changed.notify_waiters();
         forgotten
     }
+
+    /// Loses the messages of a partition from an offset on, as a bus does that crashes: the offsets are used again, and no
+    /// group is further than there. Returns how many offsets are free again. For simulations.
+    #[cfg(feature = "simulation")]
+    pub fn lose_from(&self, topic: &TopicName, partition: u32, offset: u64) -> u64 {
+        let lost = self.shared.on(topic, |topic| Ok(topic.lose_from(partition, offset))).unwrap_or(0);
+        self.shared.changed.notify_waiters();
+        lost
+    }
 }
 
 impl Default for LocalBus {

@@ -191,6 +191,24 @@ impl Topic {
         }
     }
 
+    /// Loses what stands from an offset on; the offsets are used again.
+    #[cfg(feature = "simulation")]
+    pub(super) fn lose_from(&mut self, number: u32, offset: u64) -> u64 {
+        let Some(partition) = self.partitions.get_mut(number as usize) else { return 0 };
+        let lost = partition.end().saturating_sub(offset);
+        while partition.end() > offset.max(partition.first) {
+            let Some(message) = partition.messages.pop_back() else { break };
+            partition.bytes -= message.bytes();
+        }
+        if lost > 0 {
+            partition.first = partition.first.min(offset);
+            partition.last = partition.messages.back().cloned();
+            let groups = self.groups.values_mut();
+            groups.for_each(|group| group.next[number as usize] = group.next[number as usize].min(offset));
+        }
+        lost
+    }
+
     pub(super) fn lag(&self, group: &GroupName, now: Timestamp) -> Lag {
         let next = self.groups.get(group).map(|group| group.next.as_slice()).unwrap_or_default();
         let mut lag = Lag::default();

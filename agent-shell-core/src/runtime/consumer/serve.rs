@@ -1,6 +1,6 @@
 //! Serving: batches from the bus and sessions that are parked, side by side.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub(super) struct Serving {
     waiting: VecDeque<BoxFuture<'static, Worked>>,
     working: FuturesUnordered<BoxFuture<'static, Worked>>,
     batch: Option<Batch>,
+    /// The sessions of the batch that are being worked on.
+    busy: BTreeSet<SessionId>,
 }
 
 impl Serving {
@@ -89,6 +91,7 @@ impl Serving {
             waiting: VecDeque::new(),
             working: FuturesUnordered::new(),
             batch: None,
+            busy: BTreeSet::new(),
         }
     }
 
@@ -151,7 +154,9 @@ impl Serving {
                     break;
                 }
                 let retry_at = self.of.core.clock.monotonic();
-                let parked = Parked { mark: *mark, retry_at, failures: 0, runs: false };
+                // What the batch works on is not begun beside it, and looked at again when it is through.
+                let runs = self.busy.contains(session);
+                let parked = Parked { mark: *mark, retry_at, failures: 0, runs };
                 self.parked.entry(*session).or_insert(parked);
             }
             after = page.last().map(|(session, _)| *session);
@@ -219,6 +224,7 @@ impl Serving {
                 continue;
             }
             batch.left += 1;
+            self.busy.insert(session);
             let of = self.of.clone();
             self.waiting.push_back(Box::pin(async move { work(&of, (session, false), mark, events).await }));
         }
@@ -234,6 +240,7 @@ impl Serving {
         } else if let Some(batch) = &mut self.batch {
             batch.marks.push((session, mark));
             batch.left -= 1;
+            self.busy.remove(&session);
         }
         let now = self.of.core.clock.monotonic();
         let longest = Duration::from_millis(self.of.core.limits.handler_pause_ms);

@@ -97,8 +97,9 @@ impl Publisher {
                 return self.trim().await;
             };
             self.lanes.publish(&rows).await?;
-            self.cursor = last;
             outbox.acknowledge(last).await?;
+            // Not before: rows that were not acknowledged are passed over and acknowledged in the next round.
+            self.cursor = last;
         }
     }
 

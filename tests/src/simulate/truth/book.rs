@@ -45,7 +45,11 @@ impl Truth {
         let now = self.now();
         let facts = self.facts();
         let due = facts.book.iter().filter(|(_, known)| known.due <= now);
-        due.map(|(key, known)| (*key, known.work.clone(), known.accepted.is_some())).collect()
+        due.map(|(key, known)| {
+            let is_gone = facts.is_gone(self.settings(), *key, known.accepted);
+            (*key, known.work.clone(), known.accepted.is_some() || is_gone)
+        })
+        .collect()
     }
 
     /// The turns that were accepted.
@@ -60,8 +64,9 @@ impl Truth {
         let Some(known) = facts.book.get_mut(&key) else { return };
         let before = known.accepted.replace(turn).filter(|before| *before != turn);
         let started = facts.started.get(&key).copied().filter(|started| *started != turn);
+        let is_being_forgotten = facts.is_being_forgotten(self.settings(), key);
         drop(facts);
-        for other in before.into_iter().chain(started) {
+        for other in before.into_iter().chain(started).filter(|_| !is_being_forgotten) {
             self.say(Rule::Twice, format!("{key}: one dedupe key, and the turns {other} and {turn}"));
         }
     }
@@ -92,17 +97,24 @@ impl Truth {
     }
 
     /// A host is shown how a turn ended.
-    pub(in crate::simulate) fn shown_outcome(&self, turn: TurnId, shown: &Outcome) {
+    pub(in crate::simulate) fn shown_outcome(&self, turn: TurnId, asked: Duration, shown: &Outcome) {
+        if *shown != Outcome::Purged {
+            let subject = self.subject_of_turn(turn);
+            self.check_not_forgotten(subject, asked, || format!("turn {turn}: {shown:?} is shown"));
+        }
         let facts = self.facts();
         let durable = facts.turns.get(&turn).and_then(|turn| turn.outcome.clone());
+        let is_purge = *shown == Outcome::Purged && facts.is_purge_shown_rightly(turn);
         drop(facts);
-        if durable.as_ref() != Some(shown) {
+        if durable.as_ref() != Some(shown) && !is_purge {
             self.say(Rule::Outcome, format!("turn {turn}: {shown:?} is shown, and durable is {durable:?}"));
         }
     }
 
     /// A host is shown what waits for a person. It may have been settled meanwhile; it must have been there.
-    pub(in crate::simulate) fn shown_rest(&self, rest: &Rest) {
+    pub(in crate::simulate) fn shown_rest(&self, asked: Duration, rest: &Rest) {
+        let subject = self.subject_of_session(rest.session);
+        self.check_not_forgotten(subject, asked, || format!("{rest:?} is shown"));
         let facts = self.facts();
         let was_there = facts.was_there(rest);
         drop(facts);
@@ -111,12 +123,18 @@ impl Truth {
         }
     }
 
-    /// Whether every turn was accepted and has ended, and every session is without a turn.
+    /// Whether every turn was accepted and has ended, every session is without a turn, and every group was given every
+    /// event.
     pub(in crate::simulate) fn is_done(&self) -> bool {
         let facts = self.facts();
         let ended = |turn: &TurnId| facts.turns.get(turn).is_some_and(|turn| turn.outcome.is_some());
-        facts.book.values().all(|known| known.accepted.as_ref().is_some_and(ended))
+        let is_over = |(key, known): (&TurnKey, &Known)| {
+            known.accepted.as_ref().is_some_and(ended) || facts.is_gone(self.settings(), *key, known.accepted)
+        };
+        facts.book.iter().all(is_over)
+            && facts.are_purges_done()
             && facts.sessions.values().all(|mirror| mirror.state.turn.is_none())
+            && facts.events.is_delivered()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::crash::judge::turns::as_expected;
 use crate::crash::judge::{Verdict, steps};
 use crate::crash::violation::Rule as CrashRule;
 use crate::simulate::rule::Rule;
+use crate::simulate::settings::Settings;
 use crate::simulate::work::Work;
 
 /// How a step ended, as far as the world's effects go.
@@ -32,10 +33,12 @@ impl Truth {
         let facts = self.facts();
         let mut found = Vec::new();
         if !is_done {
-            found.extend(facts.left_over());
+            found.extend(facts.left_over(self.settings()));
+            facts.events.check_end(&mut found);
         }
         facts.check_journals(self.settings().seed, &mut found);
         facts.check_effects(is_done, &mut found);
+        facts.check_forgotten(&self.shared.keys, &mut found);
         drop(facts);
         found.into_iter().for_each(|(rule, what)| self.say(rule, what));
     }
@@ -44,9 +47,12 @@ impl Truth {
 type Found = Vec<(Rule, String)>;
 
 impl Facts {
-    fn left_over(&self) -> Found {
+    fn left_over(&self, settings: &Settings) -> Found {
         let mut found = Found::new();
         for (key, known) in &self.book {
+            if self.is_gone(settings, *key, known.accepted) {
+                continue;
+            }
             let outcome = known.accepted.and_then(|turn| self.turns.get(&turn));
             match (known.accepted, outcome) {
                 (None, _) => found.push((Rule::Stuck, format!("{key} was never accepted"))),

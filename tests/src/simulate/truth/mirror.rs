@@ -1,23 +1,30 @@
 //! A session as its records say, opened and folded without the runtime.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use agent_shell_core::backends::volatile::VolatileKeys;
-use agent_shell_core::data::{Body, Payload, Record, Sealer, decode, record_hash};
+use agent_shell_core::data::{Body, KeyId, Kind, Payload, Record, Sealer, decode, record_hash};
 use agent_shell_core::machine::{Entry, Folded};
-use agent_shell_core::ports::{Blob, KeyStore, SessionEntry, Snapshot};
+use agent_shell_core::ports::{Blob, KeyError, SessionEntry, Snapshot};
 use agent_shell_core::words::{AppendId, Digest, Epoch, Head, OwnerId, SessionId, Tenant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use super::purge::{SubjectOf, data_key, fetch, subject_key};
 
 /// A session.
 pub(super) struct Mirror {
     pub(super) session: SessionId,
     tenant: Tenant,
-    sealer: Sealer,
+    sealer: Option<Sealer>,
+    pub(super) keys: Arc<VolatileKeys>,
+    pub(super) key: KeyId,
+    /// Whose it is.
+    pub(super) subject: Option<SubjectOf>,
+    /// When it was opened.
+    pub(super) opened: Duration,
     pub(super) state: Folded,
     pub(super) head: Head,
     pub(super) owner: Option<OwnerId>,
@@ -31,15 +38,23 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// A session without records. None when its key is not there.
-    pub(super) fn of(entry: &SessionEntry, keys: &VolatileKeys) -> Option<Self> {
-        // A key store in memory answers in the first poll.
-        let fetched = pin!(keys.fetch(entry.key)).as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(Ok(key)) = fetched else { return None };
+    /// A session without records. None when its key was never there.
+    pub(super) fn of(entry: &SessionEntry, keys: &Arc<VolatileKeys>, opened: Duration) -> Option<Self> {
+        let sealer = match fetch(keys, entry.key) {
+            Ok(key) => Some(Sealer::new(&key)),
+            // It was opened while its subject was forgotten.
+            Err(KeyError::Destroyed) => None,
+            Err(_) => return None,
+        };
+        let subject = (0..2).find(|tenant| subject_key(keys, *tenant) == Some(entry.key));
         Some(Self {
             session: entry.id,
             tenant: entry.tenant.clone(),
-            sealer: Sealer::new(&key),
+            sealer,
+            keys: keys.clone(),
+            key: entry.key,
+            subject,
+            opened,
             state: Folded::new(entry.id),
             head: Head::EMPTY,
             owner: entry.owner,
@@ -52,7 +67,8 @@ impl Mirror {
     }
 
     fn open(&self, place: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>, String> {
-        self.sealer.open(&place.concat(), sealed).map_err(|error| error.to_string())
+        let sealer = self.sealer.as_ref().ok_or("its key was destroyed")?;
+        sealer.open(&place.concat(), sealed).map_err(|error| error.to_string())
     }
 
     /// Keeps a blob, opened.
@@ -78,7 +94,13 @@ impl Mirror {
             return Err(format!("record {} does not bear the hash that follows", header.seq));
         }
         let place = [b"record/1", &self.session.to_bytes()[..], header.kind.as_str().as_bytes()];
-        let text = self.open(&place, &record.body)?;
+        // The record of a purge is the tenant's: the session's own key is gone by the time it is read.
+        let text = if header.kind.as_str() == Kind::PURGE {
+            let key = data_key(&self.keys, &self.tenant).ok_or("its tenant has no key")?;
+            Sealer::new(&key).open(&place.concat(), &record.body).map_err(|error| error.to_string())?
+        } else {
+            self.open(&place, &record.body)?
+        };
         let mut body: Body =
             decode(header.kind.as_str(), header.version, &text).map_err(|error| error.to_string())?;
         for payload in body.payloads_mut() {

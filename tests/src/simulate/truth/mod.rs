@@ -4,7 +4,9 @@
 mod begun;
 mod book;
 mod end;
+mod events;
 mod mirror;
+mod purge;
 mod records;
 mod world;
 
@@ -21,7 +23,9 @@ use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
 use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, StepId, Timestamp, TurnId};
 
 use self::book::Known;
+use self::events::EventFacts;
 use self::mirror::Mirror;
+use self::purge::Forgotten;
 use self::world::Target;
 use super::bugs::Bug;
 use super::coverage::{Coverage, WorldFault};
@@ -29,6 +33,8 @@ use super::rule::{Breach, Rule};
 use super::settings::Settings;
 use crate::crash::scenario::TurnKey;
 
+pub(super) use self::events::LifeId;
+pub(super) use self::purge::{SubjectOf, USER, tenant_name};
 pub(super) use self::world::{End, Probing, ToolSpec, Verdict};
 
 /// The truth of one run. Clones are the same.
@@ -64,6 +70,10 @@ struct Facts {
     started: BTreeMap<TurnKey, TurnId>,
     targets: BTreeMap<(TurnId, StepId), Target>,
     book: BTreeMap<TurnKey, Known>,
+    events: EventFacts,
+    /// The sessions in which turns were posted.
+    posted: BTreeMap<TurnId, SessionId>,
+    forgotten: BTreeMap<SubjectOf, Forgotten>,
 }
 
 /// What the records say of a turn.
@@ -80,7 +90,11 @@ impl Truth {
         world: Arc<dyn Spawn>,
     ) -> Self {
         let entropy = SeededEntropy::of(&[settings.seed, 0x7247]);
-        let facts = Mutex::new(Facts { book: book::draw(&settings), ..Facts::default() });
+        let facts = Mutex::new(Facts {
+            book: book::draw(&settings),
+            forgotten: purge::draw(&settings),
+            ..Facts::default()
+        });
         Self { shared: Arc::new(Shared { time, settings, entropy, keys, world, facts }) }
     }
 
@@ -88,7 +102,7 @@ impl Truth {
         self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.shared.time.now()
     }
 
@@ -184,7 +198,7 @@ impl Truth {
         if facts.sessions.contains_key(&entry.id) {
             return;
         }
-        match Mirror::of(entry, &self.shared.keys) {
+        match Mirror::of(entry, &self.shared.keys, self.now()) {
             Some(mirror) => drop(facts.sessions.insert(entry.id, mirror)),
             None => {
                 drop(facts);
@@ -260,10 +274,11 @@ impl Truth {
         facts.breaches.extend(found.into_iter().map(at));
     }
 
-    /// Every session's records, one after another: what two runs of one seed must have alike.
+    /// Every session's records, one after another, and the events as they were written and given: what two runs of one seed must have alike.
     pub(super) fn journals(&self) -> Vec<u8> {
         let facts = self.facts();
-        facts.sessions.values().flat_map(|mirror| mirror.stored.iter().copied()).collect()
+        let records = facts.sessions.values().flat_map(|mirror| mirror.stored.iter().copied());
+        records.chain(facts.events.bytes()).collect()
     }
 
     /// How many records there are.

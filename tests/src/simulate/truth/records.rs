@@ -9,8 +9,11 @@ use agent_shell_core::ports::{Append, Appended};
 use agent_shell_core::words::{Timestamp, TurnId};
 
 use super::mirror::Mirror;
+use super::purge::check_purge;
 use super::{Facts, Truth, TurnFacts};
+use crate::simulate::events::BusKind;
 use crate::simulate::rule::Rule;
+use crate::simulate::settings::Settings;
 
 type Found = Vec<(Rule, String)>;
 
@@ -40,6 +43,7 @@ impl Facts {
         for blob in &append.blobs {
             found.extend(mirror.take_blob(blob).err().map(|problem| (Rule::Chain, problem)));
         }
+        let known = mirror.entries.len();
         for record in &append.records {
             match self.take_record(append, record, truth) {
                 Ok(more) => found.extend(more),
@@ -57,6 +61,8 @@ impl Facts {
                 format!("the head is {:?}, and {:?} was answered", mirror.head, answer.head),
             ));
         }
+        let tells = truth.settings().bus != BusKind::None;
+        found.extend(self.events.take_rows(append.session, &append.outbox, &mirror.entries[known..], tells));
         if let Some(snapshot) = &append.snapshot
             && let Err(problem) = mirror.check_snapshot(snapshot)
         {
@@ -73,6 +79,13 @@ impl Facts {
     ) -> Result<Found, (Rule, String)> {
         let Some(mirror) = self.sessions.get_mut(&append.session) else { return Ok(Found::new()) };
         let entry = mirror.next(record).map_err(|problem| (Rule::Chain, problem))?;
+        let purged = check_purge(
+            mirror,
+            &entry,
+            self.forgotten.get(&mirror.subject.unwrap_or(u64::MAX)),
+            &mut self.coverage,
+        );
+        let purged = purged.map(|problem| (Rule::Purge, problem));
         let before = step_of(mirror, &entry);
         let class = before.as_ref().map_or(EffectClass::Pure, |(_, class)| *class);
         let mut found = Found::new();
@@ -80,26 +93,29 @@ impl Facts {
             let lateness = truth.settings().limits.lateness();
             check_step(before, class, &entry, lateness, &mut found);
         }
+        found.extend(purged);
         let row = fold(&mut mirror.state, &entry).map_err(|error| (Rule::Fold, error.to_string()))?;
         *self.coverage.transitions.entry(*row).or_default() += 1;
         if entry.epoch != append.fence.epoch {
             found.push((Rule::Epoch, format!("record {} bears epoch {}", entry.seq, entry.epoch)));
         }
         mirror.entries.push(entry.clone());
-        self.take_turn(&entry, &mut found);
+        self.take_turn(&entry, truth.settings(), &mut found);
         self.take_key(&entry, &mut found);
         Ok(found)
     }
 
     /// A turn starts once, under its own key, and ends once.
-    fn take_turn(&mut self, entry: &Entry, found: &mut Found) {
+    fn take_turn(&mut self, entry: &Entry, settings: &Settings, found: &mut Found) {
         match &entry.body {
             Body::TurnStarted { turn, input, .. } => {
                 let Ok(key) = serde_json::from_value((*input.value()).clone()) else {
                     return found
                         .push((Rule::Trouble, format!("turn {turn}: nobody asked for such an input")));
                 };
-                if let Some(other) = self.started.insert(key, *turn) {
+                let is_being_forgotten = self.is_being_forgotten(settings, key);
+                // A session that is opened anew while its subject is being forgotten knows nothing of the one before.
+                if let Some(other) = self.started.insert(key, *turn).filter(|_| !is_being_forgotten) {
                     found.push((
                         Rule::Twice,
                         format!("{key}: one dedupe key, and the turns {other} and {turn}"),
@@ -108,6 +124,7 @@ impl Facts {
                 self.turns.insert(*turn, TurnFacts { key, outcome: None });
             }
             Body::TurnEnded { turn, outcome, answer } => self.ended(*turn, outcome, answer.as_ref(), found),
+            Body::SessionPurged { turn: Some(turn), .. } => self.ended(*turn, &Outcome::Purged, None, found),
             _ => {}
         }
     }

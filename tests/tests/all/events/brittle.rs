@@ -23,6 +23,8 @@ struct Inner {
     log: Mutex<Log>,
     changed: Notify,
     refuses: AtomicBool,
+    /// Members are told that they have no partition, though they are given messages that were on their way.
+    unassigned: AtomicBool,
     /// So many calls are carried out and not answered.
     unanswered: AtomicU32,
 }
@@ -41,6 +43,10 @@ impl Brittle {
 
     pub(super) fn refuse(&self, refuses: bool) {
         self.0.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    pub(super) fn assign(&self, assigned: bool) {
+        self.0.unassigned.store(!assigned, Ordering::SeqCst);
     }
 
     pub(super) fn do_not_answer(&self, calls: u32) {
@@ -164,6 +170,6 @@ impl BusMember for Member {
     }
 
     fn assigned(&self) -> Vec<u32> {
-        (0..PARTITIONS).collect()
+        if self.bus.0.unassigned.load(Ordering::SeqCst) { Vec::new() } else { (0..PARTITIONS).collect() }
     }
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_shell_core::backends::local_bus::LocalBus;
+use agent_shell_core::ports::HighWater;
 use agent_shell_core::words::{GroupName, SessionId};
 use agent_shell_core::{Consumer, Envelope, EventHandler, HandlerError, Shell};
 use async_trait::async_trait;
 
+use super::brittle::Brittle;
 use super::{SOON, Seen, limits, on, run_turn, run_turns, volatile, wait_until};
 
 /// How a handler fails.
@@ -76,7 +78,7 @@ async fn what_was_parked_comes_after_a_restart_also_from_a_bus_that_was_committe
     // The event that fails is the last of its session, or others follow.
     for turns in [1, 2] {
         let (store, keys) = volatile();
-        let bus = super::brittle::Brittle::default();
+        let bus = Brittle::default();
         let open = || on(&store, &keys).bus(Arc::new(bus.clone()));
         let shell = open().open().await.unwrap();
         let session = shell.session("s0").unwrap().id().await.unwrap();
@@ -174,4 +176,38 @@ async fn a_handler_is_told_of_what_the_outbox_has_let_go_of() {
     assert_eq!(late.by_session()[&session], [5, 6]);
     assert_eq!(*missed.lock().unwrap(), [(session, 1..=4)]);
     shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_batch_works_on_is_not_begun_beside_it_when_partitions_are_assigned_anew() {
+    let (store, keys) = volatile();
+    let shell = on(&store, &keys).events("/test").open().await.unwrap();
+    run_turns(&shell, 1, 2).await;
+    let session = shell.session("s0").unwrap().id().await.unwrap();
+    shell.shutdown().await.unwrap();
+    // Another member had seen the first event, and did not come to an end with it.
+    let mark = HighWater { seen: 1, done: 0 };
+    store.marks.save(&GroupName::new("group").unwrap(), &[(session, mark)]).await.unwrap();
+    let (bus, seen, running) = (Brittle::default(), Seen::default(), Arc::new(AtomicU32::new(0)));
+    bus.assign(false);
+    let most = Arc::new(AtomicU32::new(0));
+    let (given, begun, at_once) = (seen.clone(), running.clone(), most.clone());
+    let slow = Consumer::new("group", move |event: Envelope| {
+        let (given, begun, at_once) = (given.clone(), begun.clone(), at_once.clone());
+        async move {
+            at_once.fetch_max(begun.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            begun.fetch_sub(1, Ordering::SeqCst);
+            given.0.lock().unwrap().push(event);
+            Ok::<_, HandlerError>(())
+        }
+    });
+    let shell = on(&store, &keys).bus(Arc::new(bus.clone())).consumer(slow).open().await.unwrap();
+    wait_until("the first event", || running.load(Ordering::SeqCst) == 1).await;
+    bus.assign(true);
+    seen.wait_for(4).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    shell.shutdown().await.unwrap();
+    assert_eq!(most.load(Ordering::SeqCst), 1, "one event of a session at a time");
+    seen.must_be_exact(1, 4);
 }

@@ -1,6 +1,7 @@
 //! Several shells on one store: one of them publishes, and another takes over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::backends::local_bus::LocalBus;
@@ -11,21 +12,41 @@ use async_trait::async_trait;
 use super::brittle::Brittle;
 use super::{Seen, kept, limits, on, pending, run_turn, run_turns, volatile};
 
-/// An outbox that never carries an acknowledgement out: its publisher dies in between.
-struct NeverAcknowledged(Arc<dyn Outbox>);
+/// An outbox that does not carry out some acknowledgements: their publisher waits for the answer, or hears that it is
+/// unknown.
+struct Unacknowledged {
+    inner: Arc<dyn Outbox>,
+    waits: bool,
+    /// How many more are not done.
+    times: AtomicU32,
+}
+
+impl Unacknowledged {
+    fn store(store: &Store, waits: bool, times: u32) -> Store {
+        let mut faulty = store.clone();
+        let inner = store.outbox.clone();
+        faulty.outbox = Arc::new(Self { inner, waits, times: AtomicU32::new(times) });
+        faulty
+    }
+}
 
 #[async_trait]
-impl Outbox for NeverAcknowledged {
+impl Outbox for Unacknowledged {
     async fn pending(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
-        self.0.pending(after, limit).await
+        self.inner.pending(after, limit).await
     }
 
     async fn kept(&self, after: OutboxPosition, limit: usize) -> Result<Vec<OutboxItem>, StoreError> {
-        self.0.kept(after, limit).await
+        self.inner.kept(after, limit).await
     }
 
-    async fn acknowledge(&self, _: OutboxPosition) -> Result<(), StoreError> {
-        std::future::pending().await
+    async fn acknowledge(&self, through: OutboxPosition) -> Result<(), StoreError> {
+        let one_less = |left: u32| left.checked_sub(1);
+        match self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+            Ok(_) if self.waits => std::future::pending().await,
+            Ok(_) => Err(StoreError::Indeterminate { detail: "the answer was lost".into() }),
+            Err(_) => self.inner.acknowledge(through).await,
+        }
     }
 
     async fn replay(
@@ -34,19 +55,18 @@ impl Outbox for NeverAcknowledged {
         sequence: u64,
         limit: usize,
     ) -> Result<Vec<OutboxItem>, StoreError> {
-        self.0.replay(of, sequence, limit).await
+        self.inner.replay(of, sequence, limit).await
     }
 
     async fn trim(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.0.trim(before).await
+        self.inner.trim(before).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_that_dies_before_it_acknowledges_loses_nothing() {
     let (store, keys) = volatile();
-    let mut dying: Store = store.clone();
-    dying.outbox = Arc::new(NeverAcknowledged(store.outbox.clone()));
+    let dying = Unacknowledged::store(&store, true, u32::MAX);
     let (bus, seen) = (Brittle::default(), Seen::default());
     let mut hasty = limits();
     hasty.drain_ms = 50;
@@ -63,6 +83,25 @@ async fn a_publisher_that_dies_before_it_acknowledges_loses_nothing() {
     seen.must_be_exact(2, 4);
     assert_eq!(bus.ids().len(), 8, "what the bus shows to have is not published again");
     assert_eq!(pending(&store).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_that_was_lost_is_repeated_also_when_nothing_more_is_told() {
+    let (store, keys) = volatile();
+    let faulty = Unacknowledged::store(&store, false, 3);
+    let (bus, seen) = (Brittle::default(), Seen::default());
+    let shell = on(&faulty, &keys).bus(Arc::new(bus.clone())).consumer(seen.consumer("group"));
+    let shell = shell.open().await.unwrap();
+    run_turn(&shell, "s0").await;
+    seen.wait_for(2).await;
+    let acknowledged = async {
+        while pending(&store).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), acknowledged).await.expect("it is acknowledged at last");
+    assert_eq!(bus.ids().len(), 2, "and nothing is published again for that");
+    shell.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
