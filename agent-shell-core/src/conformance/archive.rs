@@ -7,8 +7,8 @@ use super::scene::{ALL, Contents, Scene, dedupe, digest_of, ids, named, new_sess
 use super::writer::Writer;
 use crate::data::{MailKind, Record, RequirementId};
 use crate::ports::{
-    Append, AppendError, ArchiveError, Archived, Blob, Busy, ClaimFilter, Mark, NewSession, Post, PostError, Posted, Restore,
-    SessionEntry, SessionStatus, Snapshot, StoreError, TurnEntry, TurnMark,
+    Append, AppendError, ArchiveError, Archived, Blob, Busy, ClaimFilter, Mark, NewSession, Post, PostError,
+    Posted, Restore, SessionEntry, SessionStatus, Snapshot, StoreError, TurnEntry, TurnMark,
 };
 use crate::words::{Head, Seq, SessionId, Timestamp, TurnId};
 
@@ -361,7 +361,8 @@ async fn must_be_gone(scene: &Scene<'_>, finished: &Finished) {
     assert_eq!(used, Ok(None), "and its dedupe keys");
     let mail = scene.store.mailbox.post(post(session, MailKind::Submit, "late")).await;
     assert_eq!(mail, Err(PostError::NoSession), "it must take no mail");
-    let mut next = Finished { new: NewSession { id: unique(), ..finished.new.clone() }, ..Finished::make(scene).await };
+    let mut next =
+        Finished { new: NewSession { id: unique(), ..finished.new.clone() }, ..Finished::make(scene).await };
     let entry = scene.open(next.new.clone()).await;
     assert_eq!((entry.id, entry.head), (next.new.id, Head::EMPTY), "its name must be free");
     next.writer = scene.take(scene.owner().await, entry.id).await;

@@ -48,7 +48,12 @@ pub trait Archive: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future may leave the session archived: repeat it to learn.
-    async fn archive(&self, session: SessionId, expected: Head, archived: Archived) -> Result<(), ArchiveError>;
+    async fn archive(
+        &self,
+        session: SessionId,
+        expected: Head,
+        archived: Archived,
+    ) -> Result<(), ArchiveError>;
 
     /// Puts back what was taken. An `Archived` session is `Idle` then, a `Purged` one stays so.
     ///

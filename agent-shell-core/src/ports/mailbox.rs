@@ -166,7 +166,9 @@ pub enum PostError {
     #[error("the session was purged: it takes nothing more")]
     Purged,
     /// The session is archived.
-    #[error("the session is archived: restore it from its file `<session id>-<place>.jsonl` with `Shell::restore` first")]
+    #[error(
+        "the session is archived: restore it from its file `<session id>-<place>.jsonl` with `Shell::restore` first"
+    )]
     Archived,
     /// The store failed.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use crate::ports::{Archived, Blob, SessionEntry};
 use crate::words::{AppendId, Digest, Epoch, Head, Pseudonym, Seq, SessionId, Tenant, Timestamp};
 
 /// The version of the form of archive files.
-pub(super) const ARCHIVE_VERSION: u32 = 1;
+pub(super) const ARCHIVE_VERSION: u16 = 1;
 
 /// A line that was read.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) enum Line {
 /// What an archive file says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ArchiveLine {
-    pub(super) version: u32,
+    pub(super) version: u16,
     pub(super) tenant: Tenant,
     pub(super) session: SessionId,
     pub(super) seq: Seq,
@@ -178,13 +178,16 @@ pub(super) fn of_archived(line: ArchivedLine) -> serde_json::Result<String> {
 pub(super) fn read(line: &[u8]) -> Result<Line, String> {
     const NOT_HEXADECIMAL: &str = "a member is not hexadecimal, or of the wrong length";
     let no_record = match serde_json::from_slice::<RecordLine>(line) {
-        Ok(line) => return line.record().map(|record| Line::Record(record.into())).ok_or(NOT_HEXADECIMAL.into()),
+        Ok(line) => {
+            return line.record().map(|record| Line::Record(record.into())).ok_or(NOT_HEXADECIMAL.into());
+        }
         Err(error) => error,
     };
     match serde_json::from_slice(line).map_err(|_| no_record.to_string())? {
-        Other::Archive(line) if line.version > ARCHIVE_VERSION => {
-            Err(format!("the archive is of version {}: a newer version of Agent Shell wrote it", line.version))
-        }
+        Other::Archive(line) if line.version > ARCHIVE_VERSION => Err(format!(
+            "the archive is of version {}: a newer version of Agent Shell wrote it",
+            line.version
+        )),
         Other::Archive(line) => Ok(Line::Archive(line)),
         Other::Blob(BlobLine { session, address, sealed }) => {
             let sealed = unhex(&sealed).ok_or(NOT_HEXADECIMAL)?;

@@ -112,12 +112,7 @@ pub(crate) async fn open_from(blobs: Blobs<'_>, keys: &SessionKeys, record: &Rec
     Ok(Entry { seq: header.seq, epoch: header.epoch, time: header.time, actor: header.actor, body })
 }
 
-async fn bring_back(
-    blobs: Blobs<'_>,
-    keys: &SessionKeys,
-    session: SessionId,
-    body: &mut Body,
-) -> Result<()> {
+async fn bring_back(blobs: Blobs<'_>, keys: &SessionKeys, session: SessionId, body: &mut Body) -> Result<()> {
     for payload in body.payloads_mut() {
         if let Payload::Blob { address, .. } = *payload {
             let sealed = match blobs {

@@ -90,8 +90,7 @@ pub fn verify_export(
         if export.read_until(b'\n', &mut text)? == 0 {
             break;
         }
-        let line =
-            lines::read(&text).map_err(|problem| VerifyError::Malformed { line: number, problem })?;
+        let line = lines::read(&text).map_err(|problem| VerifyError::Malformed { line: number, problem })?;
         check.line(line, &text, number)?;
     }
     check.finish()
@@ -221,13 +220,14 @@ impl<'a> Check<'a> {
     fn end(&mut self, end: &EndLine) -> Result<(), VerifyError> {
         let Some(Section { line, chain, records, blobs, bytes }) = self.section.take() else { return Ok(()) };
         let session = line.session;
-        if (end.session, end.records, end.blobs) != (session, records, blobs) || records != line.seq.number() {
+        if (end.session, end.records, end.blobs) != (session, records, blobs) || records != line.seq.number()
+        {
             return Err(archive(session, "it holds more or less than it says"));
         }
         if end.sha256 != Digest::from_bytes(bytes.finalize().into()) {
             return Err(archive(session, "its bytes were changed"));
         }
-        if chain.head() != line.head() {
+        if chain.head() != line.head() || line.seq == Seq::ZERO {
             return Err(archive(session, "its records do not end at its head"));
         }
         self.filed.insert(session, (line.head(), chain));

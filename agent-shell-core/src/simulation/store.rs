@@ -17,10 +17,10 @@ use super::faults::{Crashes, Fate, Fault, Faults, Operation};
 use super::time::SimTime;
 use crate::data::{DataKey, KeyId, Lane, MailKind, Record};
 use crate::ports::{
-    Append, AppendError, Appended, Archive, ArchiveError, Archived, Blob, Claim, ClaimFilter, Dedupe, Duty, HighWater, Journal, KeyError, KeyStore,
-    Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition, Ownership,
-    OwnershipError, Post, PostError, Posted, Restore, SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError,
-    TurnEntry,
+    Append, AppendError, Appended, Archive, ArchiveError, Archived, Blob, Claim, ClaimFilter, Dedupe, Duty,
+    HighWater, Journal, KeyError, KeyStore, Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox,
+    OutboxItem, OutboxPosition, Ownership, OwnershipError, Post, PostError, Posted, Restore, SessionEntry,
+    SessionFilter, Snapshot, Spawn, Store, StoreError, TurnEntry,
 };
 use crate::words::{
     Digest, Epoch, GroupName, Head, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,

@@ -52,9 +52,7 @@ fn archive(tx: &mut Tx, id: SessionId, expected: Head, archived: Archived) -> Wo
     let (status, wants) = match entry.mark.status {
         SessionStatus::Idle if entry.mark.wake_at.is_none() => (SessionStatus::Archived, entry.head.seq),
         // The record of the purge stays.
-        SessionStatus::Purged => {
-            (SessionStatus::Purged, Seq::new(entry.head.seq.number().saturating_sub(1)))
-        }
+        SessionStatus::Purged => (SessionStatus::Purged, Seq::new(entry.head.seq.number().saturating_sub(1))),
         _ => return Ok(Err(ArchiveError::Busy(Busy::Working))),
     };
     if entry.head != expected {
@@ -130,9 +128,7 @@ fn restore(tx: &mut Tx, restore: &Restore) -> Work<(), ArchiveError> {
             .execute((nr, blob.address.as_bytes(), &blob.sealed))?;
     }
     let (status, requires) = match entry.mark.status {
-        SessionStatus::Archived => {
-            (SessionStatus::Idle, columns::requirements_to_bytes(&restore.requires))
-        }
+        SessionStatus::Archived => (SessionStatus::Idle, columns::requirements_to_bytes(&restore.requires)),
         status => (status, Vec::new()),
     };
     connection

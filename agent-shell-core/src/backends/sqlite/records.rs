@@ -57,20 +57,17 @@ pub(super) fn put_back(connection: &Connection, session: i64, records: &[Record]
 pub(super) fn remove(connection: &Connection, session: i64, up_to: Seq) -> rusqlite::Result<()> {
     for part in ["places", "recent_places"] {
         let of_part = format!("FROM {part} WHERE session = ?1 AND seq <= ?2");
-        for sql in [format!("DELETE FROM records WHERE nr IN (SELECT record {of_part})"), format!("DELETE {of_part}")]
-        {
+        for sql in [
+            format!("DELETE FROM records WHERE nr IN (SELECT record {of_part})"),
+            format!("DELETE {of_part}"),
+        ] {
             connection.prepare_cached(&sql)?.execute((session, kept(up_to.number())))?;
         }
     }
     Ok(())
 }
 
-fn insert(
-    connection: &Connection,
-    session: i64,
-    records: &[Record],
-    part: &str,
-) -> rusqlite::Result<usize> {
+fn insert(connection: &Connection, session: i64, records: &[Record], part: &str) -> rusqlite::Result<usize> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO records (session, seq, epoch, version, time, kind, actor, append, hash, body_digest, body) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",

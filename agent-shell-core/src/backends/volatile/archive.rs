@@ -48,7 +48,8 @@ impl VolatileStore {
             return Err(ArchiveError::Busy(Busy::Outbox));
         }
         let leaving = state.up_to(archived.head.seq);
-        let records = state.records.drain(..leaving).map(|record| room::stored(record.body.len())).sum::<u64>();
+        let records =
+            state.records.drain(..leaving).map(|record| room::stored(record.body.len())).sum::<u64>();
         let blobs = std::mem::take(&mut state.blobs).into_values().map(|sealed| room::stored(sealed.len()));
         let snapshot = state.snapshot.take().map(|snapshot| room::stored(snapshot.sealed.len()));
         self.room.give_back(records + blobs.chain(snapshot).sum::<u64>());
@@ -129,8 +130,12 @@ impl Archive for VolatileStore {
     ) -> Result<Vec<Blob>, StoreError> {
         let Some(session) = self.find(session) else { return Ok(Vec::new()) };
         let state = lock(&session.state);
-        let mut later: Vec<_> =
-            state.blobs.keys().filter(|address| after.is_none_or(|after| **address > after)).copied().collect();
+        let mut later: Vec<_> = state
+            .blobs
+            .keys()
+            .filter(|address| after.is_none_or(|after| **address > after))
+            .copied()
+            .collect();
         later.sort_unstable();
         later.truncate(limit);
         Ok(later.into_iter().map(|address| Blob { address, sealed: state.blobs[&address].clone() }).collect())

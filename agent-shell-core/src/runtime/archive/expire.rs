@@ -108,13 +108,17 @@ impl Expiring {
         }
         let mut report = ExpireReport::default();
         for status in [SessionStatus::Archived, SessionStatus::Purged] {
-            let filter =
-                SessionFilter { tenant: self.tenant.clone(), status: Some(status), ..SessionFilter::default() };
+            let filter = SessionFilter {
+                tenant: self.tenant.clone(),
+                status: Some(status),
+                ..SessionFilter::default()
+            };
             let mut after = None;
             loop {
                 let page = core.store.journal.sessions(filter.clone(), after, PAGE).await?;
                 for entry in &page {
-                    let Some(archived) = entry.archived.filter(|archived| self.is_old_enough(archived)) else {
+                    let Some(archived) = entry.archived.filter(|archived| self.is_old_enough(archived))
+                    else {
                         continue;
                     };
                     if report.expired.len() >= self.at_most {
@@ -186,7 +190,8 @@ impl IntoFuture for Expiring {
 /// Removes every file of a session: also those of before it was restored once.
 fn remove(folder: &Path, session: SessionId) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| {
-        let message = format!("the files of session {session} can't be removed, and it stays listed: {error}");
+        let message =
+            format!("the files of session {session} can't be removed, and it stays listed: {error}");
         Error::new(ErrorKind::Unavailable, message)
     };
     let mut files = Vec::new();

@@ -84,12 +84,7 @@ impl Drop for Part {
     }
 }
 
-async fn fill(
-    core: &Core,
-    entry: &SessionEntry,
-    head: Head,
-    out: &mut Out,
-) -> Result<io::Result<()>> {
+async fn fill(core: &Core, entry: &SessionEntry, head: Head, out: &mut Out) -> Result<io::Result<()>> {
     let (journal, archive) = (&*core.store.journal, &*core.store.archive);
     let (mut seq, mut records) = (Seq::ZERO, 0);
     let mut lines = vec![lines::of_archive(ArchiveLine::of(entry, head))];

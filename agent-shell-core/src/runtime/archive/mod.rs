@@ -156,8 +156,11 @@ impl Archiving {
         must_be_a_folder(&self.folder)?;
         let mut report = ArchiveReport::default();
         for status in [SessionStatus::Idle, SessionStatus::Purged] {
-            let filter =
-                SessionFilter { tenant: self.tenant.clone(), status: Some(status), ..SessionFilter::default() };
+            let filter = SessionFilter {
+                tenant: self.tenant.clone(),
+                status: Some(status),
+                ..SessionFilter::default()
+            };
             let mut after = None;
             loop {
                 let page = core.store.journal.sessions(filter.clone(), after, PAGE).await?;

@@ -52,7 +52,8 @@ impl Archive for Broken {
             restore.requires.clear();
         }
         if self.is(Fault::RestoresTakeAnyFile)
-            && let Some(archived) = self.inner.session(restore.session).await?.and_then(|entry| entry.archived)
+            && let Some(archived) =
+                self.inner.session(restore.session).await?.and_then(|entry| entry.archived)
         {
             restore.archived = archived;
         }
