@@ -129,7 +129,7 @@ async fn a_submit_beside_an_archive_is_accepted_or_refused_and_never_lost() {
         let session = shell.session(&name).unwrap();
         session.id().await.unwrap();
         let submit = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_micros(150 * (round % 40))).await;
+            tokio::time::sleep(Duration::from_millis(2 * round)).await;
             session.submit(Plan::new([Step::timer("t", Duration::ZERO)]).unwrap()).await
         });
         let left = shell.archive(&archive).await.unwrap().archived;
