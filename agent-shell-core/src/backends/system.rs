@@ -5,7 +5,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -36,16 +36,33 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Monotonic {
-        static ZERO: OnceLock<Instant> = OnceLock::new();
-        #[allow(clippy::disallowed_methods)] // This is the Clock port.
-        let now = Instant::now();
-        Monotonic::from_duration(now.saturating_duration_since(*ZERO.get_or_init(|| now)))
+        static ZERO: OnceLock<Duration> = OnceLock::new();
+        let now = since_boot();
+        Monotonic::from_duration(now.saturating_sub(*ZERO.get_or_init(|| now)))
     }
 
     async fn sleep(&self, duration: Duration) {
         #[allow(clippy::disallowed_methods)] // This is the Clock port.
         tokio::time::sleep(duration).await;
     }
+}
+
+/// The time since the machine started, the time that it slept included: a lease runs out, and a deadline passes, while
+/// nothing runs here.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
+/// The time since this was asked first. Whether it counts the time that the machine slept is the platform's choice.
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    static ZERO: OnceLock<std::time::Instant> = OnceLock::new();
+    #[allow(clippy::disallowed_methods)] // This is the Clock port.
+    let now = std::time::Instant::now();
+    now.saturating_duration_since(*ZERO.get_or_init(|| now))
 }
 
 /// The operating system's random source, asked for a few thousand bytes at a time; what was handed out is wiped.

@@ -436,6 +436,16 @@ bodies! {
         /// Why.
         reason: String,
     }
+    /// Owners went away, and nothing that they had begun left a record. Appended, by the second owner in a row that finds
+    /// it so, before anything begins again.
+    TurnInterrupted = "turn.interrupted" {
+        /// The turn.
+        turn: TurnId,
+        /// How many records of this kind stand in a row, this one included, with no progress between them.
+        times: u32,
+        /// Set when that was often enough: nothing new starts.
+        failure: Option<Failure>,
+    }
     /// The turn's deadline passed: nothing new starts.
     TurnExpired = "turn.expired" {
         /// The turn.
@@ -497,6 +507,7 @@ impl Body {
             | Self::StepFailed { turn, .. }
             | Self::StepInDoubt { turn, .. }
             | Self::StepResolved { turn, .. }
+            | Self::TurnInterrupted { turn, .. }
             | Self::TurnExpired { turn }
             | Self::TurnEnded { turn, .. } => Some(*turn),
         }

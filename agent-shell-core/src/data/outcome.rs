@@ -115,4 +115,6 @@ pub enum FailureCode {
     Skipped,
     /// The request for the turn could not be read back, so the turn did not start.
     Unreadable,
+    /// The process died each time, as often as it may, while it did what the turn owed.
+    Interrupted,
 }

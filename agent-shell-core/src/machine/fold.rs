@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::state::{Ending, Folded, Phase, StepState, TurnState};
-use super::transition::{Transition, find, may_come};
-use crate::data::{Action, Body, EffectClass, Plan, Resolution, Template, WaitEnd, WaitFor};
+use super::transition::{Stage, Transition, find, may_come};
+use crate::data::{Action, Body, EffectClass, Plan, Resolution, WaitEnd, WaitFor};
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
@@ -56,6 +56,11 @@ pub fn fold(state: &mut Folded, entry: &Entry) -> Result<&'static Transition, Fo
     apply(state, entry).map_err(wrong)
 }
 
+/// Whether an owner came between these epochs and left no record.
+pub(super) fn skipped(before: Epoch, epoch: Epoch) -> bool {
+    epoch > before.next()
+}
+
 type Applied = Result<(), &'static str>;
 type Made = Result<&'static Transition, &'static str>;
 
@@ -75,7 +80,12 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         Body::MailRefused { .. } => {}
         Body::TurnStarted { turn, input, planner, deadline, .. } => {
             state.turns += 1;
-            state.turn = Some(started(*turn, input.value(), planner.clone(), *deadline, entry.actor));
+            let waits = skipped(state.epoch, entry.epoch);
+            state.epoch = entry.epoch;
+            state.turn = Some(TurnState {
+                begins_after: if waits { entry.seq } else { Seq::ZERO },
+                ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
+            });
         }
         Body::SessionPurged { .. } => {
             let erased =
@@ -84,9 +94,13 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         }
         Body::TurnEnded { turn, .. } => {
             running(state, *turn)?;
+            state.epoch = entry.epoch;
             state.turn = None;
         }
-        body => apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, body)?,
+        body => {
+            apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, entry)?;
+            state.epoch = entry.epoch;
+        }
     }
     find(record, from, state.stage()).ok_or("the table of transitions does not lead there")
 }
@@ -101,7 +115,17 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
     }
     let signal = awaited(&turn.steps[place].phase);
     change_step(turn, place, entry)?;
+    // An attempt that is only made again, because its owner is gone, is no progress.
+    let again = match entry.body {
+        Body::StepStarted { .. } => from == Stage::Started,
+        Body::AttemptFailed { counts, .. } => !counts,
+        _ => false,
+    };
+    if !again {
+        turn.interruptions = 0;
+    }
     let to = turn.steps[place].phase.stage();
+    state.epoch = entry.epoch;
     // A signal that came early is taken from the front of its own queue.
     if let (Body::WaitEnded { end: WaitEnd::Signalled(_), .. }, Some(name)) = (&entry.body, signal)
         && let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name)
@@ -148,6 +172,8 @@ fn started(
         terms: Default::default(),
         context: Context::default(),
         bytes: 0,
+        interruptions: 0,
+        begins_after: Seq::ZERO,
         ending: None,
     }
 }
@@ -156,9 +182,10 @@ fn running(state: &mut Folded, id: TurnId) -> Result<&mut TurnState, &'static st
     state.turn.as_mut().filter(|turn| turn.id == id).ok_or("that turn does not run")
 }
 
-fn apply_to_turn(turn: &mut TurnState, body: &Body) -> Applied {
-    match body {
+fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
+    match &entry.body {
         Body::PlanAdopted { round, plan, more, terms, .. } => {
+            turn.interruptions = 0;
             turn.terms.extend(terms.iter().map(|(name, terms)| (name.clone(), terms.clone())));
             turn.adopt(*round, plan, *more)
         }
@@ -170,6 +197,14 @@ fn apply_to_turn(turn: &mut TurnState, body: &Body) -> Applied {
         }
         Body::PlanFailed { failure, .. } => {
             turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
+            Ok(())
+        }
+        Body::TurnInterrupted { times, failure, .. } => {
+            turn.interruptions = *times;
+            turn.begins_after = entry.seq;
+            if let Some(failure) = failure {
+                turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
+            }
             Ok(())
         }
         Body::TurnExpired { .. } => {
@@ -226,6 +261,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         (Body::AttemptFailed { attempt, not_applied, counts, retry_at, .. }, _) => {
             step.attempt = *attempt;
             step.failures += u32::from(*counts);
+            step.interruptions += u32::from(!counts && !not_applied);
             let asked = matches!(step.phase, Phase::Probing { .. });
             let phase = match class {
                 EffectClass::Probed if !not_applied => Phase::Probing { from: *retry_at, tries: 0 },
@@ -340,44 +376,5 @@ impl TurnState {
                 self.ready.insert(dependent);
             }
         }
-    }
-
-    /// What the turn answers once all its steps have succeeded.
-    ///
-    /// # Errors
-    /// What the answer's template misses.
-    pub(super) fn final_answer(&self, most_bytes: usize) -> Result<Arc<Value>, String> {
-        if let Some(answer) = &self.answer {
-            return Ok(answer.clone());
-        }
-        if let Some(template) = &self.answer_template {
-            return super::resolve::resolve(template, self, most_bytes).map(Arc::new);
-        }
-        let mut taken = std::collections::BTreeSet::new();
-        for step in &self.steps[self.latest..] {
-            taken.extend(step.step.dependencies());
-        }
-        let sinks: Vec<&StepState> =
-            self.steps[self.latest..].iter().filter(|step| !taken.contains(&step.step.id)).collect();
-        let outputs = sinks.iter().filter_map(|sink| Some((sink, self.output(&sink.step.id)?)));
-        if let [only] = sinks[..] {
-            return Ok(self.output(&only.step.id).cloned().unwrap_or_default());
-        }
-        let answer: Value =
-            outputs.map(|(sink, output)| (sink.step.id.to_string(), (**output).clone())).collect();
-        match super::resolve::too_large(&answer, most_bytes) {
-            Some(problem) => Err(format!("the answer {problem}")),
-            None => Ok(Arc::new(answer)),
-        }
-    }
-
-    /// Whether a template of a later round may name this step.
-    pub(super) fn knows(&self, step: &StepId) -> bool {
-        self.index.contains_key(step)
-    }
-
-    /// The part of a step's input that is a template, with the default for a step without one.
-    pub(super) fn template_of(&self, place: usize) -> Option<&Template> {
-        self.steps[place].step.template()
     }
 }

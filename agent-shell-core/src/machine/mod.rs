@@ -10,6 +10,7 @@ mod context;
 mod event;
 mod fold;
 mod identity;
+mod interrupted;
 mod mail;
 mod owed;
 mod planned;

@@ -7,17 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{changes, failed, in_doubt, settled_from};
+use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
+use super::interrupted::{after_interruptions, hopeless, interrupted, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
 use super::{mail, start};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
-
-/// How often an `Idempotent` attempt may end with its process before the step is in doubt: a tool that kills its
-/// host is not called for ever.
-const MAX_INTERRUPTIONS: u32 = 64;
 
 /// What is owed. As long as there are records, they are to be folded and the question asked again; the commands
 /// count only when there are no more records.
@@ -45,8 +42,14 @@ impl Owed {
 
 /// What a session owes now.
 pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
+    let Some(turn) = &state.turn else { return Owed::default() };
+    let mut owed = owed_by(state, turn, live, env);
+    after_interruptions(state, turn, live, env, &mut owed);
+    owed
+}
+
+fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed {
     let mut owed = Owed::default();
-    let Some(turn) = &state.turn else { return owed };
     if turn.ending.is_none() && turn.deadline.is_some_and(|deadline| deadline <= env.now) {
         owed.records.push(Body::TurnExpired { turn: turn.id });
         return owed;
@@ -122,6 +125,10 @@ fn continued(
             Some(next_attempt(state.session, turn, place, env))
         }
         Phase::Probing { from, .. } if *from > env.now || live.probing.contains(&place) => None,
+        Phase::Probing { .. } if hopeless(turn.interruptions, env) => {
+            let reason = "the process died each time that the target was asked".into();
+            Some(Due::Record(in_doubt(turn, place, reason, env)))
+        }
         Phase::Probing { .. } => Some(probe(turn, place)),
         _ => None,
     }
@@ -149,20 +156,6 @@ fn waited(state: &Folded, turn: &TurnState, place: usize, wait: &WaitFor, env: &
     })
 }
 
-/// An intent of this owner whose act was not begun when the turn failed or expired.
-fn never_begun(turn: &TurnState, place: usize, env: &Env<'_>) -> Body {
-    let step = &turn.steps[place];
-    Body::AttemptFailed {
-        turn: turn.id,
-        step: step.step.id.clone(),
-        attempt: step.attempt,
-        not_applied: true,
-        counts: false,
-        reason: "the turn could only end before the act began".into(),
-        retry_at: env.now,
-    }
-}
-
 /// The act whose intent this owner recorded.
 fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
     let step = &turn.steps[place];
@@ -179,31 +172,6 @@ fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
     }
 }
 
-/// An attempt whose owner is gone: by class it is repeated, asked about, or in doubt.
-fn interrupted(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
-    let step = &turn.steps[place];
-    match turn.class_of(place) {
-        EffectClass::Pure | EffectClass::Idempotent if step.interruptions >= MAX_INTERRUPTIONS => {
-            let reason = format!("{MAX_INTERRUPTIONS} attempts ended with their process");
-            Due::Record(in_doubt(turn, place, reason, env))
-        }
-        EffectClass::Pure | EffectClass::Idempotent => repeat(session, turn, place, env),
-        EffectClass::Probed => Due::Record(Body::AttemptFailed {
-            turn: turn.id,
-            step: step.step.id.clone(),
-            attempt: step.attempt,
-            not_applied: false,
-            counts: false,
-            reason: "the process that made the attempt is gone".into(),
-            retry_at: settled_from(turn, place, env),
-        }),
-        EffectClass::Irreversible => {
-            let reason = "the process that made the attempt is gone, and nobody can be asked".into();
-            Due::Record(in_doubt(turn, place, reason, env))
-        }
-    }
-}
-
 /// A further attempt, or the first after an approval.
 fn next_attempt(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
     match turn.class_of(place) {
@@ -212,12 +180,17 @@ fn next_attempt(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_
             Err(record) => Due::Record(*record),
         },
         EffectClass::Idempotent => repeat(session, turn, place, env),
+        // The target said that the latest was not applied, or it would not come to a further one.
+        _ if turn.steps[place].interruptions >= env.limits.interruptions => {
+            let problem = format!("{} attempts ended with their process", turn.steps[place].interruptions);
+            Due::Record(failed(turn, place, FailureCode::Interrupted, problem))
+        }
         _ => start::intent(session, turn, place, None, env),
     }
 }
 
 /// The same key again, as long as the target remembers it.
-fn repeat(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+pub(super) fn repeat(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
     let step = &turn.steps[place];
     let remembers = Duration::from_millis(turn.terms_of(place).map_or(0, |terms| terms.remembers_keys_ms));
     match step.first {

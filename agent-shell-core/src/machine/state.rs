@@ -19,6 +19,9 @@ pub struct Folded {
     pub session: SessionId,
     /// The place of the last record folded.
     pub seq: Seq,
+    /// The epoch of the latest record of a turn.
+    #[serde(default)]
+    pub epoch: Epoch,
     /// Its name and subject, once its first record is folded.
     pub opened: Option<(SessionName, Subject)>,
     /// How many turns have started.
@@ -39,6 +42,7 @@ impl Folded {
         Self {
             session,
             seq: Seq::ZERO,
+            epoch: Epoch::ZERO,
             opened: None,
             turns: 0,
             signals: VecDeque::new(),
@@ -93,6 +97,11 @@ pub struct TurnState {
     pub context: Context,
     /// Bytes of all outputs.
     pub bytes: usize,
+    /// How many records in a row say that owners went away without progress.
+    pub interruptions: u32,
+    /// Nothing begins before the record at this place is durable: the latest of them, or the turn's first when owners
+    /// had gone away before it.
+    pub begins_after: Seq,
     /// Set once the turn can only end: nothing new starts.
     pub ending: Option<Ending>,
 }
@@ -247,5 +256,44 @@ impl TurnState {
             Phase::Succeeded(output) => Some(output),
             _ => None,
         }
+    }
+
+    /// What the turn answers once all its steps have succeeded.
+    ///
+    /// # Errors
+    /// What the answer's template misses.
+    pub(super) fn final_answer(&self, most_bytes: usize) -> Result<Arc<Value>, String> {
+        if let Some(answer) = &self.answer {
+            return Ok(answer.clone());
+        }
+        if let Some(template) = &self.answer_template {
+            return super::resolve::resolve(template, self, most_bytes).map(Arc::new);
+        }
+        let mut taken = BTreeSet::new();
+        for step in &self.steps[self.latest..] {
+            taken.extend(step.step.dependencies());
+        }
+        let sinks: Vec<&StepState> =
+            self.steps[self.latest..].iter().filter(|step| !taken.contains(&step.step.id)).collect();
+        let outputs = sinks.iter().filter_map(|sink| Some((sink, self.output(&sink.step.id)?)));
+        if let [only] = sinks[..] {
+            return Ok(self.output(&only.step.id).cloned().unwrap_or_default());
+        }
+        let answer: Value =
+            outputs.map(|(sink, output)| (sink.step.id.to_string(), (**output).clone())).collect();
+        match super::resolve::too_large(&answer, most_bytes) {
+            Some(problem) => Err(format!("the answer {problem}")),
+            None => Ok(Arc::new(answer)),
+        }
+    }
+
+    /// Whether a template of a later round may name this step.
+    pub(super) fn knows(&self, step: &StepId) -> bool {
+        self.index.contains_key(step)
+    }
+
+    /// The part of a step's input that is a template, with the default for a step without one.
+    pub(super) fn template_of(&self, place: usize) -> Option<&Template> {
+        self.steps[place].step.template()
     }
 }

@@ -1,5 +1,7 @@
 //! The fold makes every transition of the table, and no other.
 
+mod interruptions;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -94,6 +96,8 @@ fn bodies() -> Vec<Body> {
             turn: None,
             reason: String::new(),
         },
+        Body::TurnInterrupted { turn, times: 1, failure: None },
+        Body::TurnInterrupted { turn, times: 2, failure: Some(failure()) },
         Body::TurnExpired { turn },
         Body::SessionPurged { turn: None, open: None },
         Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None },

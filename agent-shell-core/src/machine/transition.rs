@@ -132,6 +132,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     PlanFailed: Running -> Ending;
     SignalReceived: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     MailRefused: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
+    TurnInterrupted: Running -> Running, Running -> Ending, Ending -> Ending;
     TurnExpired: Running -> Ending;
     TurnEnded: Running -> NoTurn, Ending -> NoTurn;
     SessionPurged: NoTurn -> Purged, Running -> Purged, Ending -> Purged;

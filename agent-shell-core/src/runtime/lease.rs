@@ -17,7 +17,7 @@ const MARGIN: u32 = 5;
 /// How often a lease is renewed while it lasts; a renewal that failed is tried so often in the time of one.
 const RENEWALS: u32 = 3;
 
-/// Until when the lease is known to last, on this process's monotonic clock.
+/// Until when the lease is known to last, on the monotonic clock, which counts the time that the machine slept.
 pub(crate) struct LeaseGuard {
     valid_until_us: AtomicU64,
     /// Counts the leases: a session that was taken under an earlier one may be another's by now.

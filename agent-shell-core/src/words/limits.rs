@@ -87,6 +87,12 @@ pub struct Limits {
     ///
     /// Default: 8.
     pub probe_attempts: u32,
+    /// How often in a row the process may die while it does what a turn owes: a tool that kills its host is not called
+    /// for ever. Then an `Idempotent` step is `InDoubt`, a `Probed` one that was not applied fails, and so does a turn
+    /// whose `Pure` steps or whose planner leave nothing behind.
+    ///
+    /// Default: 64.
+    pub interruptions: u32,
     /// How long a planner may think.
     ///
     /// Default: 60,000.
@@ -170,6 +176,7 @@ impl Default for Limits {
             attempt_ms: 30_000,
             lateness_ms: 2_000,
             probe_attempts: 8,
+            interruptions: 64,
             plan_ms: 60_000,
             lease_ms: 15_000,
             poll_ms: 500,
@@ -192,7 +199,7 @@ impl Default for Limits {
 impl Limits {
     /// What is wrong with the bounds, if anything: one that is zero would let nothing run.
     pub(crate) fn problem(&self) -> Option<String> {
-        let bounds: [(&str, u64); 14] = [
+        let bounds: [(&str, u64); 15] = [
             ("payload_bytes", self.payload_bytes as u64),
             ("turn_bytes", self.turn_bytes as u64),
             ("steps_per_turn", self.steps_per_turn as u64),
@@ -203,6 +210,7 @@ impl Limits {
             ("running_turns", self.running_turns as u64),
             ("attempt_ms", self.attempt_ms),
             ("probe_attempts", self.probe_attempts.into()),
+            ("interruptions", self.interruptions.into()),
             ("plan_ms", self.plan_ms),
             ("lease_ms", self.lease_ms),
             ("poll_ms", self.poll_ms),

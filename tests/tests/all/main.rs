@@ -15,6 +15,7 @@ mod export;
 mod front_door;
 mod golden;
 mod holding;
+mod killers;
 mod layers;
 mod licences;
 mod machine;

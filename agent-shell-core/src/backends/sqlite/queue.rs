@@ -47,7 +47,7 @@ pub(super) fn queue<C>(
 
 impl<C> Queue<C> {
     /// How many more jobs fit the queue now.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "conformance"))]
     pub(super) fn room_left(&self) -> usize {
         self.sender.capacity()
     }

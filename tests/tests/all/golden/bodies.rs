@@ -212,6 +212,7 @@ fn ends() -> Vec<Body> {
         FailureCode::Context,
         FailureCode::Skipped,
         FailureCode::Unreadable,
+        FailureCode::Interrupted,
     ];
     let failure = |code| Failure::of_step(&step("charge"), code, "it failed");
     let failed = |code| Body::StepFailed { turn: TURN, step: step("charge"), failure: failure(code) };
@@ -222,9 +223,12 @@ fn ends() -> Vec<Body> {
         turn: (mail_kind == MailKind::Submit).then_some(TURN),
         reason: "the turn has ended".into(),
     };
+    let of_turn = Failure::of_turn(FailureCode::Interrupted, "it failed");
     let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer };
     let mut bodies: Vec<Body> = codes.into_iter().map(failed).chain(kinds.into_iter().map(refused)).collect();
     bodies.extend([
+        Body::TurnInterrupted { turn: TURN, times: 1, failure: None },
+        Body::TurnInterrupted { turn: TURN, times: 2, failure: Some(of_turn) },
         Body::TurnExpired { turn: TURN },
         ended(Outcome::Answered(Value::Null), Some(value().into())),
         ended(Outcome::Answered(Value::Null), Some(blob())),

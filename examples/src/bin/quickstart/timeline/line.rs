@@ -47,6 +47,12 @@ pub(super) fn about(body: &Body) -> String {
         },
         Body::SignalReceived { name, payload } => format!("{name}: {}", payload.value()),
         Body::MailRefused { mail_kind, reason, .. } => format!("{}: {reason}", mail_kind.as_str()),
+        Body::TurnInterrupted { times, failure: None, .. } => {
+            format!(
+                "owners went away and left no record of what they had begun, {times} times two of them in a row"
+            )
+        }
+        Body::TurnInterrupted { failure: Some(failure), .. } => failed(failure),
         Body::TurnExpired { .. } => "the turn's deadline passed".to_owned(),
         Body::SessionPurged { open: Some(open), .. } => {
             format!("the subject was erased; {} may have happened", counted(open.len(), "open act"))
