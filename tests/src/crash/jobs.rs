@@ -89,7 +89,7 @@ pub(super) fn most(at: Failpoint) -> u64 {
 
 /// Whether no worker gets there: one whose session left the journal could not go on with it. `tests/all/archive` kills
 /// processes there.
-fn is_elsewhere(at: Failpoint) -> bool {
+pub fn is_elsewhere(at: Failpoint) -> bool {
     use Failpoint::*;
     matches!(at, ArchiveWritten | ArchiveTaken | ArchiveRemoved)
 }

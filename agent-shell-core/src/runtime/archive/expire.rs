@@ -187,7 +187,7 @@ impl IntoFuture for Expiring {
     }
 }
 
-/// Removes every file of a session: also those of before it was restored once.
+/// Removes every file of a session: also those of before it was restored once, and what a crash left half written.
 fn remove(folder: &Path, session: SessionId) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| {
         let message =
@@ -199,7 +199,7 @@ fn remove(folder: &Path, session: SessionId) -> Result<Vec<PathBuf>> {
     for found in fs::read_dir(folder).map_err(failed)? {
         let path = found.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(&begins) && name.ends_with(".jsonl") {
+        if name.starts_with(&begins) && (name.ends_with(".jsonl") || name.ends_with(".part")) {
             fs::remove_file(&path).map_err(failed)?;
             files.push(path);
         }

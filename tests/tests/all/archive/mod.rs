@@ -234,10 +234,12 @@ async fn what_is_kept_for_long_enough_expires_wholly() {
         assert_eq!((early.expired.len(), early.passed_over.len()), (0, 0));
         let bounded = shell.expire(Duration::ZERO).at_most(0).await.unwrap();
         assert!(bounded.more && file.exists(), "a bound holds");
+        let begun = file.with_extension("jsonl.01K.part"); // A process died while it wrote.
+        std::fs::write(&begun, "{").unwrap();
         let report = shell.expire(Duration::ZERO).folder(&archive).await.unwrap();
         let [gone] = &report.expired[..] else { panic!("{report:?}") };
-        assert_eq!((gone.session, gone.head, &gone.files), (id, head, &vec![file.clone()]));
-        assert!(!file.exists(), "its file is gone");
+        assert_eq!((gone.session, gone.head, &gone.files), (id, head, &vec![file.clone(), begun]));
+        assert_eq!(std::fs::read_dir(&archive).unwrap().count(), 0, "its files are gone");
         assert_eq!(status(&shell, id).await, None);
         assert_eq!(kind(ended.outcome()).await, ErrorKind::NotFound);
         assert_eq!(kind(async { shell.history(id).await.map(drop) }).await, ErrorKind::NotFound);
