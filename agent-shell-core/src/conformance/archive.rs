@@ -327,9 +327,11 @@ pub async fn a_purged_session_leaves_its_end(fixture: &dyn StoreFixture) {
 /// An archived session is removed with all that is known of it, and its name is free; others stay.
 pub async fn an_expired_session_is_gone(fixture: &dyn StoreFixture) {
     let scene = Scene::new(fixture).await;
-    let mut finished = Finished::make(&scene).await;
     let beside = Finished::make(&scene).await;
+    // The newest one: what a backend calls it must not be used again.
+    let mut finished = Finished::make(&scene).await;
     let session = finished.new.id;
+    assert_eq!(scene.records(session).await.len(), 3, "its records are there");
     let archive = &scene.store.archive;
     let expire = async |archived| archive.expire(session, archived).await;
     assert_eq!(expire(finished.archived()).await, Err(ArchiveError::NotArchived), "it did not leave yet");

@@ -37,7 +37,8 @@ fn report(arguments: &str) -> Value {
 #[test]
 fn a_kill_at_each_failpoint_breaks_no_promise() {
     let report = report("--kills 2 --failpoints 1 --seed 5 --sessions 5");
-    let (elsewhere, here): (Vec<_>, Vec<_>) = Failpoint::ALL.iter().partition(|point| is_elsewhere(**point));
+    let (elsewhere, here): (Vec<Failpoint>, Vec<Failpoint>) =
+        Failpoint::ALL.iter().partition(|point| is_elsewhere(**point));
     assert!(elsewhere.iter().all(|point| point.name().starts_with("archive.")), "{elsewhere:?}");
     for point in here {
         let at = &report["failpoints"][point.name()];
