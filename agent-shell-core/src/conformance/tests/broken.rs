@@ -84,6 +84,7 @@ pub(in super::super) enum Fault {
     TheLivingAreRobbed,
     OwnSessionsAreClaimedAgain,
     RequirementsAreIgnored,
+    PurgesNeedWhatIsRequired,
     ClaimsIgnoreTenants,
     TenantsAreServedInLine,
     TheFirstAreServedFirst,
