@@ -1,4 +1,4 @@
-"""Computes vectors-v1.json and export-v1.jsonl from docs/FORMAT.md alone, without any code of Agent Shell.
+"""Computes vectors-v1.json, export-v1.jsonl and archive-v1.jsonl from docs/FORMAT.md alone, without any code of Agent Shell.
 
 Needs Python 3 and the package `cryptography` (AES-GCM-SIV). The files that it wrote are never written anew: they
 say what version 1 of the format is. `python3 vectors.py FOLDER` writes both into FOLDER, to be compared.
@@ -119,6 +119,19 @@ def export():
     return lines, previous
 
 
+def archive(lines, head):
+    """The file of the exported session, as if it had left the journal, with a blob and a requirement."""
+    first = json.loads(lines[0])
+    session, sealed = first["session"], "00010203"
+    begin = {"version": 1, "tenant": first["tenant"], "session": session, "seq": len(lines), "hash": head}
+    begin |= {"created_ms": first["time_ms"], "key": "11" * 32, "requires": ["22" * 32]}
+    blob = {"session": session, "address": "33" * 32, "sealed": sealed}
+    lines = [json.dumps({"archive": begin}), *lines, json.dumps({"blob": blob})]
+    before = "".join(line + "\n" for line in lines).encode()
+    end = {"session": session, "records": len(lines) - 2, "blobs": 1, "sha256": hashlib.sha256(before).hexdigest()}
+    return [*lines, json.dumps({"archive_end": end})]
+
+
 def vectors(head):
     step = b"charge"
     act = hashlib.sha256(
@@ -149,4 +162,6 @@ if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
     lines, head = export()
     (folder / "export-v1.jsonl").write_text("".join(line + "\n" for line in lines))
+    filed = archive(lines, head.hex())
+    (folder / "archive-v1.jsonl").write_text("".join(line + "\n" for line in filed))
     (folder / "vectors-v1.json").write_text(json.dumps(vectors(head), indent=2) + "\n")

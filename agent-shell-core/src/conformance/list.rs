@@ -122,6 +122,13 @@ macro_rules! with_store_properties {
             purge::a_purge_erases_all_but_the_chain,
             purge::a_purged_session_takes_nothing,
             purge::a_purged_sessions_name_is_free,
+            archive::a_finished_session_leaves_whole,
+            archive::only_what_is_finished_leaves,
+            archive::mail_and_the_archive_exclude_one_another,
+            archive::an_archived_session_takes_a_purge_alone,
+            archive::what_left_comes_back,
+            archive::a_purged_session_leaves_its_end,
+            archive::an_expired_session_is_gone,
             fencing::a_session_without_an_owner_takes_no_append,
             fencing::another_owner_is_fenced,
             fencing::another_epoch_is_fenced,
@@ -231,6 +238,7 @@ macro_rules! with_durable_store_properties {
             durability::a_refusal_leaves_nothing_after_a_reopening,
             marks::marks_outlive_a_reopening,
             purge::a_purge_outlives_a_reopening,
+            archive::an_archive_outlives_a_reopening,
         }
     };
 }

@@ -27,6 +27,7 @@ pub async fn a_session_is_registered_as_asked(fixture: &dyn StoreFixture) {
         requires: Vec::new(),
         waiting_mail: 0,
         sequence: 0,
+        archived: None,
     };
     assert_eq!(scene.open(new).await, expected, "a new session must be registered as asked");
     assert_eq!(scene.entry(id).await, expected, "a registered session must be found by its id");

@@ -46,6 +46,7 @@
 //! `store_conformance!(#[ignore = "needs a server"] Fixture)`.
 
 pub mod append;
+pub mod archive;
 pub mod bus;
 mod bus_scene;
 pub mod claims;

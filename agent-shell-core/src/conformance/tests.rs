@@ -203,6 +203,7 @@ fn every_property_of_a_bus_can_fail() {
 fn no_property_is_left_out_of_the_lists() {
     let sources = [
         include_str!("append.rs"),
+        include_str!("archive.rs"),
         include_str!("bus.rs"),
         include_str!("claims.rs"),
         include_str!("concurrency.rs"),

@@ -99,6 +99,17 @@ impl ChainVerifier {
         Self { head, ..Self::new(None) }
     }
 
+    /// The same check, in which a head that is known must still come.
+    #[must_use]
+    pub fn knowing(self, known: Option<Head>) -> Self {
+        Self { known, seen_known: known.is_none(), ..self }
+    }
+
+    /// The head that was reached.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
     /// Checks the next record.
     ///
     /// # Errors

@@ -150,6 +150,12 @@ failpoints! {
     GroupAnswered = "group.answered",
     /// SQLite: the records of an append are written, and what goes with them is not; within the transaction.
     RecordsWritten = "records.written",
+    /// A session's file is whole, verified and in its place, and its records still stand in the journal.
+    ArchiveWritten = "archive.written",
+    /// SQLite: the records of a session that is archived are gone, within the transaction.
+    ArchiveTaken = "archive.taken",
+    /// The records of a session that is archived are gone, and nobody has been told.
+    ArchiveRemoved = "archive.removed",
     /// SQLite: the write-ahead log is about to be copied into the file.
     CheckpointBegins = "checkpoint.begins",
     /// SQLite: the write-ahead log was copied into the file.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::archive::Archived;
 use super::mailbox::Post;
 use super::outbox::Outgoing;
 use super::store::StoreError;
@@ -49,8 +50,9 @@ pub trait Journal: Send + Sync + 'static {
     /// It is judged in this order, and the first that does not hold is the answer:
     /// 1. the session is registered: else [`AppendError::Corrupt`];
     /// 2. no append with this id is committed: else that one's head, and whether the fence holds now;
-    /// 3. the session is not purged, and the fence holds: else [`AppendError::Purged`], or [`AppendError::Fenced`]. A
-    ///    lease that ran out does not matter as long as nobody claimed the session;
+    /// 3. the session is not purged, nor archived unless the append purges it, and the fence holds: else
+    ///    [`AppendError::Purged`], [`AppendError::Archived`], or [`AppendError::Fenced`]. A lease that ran out does not
+    ///    matter as long as nobody claimed the session;
     /// 4. the head, place and hash, is the expected one: else [`AppendError::Conflict`];
     /// 5. there are records, and they are the append's own: each names this session and its tenant, the fence's epoch, the
     ///    append's id, and the next place. Else `Corrupt`. Hashes and bodies are stored as they come: who reads checks
@@ -68,7 +70,7 @@ pub trait Journal: Send + Sync + 'static {
     /// The records after `after`, in order, at most `limit` (which is at least 1) and at least one if there is any.
     ///
     /// # Errors
-    /// [`StoreError`]. An unknown session has no records.
+    /// [`StoreError`]. An unknown session has no records. Those that were archived are not there.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -181,6 +183,8 @@ pub struct SessionEntry {
     /// The sequence of the last envelope that was written for it, whether or not its row is still there; zero when
     /// there was none.
     pub sequence: u64,
+    /// What of it stands in a file and no more here; none when all of it is here.
+    pub archived: Option<Archived>,
 }
 
 impl SessionEntry {
@@ -215,6 +219,8 @@ pub enum SessionStatus {
     Resting,
     /// Its subject's data was erased. It takes nothing more.
     Purged,
+    /// Its records stand in a file. It takes nothing but a purge until it is restored.
+    Archived,
 }
 
 impl SessionStatus {
@@ -224,6 +230,8 @@ impl SessionStatus {
         match self {
             Self::Idle => true,
             Self::Running | Self::Waiting | Self::Resting => !matches!(lane, Lane::Input),
+            // Nothing but a purge is posted to it.
+            Self::Archived => matches!(lane, Lane::Control),
             Self::Purged => false,
         }
     }
@@ -236,6 +244,7 @@ impl SessionStatus {
             Self::Waiting => 2,
             Self::Resting => 3,
             Self::Purged => 4,
+            Self::Archived => 5,
         }
     }
 
@@ -247,6 +256,7 @@ impl SessionStatus {
             2 => Some(Self::Waiting),
             3 => Some(Self::Resting),
             4 => Some(Self::Purged),
+            5 => Some(Self::Archived),
             _ => None,
         }
     }
@@ -312,8 +322,8 @@ pub struct Append {
     /// Mail of this session that the records consume; it is removed. What is not there is passed over.
     pub consume_mail: Vec<MailId>,
     /// Mail to other sessions or to this one, posted as the runtime's own, whatever [`Post::system`] says: it counts
-    /// against the reserved quota. A repeat is passed over, and so is mail to a session that was purged; mail that is
-    /// refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
+    /// against the reserved quota. A repeat is passed over, and so is mail to a session that was purged or archived;
+    /// mail that is refused refuses the append, as `Unavailable` when the mailbox is full, else as `Corrupt`.
     pub post_mail: Vec<Post>,
     /// Envelopes for the outbox.
     pub outbox: Vec<Outgoing>,
@@ -438,6 +448,9 @@ pub enum AppendError {
     /// The session was purged.
     #[error("the session was purged")]
     Purged,
+    /// The session is archived.
+    #[error("the session is archived: restore it from its file first")]
+    Archived,
 }
 
 impl From<StoreError> for AppendError {

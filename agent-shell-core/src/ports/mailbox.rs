@@ -165,6 +165,11 @@ pub enum PostError {
     /// The session was purged.
     #[error("the session was purged: it takes nothing more")]
     Purged,
+    /// The session is archived.
+    #[error(
+        "the session is archived: restore it from its file `<session id>-<place>.jsonl` with `Shell::restore` first"
+    )]
+    Archived,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,6 +1,7 @@
 //! The ports: what a backend must do, and what a host's own code may do. Each trait's documentation is its
 //! specification; the feature `conformance` holds the suites that check a backend against it.
 
+mod archive;
 mod bus;
 mod handler;
 mod journal;
@@ -14,6 +15,7 @@ mod spawn;
 mod store;
 mod tool;
 
+pub use archive::{Archive, ArchiveError, Archived, Busy, Restore};
 pub use bus::{At, Bus, BusCapabilities, BusError, BusMember, Delivery, Lag, Message, Peeked, Reach, route};
 pub use handler::{EventHandler, HandlerError};
 pub use journal::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Journal, Mailbox, Marks, Outbox, Ownership};
+use super::{Archive, Journal, Mailbox, Marks, Outbox, Ownership};
 
 /// What one backend builds: ports onto one store, whose appends, mail, ownership and outbox share transactions.
 /// Cheap to clone.
@@ -19,17 +19,20 @@ pub struct Store {
     pub outbox: Arc<dyn Outbox>,
     /// How far consumers are.
     pub marks: Arc<dyn Marks>,
+    /// What leaves the journal, and comes back.
+    pub archive: Arc<dyn Archive>,
 }
 
 impl Store {
     /// A store whose ports are all one object.
-    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks>(backend: Arc<B>) -> Self {
+    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks + Archive>(backend: Arc<B>) -> Self {
         Self {
             journal: backend.clone(),
             mailbox: backend.clone(),
             ownership: backend.clone(),
             outbox: backend.clone(),
-            marks: backend,
+            marks: backend.clone(),
+            archive: backend,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From the errors of ports to the errors of hosts.
 
-use crate::ports::{AppendError, BusError, OwnershipError, PostError, StoreError};
+use crate::ports::{AppendError, ArchiveError, BusError, OwnershipError, PostError, StoreError};
 use crate::words::{Error, ErrorKind};
 
 impl From<StoreError> for Error {
@@ -26,6 +26,7 @@ impl From<AppendError> for Error {
             AppendError::Poisoned { .. } => ErrorKind::Poisoned,
             AppendError::TooLarge { .. } => ErrorKind::InvalidInput,
             AppendError::Purged => ErrorKind::Purged,
+            AppendError::Archived => ErrorKind::Archived,
         };
         Self::new(kind, error.to_string())
     }
@@ -38,7 +39,22 @@ impl From<PostError> for Error {
             PostError::Overloaded { .. } => ErrorKind::Overloaded,
             PostError::NoSession => ErrorKind::NotFound,
             PostError::Purged => ErrorKind::Purged,
+            PostError::Archived => ErrorKind::Archived,
             PostError::Store(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        let kind = match error {
+            ArchiveError::Busy(_) | ArchiveError::Changed { .. } => ErrorKind::Unavailable,
+            ArchiveError::NotArchived | ArchiveError::Wrong { .. } | ArchiveError::TooLarge { .. } => {
+                ErrorKind::InvalidInput
+            }
+            ArchiveError::NoSession => ErrorKind::NotFound,
+            ArchiveError::Store(error) => return error.into(),
         };
         Self::new(kind, error.to_string())
     }

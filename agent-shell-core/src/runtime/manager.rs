@@ -12,12 +12,12 @@ use super::events::Emitter;
 use super::executor::PlanExecutor;
 use super::inbox::Inbox;
 use super::lease;
-use super::purge::close_unreadable;
+use super::purge::{close_archived, close_unreadable};
 use super::reader::{corrupt, load};
 use super::registry::SessionHandle;
 use super::writer::SessionWriter;
 use crate::failpoint::reach;
-use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter};
+use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter, SessionStatus};
 use crate::words::{Epoch, Error, ErrorKind, Result, SessionId};
 
 /// Sessions claimed at once.
@@ -274,6 +274,9 @@ impl TurnManager {
 
     async fn drive(&self, entry: &SessionEntry, handle: Arc<SessionHandle>) -> Result<()> {
         let core = &self.core;
+        if entry.mark.status == SessionStatus::Archived {
+            return close_archived(core, entry).await;
+        }
         let keys = match core.keyring.session(entry.key, false).await {
             Ok(keys) => keys,
             Err(error) => return close_unreadable(core, entry, error).await,

@@ -3,6 +3,7 @@
 
 mod admission;
 mod approvals;
+mod archive;
 mod consumer;
 mod core;
 mod events;
@@ -13,6 +14,7 @@ mod history;
 mod inbox;
 mod keyring;
 mod lease;
+mod lines;
 mod manager;
 #[cfg(feature = "simulation")]
 mod observer;
@@ -27,12 +29,16 @@ mod shell;
 mod submit;
 mod turn;
 mod unclaimable;
+mod verify;
 mod watchers;
 mod writer;
 
 pub use approvals::{Approval, Approvals};
+pub use archive::{
+    ArchiveReport, ArchivedSession, Archiving, ExpireReport, Expired, Expiring, PassedOver, Restored, WhyNot,
+};
 pub use consumer::Consumer;
-pub use export::{ExportError, VerifyError, VerifyReport, verify_export, verify_store};
+pub use export::ExportError;
 pub use history::{History, HistoryEntry};
 #[cfg(feature = "simulation")]
 pub use observer::Observer;
@@ -43,3 +49,4 @@ pub use shell::{Ports, Shell, ShellBuilder};
 pub use submit::{Request, Submit};
 pub use turn::Turn;
 pub use unclaimable::{Lacking, Unclaimable};
+pub use verify::{VerifyError, VerifyReport, verify_export, verify_store};

@@ -57,6 +57,10 @@ pub struct PurgedSession {
     pub turn: Option<TurnId>,
     /// Acts of which it was not known whether they took effect; none when that could not be read any more.
     pub open: Option<Vec<OpenAct>>,
+    /// The last of its records that stand in an archive file and not in the journal, if any do. Their text can't be
+    /// read any more; delete the file `<session id>-<place>.jsonl` all the same, and its copies.
+    #[serde(default)]
+    pub archived: Option<Head>,
 }
 
 impl Shell {
@@ -180,7 +184,8 @@ impl Shell {
             return Err(corrupt(format!("session {} does not end with its purge", entry.id)));
         };
         let (closed, actor) = (last.header.time, last.header.actor);
-        Ok(PurgedSession { session: entry.id, head: last.head(), closed, actor, turn, open })
+        let archived = entry.archived.map(|archived| archived.head);
+        Ok(PurgedSession { session: entry.id, head: last.head(), closed, actor, turn, open, archived })
     }
 }
 
@@ -200,16 +205,36 @@ pub(crate) async fn close_unreadable(
         (None, ErrorKind::Purged) => Pseudonym::RUNTIME,
         (None, _) => return Err(error),
     };
+    close(core, entry, actor, None).await?;
+    tracing::info!(session = %entry.id, "a session whose key is gone was closed as purged");
+    Ok(())
+}
+
+/// Closes an archived session in which a purge waits. It had no turn, and so no act of which anything is unknown.
+pub(crate) async fn close_archived(core: &std::sync::Arc<Core>, entry: &SessionEntry) -> Result<()> {
+    match waiting_purge(core, entry.id).await? {
+        Some(purge) => close(core, entry, purge.actor, Some(Vec::new())).await,
+        // It was restored meanwhile, say: it is claimed again when it has work.
+        None => Ok(()),
+    }
+}
+
+/// Appends the record of a purge to a session that is not folded.
+async fn close(
+    core: &std::sync::Arc<Core>,
+    entry: &SessionEntry,
+    actor: Pseudonym,
+    open: Option<Vec<OpenAct>>,
+) -> Result<()> {
     let fence = Fence { owner: core.owner, epoch: entry.epoch };
     let keys = core.keyring.tenant_data(&entry.tenant).await?;
     let at = (entry.id, entry.tenant.clone());
     // Nobody can say any more what rested in it, so nothing is told to others.
     let mut writer = SessionWriter::new(core.clone(), at, fence, keys, (entry.head, Seq::ZERO), None);
-    let body = Body::SessionPurged { turn: None, open: None };
+    let body = Body::SessionPurged { turn: None, open };
     let (seq, epoch, time) = (entry.head.seq.next(), entry.epoch, core.clock.now());
     let purged = Entry { seq, epoch, time, actor, body };
     let mark = Some(Mark { status: SessionStatus::Purged, wake_at: None });
     writer.append(vec![purged], Beside { mark, ..Beside::default() }, None).await?;
-    tracing::info!(session = %entry.id, "a session whose key is gone was closed as purged");
     Ok(())
 }

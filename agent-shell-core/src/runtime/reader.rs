@@ -1,5 +1,6 @@
 //! Reading a session back: its records are checked, opened and folded, from the latest snapshot on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -24,6 +25,9 @@ pub(crate) struct Loaded {
 /// Folds a session, from its latest usable snapshot on. A snapshot that does not open, or is of another version, is
 /// passed over with a warning.
 pub(crate) async fn load(journal: &dyn Journal, keys: &SessionKeys, entry: &SessionEntry) -> Result<Loaded> {
+    if entry.archived.is_some() {
+        return Err(archived(entry.id));
+    }
     let mut loaded = match from_snapshot(journal, keys, entry.id).await? {
         Some(loaded) => loaded,
         None => Loaded { state: Folded::new(entry.id), head: Head::EMPTY, snapshot: Seq::ZERO },
@@ -35,7 +39,7 @@ pub(crate) async fn load(journal: &dyn Journal, keys: &SessionKeys, entry: &Sess
         }
         for record in &records {
             check(&loaded.head, record, entry.id)?;
-            let entry = open_own(journal, keys, record).await?;
+            let entry = open_own(Blobs::In(journal), keys, record).await?;
             fold(&mut loaded.state, &entry).map_err(|error| corrupt(error.to_string()))?;
             loaded.head = record.head();
         }
@@ -92,9 +96,9 @@ pub(crate) fn check(head: &Head, record: &Record, session: SessionId) -> Result<
 
 /// Opens a record, which was checked, with its session's own keys. The record of a purge is sealed for the tenant: who
 /// meets it has read on while the session was purged.
-pub(crate) async fn open_own(journal: &dyn Journal, keys: &SessionKeys, record: &Record) -> Result<Entry> {
+pub(crate) async fn open_own(blobs: Blobs<'_>, keys: &SessionKeys, record: &Record) -> Result<Entry> {
     let header = &record.header;
-    match open(journal, keys, record).await {
+    match open_from(blobs, keys, record).await {
         Err(error) if error.kind() == ErrorKind::Corrupt && header.kind.as_str() == Kind::PURGE => {
             Err(Error::new(ErrorKind::Purged, format!("session {} was purged", header.session)))
         }
@@ -102,8 +106,20 @@ pub(crate) async fn open_own(journal: &dyn Journal, keys: &SessionKeys, record: 
     }
 }
 
+/// Where the blobs of a record stand.
+#[derive(Clone, Copy)]
+pub(crate) enum Blobs<'a> {
+    In(&'a dyn Journal),
+    Of(&'a BTreeMap<Digest, Vec<u8>>),
+}
+
 /// Opens a record and brings its blobs back.
 pub(crate) async fn open(journal: &dyn Journal, keys: &SessionKeys, record: &Record) -> Result<Entry> {
+    open_from(Blobs::In(journal), keys, record).await
+}
+
+/// Opens a record and brings its blobs back from where they stand.
+pub(crate) async fn open_from(blobs: Blobs<'_>, keys: &SessionKeys, record: &Record) -> Result<Entry> {
     let header = &record.header;
     let place = Place::Record(header.session, &header.kind);
     let text =
@@ -115,19 +131,19 @@ pub(crate) async fn open(journal: &dyn Journal, keys: &SessionKeys, record: &Rec
         };
         Error::new(kind, format!("record {} of session {}: {error}", header.seq, header.session))
     })?;
-    bring_back(journal, keys, header.session, &mut body).await?;
+    bring_back(blobs, keys, header.session, &mut body).await?;
     Ok(Entry { seq: header.seq, epoch: header.epoch, time: header.time, actor: header.actor, body })
 }
 
-async fn bring_back(
-    journal: &dyn Journal,
-    keys: &SessionKeys,
-    session: SessionId,
-    body: &mut Body,
-) -> Result<()> {
+async fn bring_back(blobs: Blobs<'_>, keys: &SessionKeys, session: SessionId, body: &mut Body) -> Result<()> {
     for payload in body.payloads_mut() {
         if let Payload::Blob { address, .. } = *payload {
-            let sealed = journal.blob(session, address).await?;
+            let sealed = match blobs {
+                Blobs::In(journal) => journal.blob(session, address).await?,
+                Blobs::Of(blobs) => blobs.get(&address).cloned().ok_or_else(|| {
+                    corrupt(format!("blob {address} of session {session} is not in the file"))
+                })?,
+            };
             let text = keys
                 .open(Place::Blob(session, address), &sealed)
                 .map_err(|error| corrupt(format!("blob {address} of session {session}: {error}")))?;
@@ -137,6 +153,25 @@ async fn bring_back(
         }
     }
     Ok(())
+}
+
+/// That a session's records stand in a file.
+pub(crate) fn archived(session: SessionId) -> Error {
+    let message = format!(
+        "session {session} is archived: restore it from its file `{session}-<place>.jsonl` with `Shell::restore`, or read \
+         the file with `Shell::read_archive`"
+    );
+    Error::new(ErrorKind::Archived, message)
+}
+
+/// # Errors
+/// [`ErrorKind::Archived`] when the record after `after` left the journal.
+pub(crate) async fn is_archived(journal: &dyn Journal, session: SessionId, after: Seq) -> Result<()> {
+    let entry = journal.session(session).await?;
+    match entry.and_then(|entry| entry.archived) {
+        Some(left) if left.head.seq > after => Err(archived(session)),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn corrupt(message: String) -> Error {

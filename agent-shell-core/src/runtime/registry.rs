@@ -19,6 +19,7 @@ pub(crate) struct SessionHandle {
     begun: AtomicBool,
     driven: AtomicBool,
     idle: AtomicBool,
+    leave: AtomicBool,
     trouble: Mutex<Option<(ErrorKind, String)>>,
 }
 
@@ -56,6 +57,17 @@ impl SessionHandle {
     /// Whether the session sleeps without work.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.idle.store(idle, Ordering::Release);
+    }
+
+    /// Asks the session to be let go as soon as it has no work.
+    pub(crate) fn ask_to_leave(&self) {
+        self.leave.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether the session is to be let go without delay when it has no work.
+    pub(crate) fn is_asked_to_leave(&self) -> bool {
+        self.leave.load(Ordering::Acquire)
     }
 
     /// Why the session can't go on at the moment.

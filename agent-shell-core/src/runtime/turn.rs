@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::core::{Core, Stopping};
 use super::manager::TurnManager;
-use super::reader::{corrupt, load, open};
+use super::reader::{corrupt, is_archived, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
@@ -43,7 +43,7 @@ impl Turn {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::Purged`] when it had ended before its subject
-    /// was purged, for then its outcome is erased. [`ErrorKind::AtRest`] when nothing but a person can move the turn:
+    /// was purged, for then its outcome is erased. [`ErrorKind::Archived`] when it stands in a file. [`ErrorKind::AtRest`] when nothing but a person can move the turn:
     /// see [`Turn::rests`]. Else what the store says, or `ShuttingDown`.
     ///
     /// # Cancel safety
@@ -254,9 +254,14 @@ impl Turn {
 
     async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
         let (journal, session) = (&*self.core.store.journal, self.session().await?);
-        let records = journal.read(session, Seq::new(ended.number().saturating_sub(1)), 1).await?;
-        let record =
-            records.first().ok_or_else(|| corrupt(format!("record {ended} of {session} is gone")))?;
+        let before = Seq::new(ended.number().saturating_sub(1));
+        let records = journal.read(session, before, 1).await?;
+        let Some(record) = records.first().filter(|record| record.header.seq == ended) else {
+            // Whose key was destroyed is erased wherever its records stand.
+            self.opened().await?;
+            is_archived(journal, session, before).await?;
+            return Err(corrupt(format!("record {ended} of {session} is gone")));
+        };
         // That the purge ended the turn is said by the record's kind, in the clear.
         if record.header.kind.as_str() == Kind::PURGE {
             return Ok(Outcome::Purged);

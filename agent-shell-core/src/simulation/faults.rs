@@ -134,6 +134,14 @@ operations! {
     Trim = "outbox.trim" writes,
     /// `Ownership::hold`.
     Hold = "ownership.hold" writes,
+    /// `Archive::blobs`.
+    Blobs = "archive.blobs" reads,
+    /// `Archive::archive`.
+    Archive = "archive.archive" writes,
+    /// `Archive::restore`.
+    Restore = "archive.restore" writes,
+    /// `Archive::expire`.
+    Expire = "archive.expire" writes,
     /// `Marks::load`.
     LoadMarks = "marks.load" reads,
     /// `Marks::save`.

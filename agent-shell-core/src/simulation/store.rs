@@ -17,13 +17,13 @@ use super::time::SimTime;
 use super::way::{Lost, Way};
 use crate::data::{DataKey, KeyId, Lane, MailKind, Record};
 use crate::ports::{
-    Append, AppendError, Appended, Bus, Claim, ClaimFilter, Dedupe, Duty, HighWater, Journal, KeyError,
-    KeyStore, Lease, MailItem, Mailbox, Marks, NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition,
-    Ownership, OwnershipError, Post, PostError, Posted, SessionEntry, SessionFilter, Snapshot, Spawn, Store,
-    StoreError, TurnEntry,
+    Append, AppendError, Appended, Archive, ArchiveError, Archived, Blob, Bus, Claim, ClaimFilter, Dedupe,
+    Duty, HighWater, Journal, KeyError, KeyStore, Lease, MailItem, Mailbox, Marks, NamedActor, NewSession,
+    Outbox, OutboxItem, OutboxPosition, Ownership, OwnershipError, Post, PostError, Posted, Restore,
+    SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError, TurnEntry,
 };
 use crate::words::{
-    Digest, Epoch, GroupName, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
+    Digest, Epoch, GroupName, Head, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
 };
 
 /// The ports of one process onto a store that others use too. Each call may be slow, refused, done without an answer, or
@@ -259,6 +259,35 @@ impl Marks for UnreliableStore {
     ) -> Result<Vec<(SessionId, HighWater)>, StoreError> {
         let group = group.clone();
         asked!(self, marks.behind(&group, after, limit), Behind, StoreError)
+    }
+}
+
+#[async_trait]
+impl Archive for UnreliableStore {
+    async fn blobs(
+        &self,
+        session: SessionId,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Result<Vec<Blob>, StoreError> {
+        asked!(self, archive.blobs(session, after, limit), Blobs, StoreError)
+    }
+
+    async fn archive(
+        &self,
+        session: SessionId,
+        expected: Head,
+        archived: Archived,
+    ) -> Result<(), ArchiveError> {
+        asked!(self, archive.archive(session, expected, archived), Archive, ArchiveError)
+    }
+
+    async fn restore(&self, restore: Arc<Restore>) -> Result<(), ArchiveError> {
+        asked!(self, archive.restore(restore), Restore, ArchiveError)
+    }
+
+    async fn expire(&self, session: SessionId, archived: Archived) -> Result<(), ArchiveError> {
+        asked!(self, archive.expire(session, archived), Expire, ArchiveError)
     }
 }
 

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Poisoned,
     /// What was asked for has been erased for good.
     Purged,
+    /// The session's records stand in a file: restore it, or read the file.
+    Archived,
     /// A key that should exist is missing: restore the key store.
     KeyLost,
     /// The shell is shutting down.

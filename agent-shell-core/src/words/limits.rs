@@ -122,6 +122,15 @@ pub struct Limits {
     ///
     /// Default: 10,000.
     pub purge_ms: u64,
+    /// Sessions that one call archives or removes at most, unless it says otherwise.
+    ///
+    /// Default: 1,024.
+    pub archived_at_once: usize,
+    /// The largest file of an archived session, in bytes. A larger session stays in the journal. To restore a session,
+    /// or to read its file, takes about twice as much memory.
+    ///
+    /// Default: 256 MiB (268,435,456).
+    pub archive_bytes: u64,
     /// How long a row of the outbox stays after it was written, once it is acknowledged: so far back a bus may lose
     /// its tail, and a consumer may stay behind, and still get everything.
     ///
@@ -176,6 +185,8 @@ impl Default for Limits {
             snapshot_every: 64,
             drain_ms: 30_000,
             purge_ms: 10_000,
+            archived_at_once: 1024,
+            archive_bytes: 256 << 20,
             outbox_keep_ms: 86_400_000,
             events_at_once: 256,
             sessions_at_once: 16,

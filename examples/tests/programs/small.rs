@@ -92,6 +92,18 @@ fn events() {
 }
 
 #[test]
+fn archive() {
+    let lines = [
+        "1 session left with 6 records",
+        "it takes nothing: true",
+        "its file can be read: 6 records",
+        "it came back, and went on",
+        "1 session expired, with 2 files",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_archive"), &[]), lines);
+}
+
+#[test]
 fn own_backend() {
     let properties = printed(env!("CARGO_BIN_EXE_own_backend"), &[]);
     assert!(

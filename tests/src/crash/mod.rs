@@ -29,6 +29,7 @@ mod words;
 mod worker;
 
 pub use command::run;
+pub use jobs::is_elsewhere;
 
 use crate::arguments::UsageError;
 use crate::recorder::RecorderError;

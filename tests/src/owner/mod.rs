@@ -70,6 +70,10 @@ async fn host() -> Result<(), String> {
             Command::Submit { session, tool, waits_ms } => {
                 submit(&shell, &session, tool_name(tool), waits_ms).await?;
             }
+            Command::Archive { folder } => {
+                let report = shell.archive(folder).await.map_err(|error| error.to_string())?;
+                Event::Archived { sessions: report.archived.len() }.say();
+            }
             Command::Shutdown => {
                 shell.shutdown().await.map_err(|error| error.to_string())?;
                 Event::Closed.say();

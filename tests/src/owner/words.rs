@@ -46,6 +46,11 @@ pub enum Command {
         /// How long the turn waits before the call.
         waits_ms: Option<u64>,
     },
+    /// Archive what is finished.
+    Archive {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Shut down and end.
     Shutdown,
 }
@@ -63,6 +68,11 @@ pub enum Event {
     Submitted {
         /// The turn.
         turn: TurnId,
+    },
+    /// Finished sessions left.
+    Archived {
+        /// How many.
+        sessions: usize,
     },
     /// The shell warned its host of something.
     Warned {

@@ -3,9 +3,10 @@
 //!
 //! Raw bytes are searched as UTF-8, UTF-16 in both byte orders, Base64 in all three alignments, and inside zlib, gzip
 //! and raw deflate streams wherever one may begin. Sealed texts are opened with every key in every key file, for the
-//! place where they stand. What lies in a free page under a key that is still there would not be found sealed: SQLite
+//! place where they stand, in journals and in archive files. What lies in a free page under a key that is still there would not be found sealed: SQLite
 //! tells of no lengths there.
 
+mod archived;
 mod encodings;
 mod sealed;
 #[cfg(test)]
@@ -46,6 +47,9 @@ pub fn search(folder: &Path, markers: &[&str]) -> io::Result<BTreeSet<Finding>> 
     }
     for file in files.iter().filter(|file| sealed::is_journal(file)) {
         found.extend(sealed::search(file, &opened, markers).map_err(io::Error::other)?);
+    }
+    for file in files.iter().filter(|file| archived::is_lines(file)) {
+        found.extend(archived::search(file, &opened, markers)?);
     }
     Ok(found)
 }

@@ -288,7 +288,9 @@ fn the_page_of_errors_tells_of_every_error() {
         ("backends/sqlite/fault.rs", "OpenError", 8),
         ("ports/journal.rs", "AppendError", 8),
         ("ports/bus.rs", "BusError", 6),
-        ("runtime/export.rs", "VerifyError", 5),
+        ("runtime/verify.rs", "VerifyError", 6),
+        ("ports/archive.rs", "ArchiveError", 7),
+        ("ports/archive.rs", "Busy", 4),
         ("data/chain.rs", "ChainBreak", 6),
     ];
     for (source, name, at_least) in enums {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
 mod answers;
+mod archive;
 mod bounds;
 mod crash_program;
 mod default_tree;

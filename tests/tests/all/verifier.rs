@@ -23,15 +23,15 @@ type Heads = BTreeMap<SessionId, Head>;
 
 /// What the second program said.
 #[derive(Debug)]
-struct Said {
+pub(crate) struct Said {
     /// 0: all is whole. 1: something was changed, cut off or removed. 2: it could not read what it was given.
     status: i32,
-    heads: String,
-    problem: String,
+    pub(crate) heads: String,
+    pub(crate) problem: String,
 }
 
 /// Runs the second program on an export, with the heads that must be there.
-fn verifier(export: &[u8], heads: &[&str]) -> Said {
+pub(crate) fn verifier(export: &[u8], heads: &[&str]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: String, content: &[u8]| {
         let path = folder.path().join(name);
@@ -51,7 +51,7 @@ fn verifier(export: &[u8], heads: &[&str]) -> Said {
 }
 
 /// Both programs judge an export, and must agree; whether it is whole.
-fn whole(lines: &[impl AsRef<str>], known: &Heads) -> bool {
+pub(crate) fn whole(lines: &[impl AsRef<str>], known: &Heads) -> bool {
     let export: String = lines.iter().map(|line| format!("{}\n", line.as_ref())).collect();
     whole_bytes(export.as_bytes(), known)
 }

@@ -31,8 +31,10 @@ pub(super) fn append(tx: &mut Tx, append: &Append) -> Work<Appended, AppendError
     if let Some(head) = committed(&tx.connection, &session, append)? {
         return Ok(Ok(Appended { head, still_owner: session.is_owned_under(append.fence) }));
     }
-    if session.mark.status == SessionStatus::Purged {
-        return Ok(Err(AppendError::Purged));
+    match session.mark.status {
+        SessionStatus::Purged => return Ok(Err(AppendError::Purged)),
+        SessionStatus::Archived if !append.purges() => return Ok(Err(AppendError::Archived)),
+        _ => {}
     }
     if !session.is_owned_under(append.fence) {
         return Ok(Err(AppendError::Fenced { actual: session.epoch }));

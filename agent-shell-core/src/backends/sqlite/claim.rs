@@ -74,8 +74,13 @@ fn take(tx: &mut Tx, me: OwnerId, nr: i64, filter: &ClaimFilter) -> rusqlite::Re
     let offered =
         filter.offers.as_ref().is_none_or(|offers| entry.requires.iter().all(|id| offers.contains(id)))
             || purge_waits(&tx.connection, nr)?;
-    let purged = entry.mark.status == SessionStatus::Purged;
-    if purged || !(free && tenant && offered) {
+    let shut = match entry.mark.status {
+        SessionStatus::Purged => true,
+        // Nothing but a purge can wait there.
+        SessionStatus::Archived => entry.waiting_mail == 0,
+        _ => false,
+    };
+    if shut || !(free && tenant && offered) {
         return Ok(None);
     }
     entry.epoch = entry.epoch.next();

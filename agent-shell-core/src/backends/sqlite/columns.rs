@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::fault::damaged;
 use crate::data::{KeyId, RequirementId};
-use crate::ports::{Mark, SessionEntry, SessionStatus};
+use crate::ports::{Archived, Mark, SessionEntry, SessionStatus};
 use crate::words::{Digest, Epoch, Head, OwnerId, Seq, SessionId, Tenant, Timestamp};
 
 /// A number whose order matters. One beyond the largest integer of SQLite becomes that integer: an instant there is
@@ -77,12 +77,24 @@ pub(super) fn requirements(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec
 /// What [`entry`] reads, in its order; a condition on `sessions s` follows.
 pub(super) const ENTRY: &str = "\
     SELECT s.id, s.tenant, s.name, s.sealed, s.key, s.created, s.epoch, s.owner, s.status, s.wake_at, s.requires, \
-           r.seq, r.hash, (SELECT count(*) FROM mail m WHERE m.session = s.nr), \
+           coalesce(r.seq, s.archived_seq), coalesce(r.hash, s.archived_hash), (SELECT count(*) FROM mail m WHERE m.session = s.nr), \
            max(coalesce((SELECT max(sequence) FROM outbox o WHERE o.session = s.nr), 0), \
-               coalesce((SELECT sequence FROM outbox_trimmed t WHERE t.session = s.nr), 0)) \
+               coalesce((SELECT sequence FROM outbox_trimmed t WHERE t.session = s.nr), 0)), \
+           s.archived_seq, s.archived_hash, s.archived_at, s.archived_file \
     FROM sessions s LEFT JOIN records r ON r.nr = coalesce( \
          (SELECT record FROM recent_places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1), \
          (SELECT record FROM places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1)) ";
+
+/// What left of a session, in four columns which are null where nothing did.
+fn archived(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Archived>> {
+    match head(row, first, first + 1)? {
+        Head::EMPTY => Ok(None),
+        head => {
+            let (at, file) = (timestamp(row, first + 2)?, digest(row, first + 3)?);
+            Ok(Some(Archived { head, at, file }))
+        }
+    }
+}
 
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<SessionEntry> {
     Ok(SessionEntry {
@@ -99,5 +111,6 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<SessionEntry> {
         head: head(row, 11, 12)?,
         waiting_mail: number(row, 13)?,
         sequence: number(row, 14)?,
+        archived: archived(row, 15)?,
     })
 }

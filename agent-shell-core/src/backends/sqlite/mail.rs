@@ -34,8 +34,10 @@ pub(super) fn post(tx: &mut Tx, post: &Post) -> Work<Posted, PostError> {
     let Some(session) = tx.sessions.find(&tx.connection, post.session)? else {
         return Ok(Err(PostError::NoSession));
     };
-    if session.mark.status == SessionStatus::Purged {
-        return Ok(Err(PostError::Purged));
+    match session.mark.status {
+        SessionStatus::Purged => return Ok(Err(PostError::Purged)),
+        SessionStatus::Archived if post.kind != MailKind::Purge => return Ok(Err(PostError::Archived)),
+        _ => {}
     }
     match judge(&tx.connection, session.nr, post, post.system, 0)? {
         Ok(Verdict::Keep) => {
@@ -56,7 +58,7 @@ pub(super) fn judge_all(tx: &mut Tx, posts: &[Post]) -> Work<Vec<Verdict>, Appen
         let Some(session) = tx.sessions.find(&tx.connection, post.session)? else {
             return Ok(Err(refusal(post.session, &PostError::NoSession)));
         };
-        if session.mark.status == SessionStatus::Purged {
+        if matches!(session.mark.status, SessionStatus::Purged | SessionStatus::Archived) {
             // Nobody is there to read it, and the sender need not know.
             verdicts.push(Verdict::Waits);
             continue;
@@ -204,7 +206,9 @@ fn write(tx: &mut Tx, post: &Post, system: bool) -> rusqlite::Result<()> {
 fn refusal(session: SessionId, error: &PostError) -> AppendError {
     let detail = format!("session {session} refused mail: {error}");
     match error {
-        PostError::NoSession | PostError::Mismatch | PostError::Purged => AppendError::Corrupt { detail },
+        PostError::NoSession | PostError::Mismatch | PostError::Purged | PostError::Archived => {
+            AppendError::Corrupt { detail }
+        }
         PostError::Overloaded { .. } | PostError::Store(_) => AppendError::Unavailable { detail },
     }
 }

@@ -8,6 +8,7 @@
 //! after the disk failed under a write, and never reads a body.
 
 mod append;
+mod archive;
 mod claim;
 mod columns;
 mod fault;

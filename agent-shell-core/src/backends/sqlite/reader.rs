@@ -20,7 +20,7 @@ const TOGETHER: usize = 64;
 /// What a read works with: one snapshot, which holds all that was committed when the read was asked for.
 pub(super) struct Reader {
     pub(super) connection: Connection,
-    /// Number and tenant never change, and no session is ever removed.
+    /// Number and tenant never change, and the number of a session that was removed is not used again.
     numbers: HashMap<SessionId, (i64, Tenant)>,
 }
 

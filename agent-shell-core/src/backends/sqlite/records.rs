@@ -45,11 +45,34 @@ impl Places {
 
 /// Adds records of one session; returns how many.
 pub(super) fn write(connection: &Connection, session: i64, records: &[Record]) -> rusqlite::Result<usize> {
+    insert(connection, session, records, "recent_places")
+}
+
+/// Adds records that stood here before: what stands in the small part of the index comes after them.
+pub(super) fn put_back(connection: &Connection, session: i64, records: &[Record]) -> rusqlite::Result<()> {
+    insert(connection, session, records, "places").map(drop)
+}
+
+/// Removes the records of a session up to a place.
+pub(super) fn remove(connection: &Connection, session: i64, up_to: Seq) -> rusqlite::Result<()> {
+    for part in ["places", "recent_places"] {
+        let of_part = format!("FROM {part} WHERE session = ?1 AND seq <= ?2");
+        for sql in [
+            format!("DELETE FROM records WHERE nr IN (SELECT record {of_part})"),
+            format!("DELETE {of_part}"),
+        ] {
+            connection.prepare_cached(&sql)?.execute((session, kept(up_to.number())))?;
+        }
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, session: i64, records: &[Record], part: &str) -> rusqlite::Result<usize> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO records (session, seq, epoch, version, time, kind, actor, append, hash, body_digest, body) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
-    let mut place = connection.prepare_cached("INSERT INTO recent_places VALUES (?1, ?2, ?3)")?;
+    let mut place = connection.prepare_cached(&format!("INSERT INTO {part} VALUES (?1, ?2, ?3)"))?;
     for record in records {
         let header = &record.header;
         insert.execute((

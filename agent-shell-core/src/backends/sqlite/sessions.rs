@@ -50,7 +50,8 @@ impl Sessions {
         }
         let read = connection
             .prepare_cached(
-                "SELECT s.nr, s.tenant, s.epoch, s.owner, s.status, s.wake_at, r.seq, r.hash, s.mail \
+                "SELECT s.nr, s.tenant, s.epoch, s.owner, s.status, s.wake_at, \
+                        coalesce(r.seq, s.archived_seq), coalesce(r.hash, s.archived_hash), s.mail \
                  FROM sessions s LEFT JOIN records r ON r.nr = coalesce( \
                       (SELECT record FROM recent_places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1), \
                       (SELECT record FROM places p WHERE p.session = s.nr ORDER BY p.seq DESC LIMIT 1)) \
@@ -139,7 +140,9 @@ pub(super) fn open(tx: &mut Tx, new: &NewSession) -> Work<SessionEntry, StoreErr
     }
     tx.connection
         .prepare_cached(
-            "INSERT INTO sessions (id, tenant, name, sealed, key, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO sessions (nr, id, tenant, name, sealed, key, created) \
+             SELECT 1 + max(newest, coalesce((SELECT max(nr) FROM sessions), 0)), ?1, ?2, ?3, ?4, ?5, ?6 \
+             FROM sessions_removed",
         )?
         .execute((
             new.id.to_bytes(),
@@ -164,5 +167,6 @@ pub(super) fn open(tx: &mut Tx, new: &NewSession) -> Work<SessionEntry, StoreErr
         requires: Vec::new(),
         waiting_mail: 0,
         sequence: 0,
+        archived: None,
     }))
 }

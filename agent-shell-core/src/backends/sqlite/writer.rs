@@ -10,6 +10,7 @@ use super::records::Places;
 use super::rounds::Rounds;
 use super::sessions::Sessions;
 use crate::failpoint::reach;
+use crate::words::SessionId;
 
 thread_local! {
     /// Pages in the write-ahead log after the latest commit of this thread, which has one such connection.
@@ -53,6 +54,12 @@ impl Tx {
             data_version: 0,
             log,
         }
+    }
+
+    /// A session left, came back or went, and with it some of the index: what is remembered of both is read again.
+    pub(super) fn changed(&mut self, session: SessionId) {
+        self.sessions.forget(session);
+        self.places = Places::default();
     }
 
     /// Forgets what was read from the file.

@@ -141,8 +141,8 @@ impl VolatileStore {
             };
             let judged = target.and_then(|(target, state)| {
                 let known = |turn| turns.as_deref().map_or(Ok(false), |turns| registered(turns, turn, to));
-                let purged = state.mark.status == SessionStatus::Purged;
-                let verdict = match purged || post.turn.map_or(Ok(false), known)? {
+                let shut = matches!(state.mark.status, SessionStatus::Purged | SessionStatus::Archived);
+                let verdict = match shut || post.turn.map_or(Ok(false), known)? {
                     true => Verdict::Waits,
                     false => state.mail.judge(&post).map_err(|error| refusal(to, error))?,
                 };
@@ -219,8 +219,10 @@ fn judge(session: &Session, state: &State, append: &Append) -> Result<Option<App
     if let Some(committed) = committed(state, append) {
         return Ok(Some(Appended { head: committed, still_owner: state.is_owned_under(append.fence) }));
     }
-    if state.mark.status == SessionStatus::Purged {
-        return Err(AppendError::Purged);
+    match state.mark.status {
+        SessionStatus::Purged => return Err(AppendError::Purged),
+        SessionStatus::Archived if !append.purges() => return Err(AppendError::Archived),
+        _ => {}
     }
     if !state.is_owned_under(append.fence) {
         return Err(AppendError::Fenced { actual: state.epoch });
@@ -242,8 +244,7 @@ fn judge(session: &Session, state: &State, append: &Append) -> Result<Option<App
 
 /// The head that an earlier append with the same id reached: it stands where this one would, or it was the last.
 fn committed(state: &State, append: &Append) -> Option<Head> {
-    let first = usize::try_from(append.expected.seq.number()).ok()?;
-    let after = state.records.get(first..).unwrap_or_default();
+    let after = &state.records[state.up_to(append.expected.seq)..];
     let mine = after.iter().take_while(|record| record.append == append.id).last();
     mine.or_else(|| state.records.last().filter(|last| last.append == append.id)).map(|last| last.head())
 }
@@ -319,7 +320,7 @@ fn refusal(session: SessionId, error: PostError) -> AppendError {
         PostError::Overloaded { .. } => {
             AppendError::Unavailable { detail: format!("session {session} refused mail: {error}") }
         }
-        PostError::NoSession | PostError::Mismatch | PostError::Purged => {
+        PostError::NoSession | PostError::Mismatch | PostError::Purged | PostError::Archived => {
             corrupt(format!("session {session} refused mail: {error}"))
         }
     }

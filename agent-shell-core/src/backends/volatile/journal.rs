@@ -44,8 +44,7 @@ impl Journal for VolatileStore {
     async fn read(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
         let Some(session) = self.find(session) else { return Ok(Vec::new()) };
         let state = lock(&session.state);
-        let first = usize::try_from(after.number()).unwrap_or(usize::MAX);
-        let records = state.records.get(first..).unwrap_or_default();
+        let records = &state.records[state.up_to(after)..];
         Ok(records.iter().take(limit).map(|kept| (**kept).clone()).collect())
     }
 

@@ -153,8 +153,10 @@ impl VolatileStore {
     fn post_now(&self, mut post: Post) -> Result<Posted, PostError> {
         let session = self.find(post.session).ok_or(PostError::NoSession)?;
         let mut state = lock(&session.state);
-        if state.mark.status == SessionStatus::Purged {
-            return Err(PostError::Purged);
+        match state.mark.status {
+            SessionStatus::Purged => return Err(PostError::Purged),
+            SessionStatus::Archived if post.kind != MailKind::Purge => return Err(PostError::Archived),
+            _ => {}
         }
         let mut turns = lock(&self.turns);
         if post.turn.map_or(Ok(false), |turn| registered(&turns, turn, post.session))? {

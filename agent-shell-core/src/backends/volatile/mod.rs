@@ -4,6 +4,7 @@
 //! at a time and nothing across an await, so that sessions do not wait for one another.
 
 mod append;
+mod archive;
 mod journal;
 mod keys;
 mod mail;

@@ -18,6 +18,12 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Whether a row of the session stands here, and whether one is not acknowledged.
+    pub(super) fn of(&self, session: SessionId) -> (bool, bool) {
+        let last = self.by_session.range((session, 0)..=(session, u64::MAX)).next_back();
+        (last.is_some(), last.is_some_and(|(_, position)| *position > self.acknowledged))
+    }
+
     /// Adds a row under the next position.
     pub(super) fn push(&mut self, session: SessionId, outgoing: Outgoing) {
         self.last += 1;

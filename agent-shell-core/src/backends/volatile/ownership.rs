@@ -29,7 +29,7 @@ struct Enlisted {
 
 impl Owners {
     /// Takes the leases away that have run out.
-    fn bury(&mut self, now: Monotonic) {
+    pub(super) fn bury(&mut self, now: Monotonic) {
         self.enlisted.retain(|_, enlisted| now < enlisted.until);
     }
 
@@ -43,7 +43,7 @@ impl Owners {
         mine
     }
 
-    fn lives(&self, owner: OwnerId) -> bool {
+    pub(super) fn lives(&self, owner: OwnerId) -> bool {
         self.enlisted.contains_key(&owner)
     }
 }
@@ -149,7 +149,13 @@ fn may_take(state: &State, owner: OwnerId, filter: &ClaimFilter, owners: &Owners
     let able =
         filter.offers.as_ref().is_none_or(|offers| state.requires.iter().all(|one| offers.contains(one)))
             || state.mail.has_purge();
-    if !free || !able || state.mark.status == SessionStatus::Purged {
+    let shut = match state.mark.status {
+        SessionStatus::Purged => true,
+        // Nothing but a purge can wait there.
+        SessionStatus::Archived => state.mail.waiting() == 0,
+        _ => false,
+    };
+    if !free || !able || shut {
         return None;
     }
     let running = (state.mark.status == SessionStatus::Running).then(Timestamp::default);

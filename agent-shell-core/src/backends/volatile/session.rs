@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use super::mail::Mailbag;
 use crate::data::{Record, RequirementId};
-use crate::ports::{Append, Fence, Mark, NewSession, SessionEntry, SessionStatus, Snapshot};
-use crate::words::{Digest, Epoch, Head, OwnerId};
+use crate::ports::{Append, Archived, Fence, Mark, NewSession, SessionEntry, SessionStatus, Snapshot};
+use crate::words::{Digest, Epoch, Head, OwnerId, Seq};
 
 /// A session: what never changes, and the rest behind its own lock.
 pub(super) struct Session {
@@ -54,7 +54,7 @@ impl Deref for Kept {
 /// What changes of a session.
 #[derive(Default)]
 pub(super) struct State {
-    /// The record with place `n` stands at `n - 1`.
+    /// The record with place `n` stands at `n - 1`, less what was archived.
     pub(super) records: Vec<Kept>,
     pub(super) epoch: Epoch,
     pub(super) owner: Option<OwnerId>,
@@ -67,6 +67,7 @@ pub(super) struct State {
     pub(super) snapshot: Option<Snapshot>,
     /// The sequence of the last envelope written, also when its row was trimmed.
     pub(super) sequence: u64,
+    pub(super) archived: Option<Archived>,
 }
 
 impl Session {
@@ -93,13 +94,25 @@ impl Session {
             requires: state.requires.clone(),
             waiting_mail: state.mail.waiting() as u64,
             sequence: state.sequence,
+            archived: state.archived,
         }
     }
 }
 
 impl State {
     pub(super) fn head(&self) -> Head {
-        self.records.last().map_or(Head::EMPTY, |last| last.head())
+        self.records.last().map_or(self.base(), |last| last.head())
+    }
+
+    /// The head after which the records here begin.
+    pub(super) fn base(&self) -> Head {
+        self.archived.map_or(Head::EMPTY, |archived| archived.head)
+    }
+
+    /// How many records here stand up to a place.
+    pub(super) fn up_to(&self, seq: Seq) -> usize {
+        let here = seq.number().saturating_sub(self.base().seq.number());
+        usize::try_from(here).unwrap_or(usize::MAX).min(self.records.len())
     }
 
     /// Whether the fence is that of the session's owner.

@@ -1,5 +1,6 @@
 //! A store that breaks one promise: the volatile store behind a layer that spoils what goes in or what comes out.
 
+mod archive;
 mod journal;
 mod mailbox;
 mod marks;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use crate::backends::volatile::VolatileStore;
 use crate::data::MailKind;
-use crate::ports::{Duty, HighWater, Ownership};
+use crate::ports::{Duty, HighWater, NewSession, Ownership};
 use crate::words::{AppendId, Clock, Digest, GroupName, MailId, OwnerId, SessionId};
 
 /// What is wrong with the store.
@@ -111,6 +112,24 @@ pub(in super::super) enum Fault {
     TrimsTakeAll,
     GapsAreClosed,
     EverythingIsForgotten,
+    ArchivesDoNothing,
+    ArchivesIgnoreWork,
+    ArchivesIgnoreOwners,
+    ArchivesIgnoreMail,
+    ArchivesIgnoreRows,
+    ArchivesIgnoreHeads,
+    ThePurgeLeavesToo,
+    ArchivedSessionsTakeMail,
+    ArchivedSessionsTakeNoPurge,
+    ArchivedSessionsTakeAppends,
+    RestoresLoseBlobs,
+    RestoresLoseRequirements,
+    RestoresAreNotChecked,
+    RestoresTakeAnyFile,
+    ExpiryTakesAnyFile,
+    ExpiryIgnoresRows,
+    ExpiryIgnoresMail,
+    ExpiryIsForgotten,
 }
 
 /// The volatile store with a fault, or without one.
@@ -124,6 +143,7 @@ pub(in super::super) struct Broken {
 #[derive(Default)]
 struct Seen {
     sessions: Vec<SessionId>,
+    opened: HashMap<SessionId, NewSession>,
     refused: HashSet<AppendId>,
     refused_last: bool,
     blobs: HashMap<Digest, Vec<u8>>,

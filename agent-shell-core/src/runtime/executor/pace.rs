@@ -35,12 +35,13 @@ impl PlanExecutor {
         self.handles.is_empty() && self.pending.is_empty() && self.mark.status != SessionStatus::Running
     }
 
-    /// How much longer an idle session is held: not at all when others wait for its place.
+    /// How much longer an idle session is held: not at all when others wait for its place, or it is to be
+    /// archived.
     fn held_for(&self) -> Duration {
         let registry = &self.core.registry;
         let crowded = registry.len() + registry.demand() > self.core.limits.held_sessions;
         let idle = self.core.clock.monotonic().since(self.active_at);
-        if crowded { Duration::ZERO } else { IDLE.saturating_sub(idle) }
+        if crowded || self.handle.is_asked_to_leave() { Duration::ZERO } else { IDLE.saturating_sub(idle) }
     }
 
     /// Whether the session has had no work for long enough to be let go.

@@ -1,9 +1,10 @@
 //! Golden files: what version 1 of the format wrote is read for ever, and means the same. The files in
 //! `tests/golden` never change; a new version of a form adds files of its own.
 //!
-//! `vectors-v1.json` and `export-v1.jsonl` were computed by `vectors.py` from docs/FORMAT.md, without this library.
+//! `vectors-v1.json`, `export-v1.jsonl` and `archive-v1.jsonl` were computed by `vectors.py` from docs/FORMAT.md, without this library.
 //! Everything here also holds with the feature `json-variants`: see the manifest.
 
+mod archive;
 mod bodies;
 mod events;
 mod export;

@@ -11,7 +11,7 @@ use crate::conformance::{digest_of, tenant, unique};
 use crate::data::Record;
 use crate::ports::{
     Append, AppendError, Appended, Fence, Journal, Mailbox, Mark, NamedActor, NewSession, Outbox, Ownership,
-    SessionEntry, SessionFilter, Snapshot, StoreError, TurnEntry, TurnMark,
+    SessionEntry, SessionFilter, SessionStatus, Snapshot, StoreError, TurnEntry, TurnMark,
 };
 use crate::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
 
@@ -160,6 +160,7 @@ impl Journal for Broken {
             _ => {}
         }
         self.seen().sessions.push(new.id);
+        self.seen().opened.insert(new.id, new.clone());
         self.inner.open_session(new).await
     }
 
@@ -170,6 +171,10 @@ impl Journal for Broken {
             let taken = self.is(Fault::UnknownSessionsTakeAppends);
             return if taken { nothing } else { self.inner.append(append.into()).await };
         };
+        let shut = entry.mark.status == SessionStatus::Archived && !append.purges();
+        if self.is(Fault::ArchivedSessionsTakeAppends) && shut {
+            return nothing;
+        }
         if self.is(Fault::RecordsAreNotChecked) && append.records.is_empty() {
             return nothing;
         }

@@ -14,6 +14,13 @@ impl Mailbox for Broken {
     async fn post(&self, mut post: Post) -> Result<Posted, PostError> {
         let key = post.dedupe.map(|used| (post.session, post.kind, used.key));
         match self.fault {
+            Some(Fault::ArchivedSessionsTakeMail) => match self.inner.post(post).await {
+                Err(PostError::Archived) => return Ok(Posted::Accepted),
+                answer => return answer,
+            },
+            Some(Fault::ArchivedSessionsTakeNoPurge) if post.kind == MailKind::Purge => {
+                return Err(PostError::Archived);
+            }
             Some(Fault::MailIsText) => post.sealed = text(&post.sealed),
             Some(Fault::PostsGetNewIds) => post.id = unique(),
             Some(Fault::QuotasAreIgnored) => post.quota = usize::MAX,

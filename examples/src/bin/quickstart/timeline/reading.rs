@@ -176,6 +176,7 @@ fn about(Found { entry, named }: &Found) -> About {
             SessionStatus::Waiting => "waiting",
             SessionStatus::Resting => "resting",
             SessionStatus::Purged => "purged",
+            SessionStatus::Archived => "archived",
         },
         wake_at: entry.mark.wake_at,
         epoch: entry.epoch,

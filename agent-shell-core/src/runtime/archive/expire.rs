@@ -1,0 +1,212 @@
+//! The end of retention: archived sessions are removed wholly.
+
+use std::fs;
+use std::future::{Future, IntoFuture};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::{PAGE, PassedOver, WhyNot, file, must_be_a_folder};
+use crate::ports::{ArchiveError, Archived, Busy, SessionEntry, SessionFilter, SessionStatus};
+use crate::runtime::shell::Shell;
+use crate::words::{Error, ErrorKind, Head, Result, SessionId, Tenant};
+
+impl Shell {
+    /// Removes the sessions that were archived at least `archived_for` ago from the journal: entry, turns, dedupe keys
+    /// and name, which can then be used anew. With a folder given, their files go first. Await the result to do it:
+    ///
+    /// ```no_run
+    /// # async fn yearly(shell: agent_shell_core::Shell) -> agent_shell_core::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let report = shell.expire(Duration::from_secs(365 * 24 * 3600)).folder("/var/archive").await?;
+    /// for gone in &report.expired {
+    ///     println!("strike {} out, whose head was record {}", gone.session, gone.head.seq);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A session is passed over while rows of it stand in the outbox ([`Limits::outbox_keep_ms`]), or a purge waits
+    /// in it. What stays are the marks of consumers, and the sealed names of actors, which other sessions share.
+    ///
+    /// [`Limits::outbox_keep_ms`]: crate::Limits::outbox_keep_ms
+    pub fn expire(&self, archived_for: Duration) -> Expiring {
+        Expiring {
+            shell: self.clone(),
+            archived_for,
+            folder: None,
+            tenant: None,
+            at_most: self.core.limits.archived_at_once,
+        }
+    }
+}
+
+/// Which sessions are removed. Await it to remove them.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] when the folder is none, [`ErrorKind::Unavailable`] when a file can't be removed; else
+/// what the store says. What was removed before the error is removed, and in no report.
+///
+/// # Cancel safety
+/// Dropping the future may leave a session whose file is gone, which the next call removes.
+#[must_use = "nothing is removed until this is awaited"]
+#[derive(Debug)]
+pub struct Expiring {
+    shell: Shell,
+    archived_for: Duration,
+    folder: Option<PathBuf>,
+    tenant: Option<Tenant>,
+    at_most: usize,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpireReport {
+    /// The sessions that are gone, for whoever keeps their heads to strike out.
+    pub expired: Vec<Expired>,
+    /// The sessions that were old enough and were left as they are.
+    pub passed_over: Vec<PassedOver>,
+    /// Whether there may be more: as many went as may at once.
+    pub more: bool,
+}
+
+/// A session that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expired {
+    /// The session.
+    pub session: SessionId,
+    /// Its head when it went.
+    pub head: Head,
+    /// The files that were removed with it.
+    pub files: Vec<PathBuf>,
+}
+
+impl Expiring {
+    /// Removes the sessions' files in this folder, too.
+    pub fn folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), ..self }
+    }
+
+    /// Only sessions of this tenant.
+    pub fn tenant(self, tenant: Tenant) -> Self {
+        Self { tenant: Some(tenant), ..self }
+    }
+
+    /// At most so many sessions, instead of [`Limits::archived_at_once`](crate::Limits::archived_at_once).
+    pub fn at_most(self, at_most: usize) -> Self {
+        Self { at_most, ..self }
+    }
+
+    async fn run(self) -> Result<ExpireReport> {
+        let core = &*self.shell.core;
+        core.stop.check()?;
+        if let Some(folder) = &self.folder {
+            must_be_a_folder(folder)?;
+        }
+        let mut report = ExpireReport::default();
+        for status in [SessionStatus::Archived, SessionStatus::Purged] {
+            let filter = SessionFilter {
+                tenant: self.tenant.clone(),
+                status: Some(status),
+                ..SessionFilter::default()
+            };
+            let mut after = None;
+            loop {
+                let page = core.store.journal.sessions(filter.clone(), after, PAGE).await?;
+                for entry in &page {
+                    let Some(archived) = entry.archived.filter(|archived| self.is_old_enough(archived))
+                    else {
+                        continue;
+                    };
+                    if report.expired.len() >= self.at_most {
+                        report.more = true;
+                        return Ok(report);
+                    }
+                    match self.one(entry, archived).await? {
+                        Ok(expired) => report.expired.push(expired),
+                        Err(why) => report.passed_over.push(PassedOver { session: entry.id, why }),
+                    }
+                }
+                match page.last() {
+                    Some(last) if page.len() == PAGE => after = Some(last.id),
+                    _ => break,
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn is_old_enough(&self, archived: &Archived) -> bool {
+        self.shell.core.clock.now().since(archived.at) >= self.archived_for
+    }
+
+    async fn one(
+        &self,
+        entry: &SessionEntry,
+        archived: Archived,
+    ) -> Result<std::result::Result<Expired, WhyNot>> {
+        let store = &self.shell.core.store;
+        // What would be refused is seen before its file goes.
+        let busy = if entry.waiting_mail > 0 {
+            Some(Busy::Mail)
+        } else if entry.owner.is_some() && entry.mark.status == SessionStatus::Archived {
+            Some(Busy::Held)
+        } else if !store.outbox.replay(entry.id, 1, 1).await?.is_empty() {
+            Some(Busy::Outbox)
+        } else {
+            None
+        };
+        if let Some(busy) = busy {
+            return Ok(Err(WhyNot::Busy(busy)));
+        }
+        let files = match &self.folder {
+            Some(folder) => remove(folder, entry.id)?,
+            None => Vec::new(),
+        };
+        match store.archive.expire(entry.id, archived).await {
+            // Another call was as fast.
+            Ok(()) | Err(ArchiveError::NoSession) => {
+                Ok(Ok(Expired { session: entry.id, head: entry.head, files }))
+            }
+            Err(ArchiveError::Busy(busy)) => Ok(Err(WhyNot::Busy(busy))),
+            Err(ArchiveError::NotArchived) => Ok(Err(WhyNot::Changed)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl IntoFuture for Expiring {
+    type Output = Result<ExpireReport>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// Removes every file of a session: also those of before it was restored once, and what a crash left half written.
+fn remove(folder: &Path, session: SessionId) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| {
+        let message =
+            format!("the files of session {session} can't be removed, and it stays listed: {error}");
+        Error::new(ErrorKind::Unavailable, message)
+    };
+    let mut files = Vec::new();
+    let begins = format!("{session}-");
+    for found in fs::read_dir(folder).map_err(failed)? {
+        let path = found.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(&begins) && (name.ends_with(".jsonl") || name.ends_with(".part")) {
+            fs::remove_file(&path).map_err(failed)?;
+            files.push(path);
+        }
+    }
+    if !files.is_empty() {
+        file::sync_folder(folder).map_err(failed)?;
+    }
+    files.sort();
+    Ok(files)
+}
