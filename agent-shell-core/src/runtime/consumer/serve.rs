@@ -47,6 +47,15 @@ struct Parked {
     runs: bool,
 }
 
+/// How far it was looked up who is behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// There was no room for the sessions after this one.
+    After(Option<SessionId>),
+    /// All were looked up.
+    AllKnown,
+}
+
 /// What was read from the bus together, and is committed together.
 #[derive(Default)]
 struct Batch {
@@ -71,8 +80,7 @@ pub(super) struct Serving {
     /// The partitions for which what is parked was looked up.
     assigned: Vec<u32>,
     parked: BTreeMap<SessionId, Parked>,
-    /// Whether more sessions are behind than were looked up.
-    more_behind: bool,
+    behind: Behind,
     waiting: VecDeque<BoxFuture<'static, Worked>>,
     working: FuturesUnordered<BoxFuture<'static, Worked>>,
     batch: Option<Batch>,
@@ -87,7 +95,7 @@ impl Serving {
             partitions,
             assigned: Vec::new(),
             parked: BTreeMap::new(),
-            more_behind: false,
+            behind: Behind::AllKnown,
             waiting: VecDeque::new(),
             working: FuturesUnordered::new(),
             batch: None,
@@ -136,32 +144,35 @@ impl Serving {
         }
     }
 
-    /// Takes up what the group owes in the partitions that are this member's.
+    /// Takes up what the group owes in the partitions that are this member's, as far as there is room. Who had none is
+    /// looked up when there is: that some always fail must not keep others waiting.
     async fn look_behind(&mut self, assigned: Vec<u32>) -> Result<(), Trouble> {
-        let is_known = assigned == self.assigned && !(self.more_behind && self.parked.is_empty());
-        if is_known {
-            return Ok(());
-        }
         let mine = |session: &SessionId| assigned.contains(&route(&session.to_string(), self.partitions));
-        self.parked.retain(|session, parked| parked.runs || mine(session));
-        self.more_behind = false;
-        let mut after = None;
-        loop {
+        if assigned != self.assigned {
+            self.parked.retain(|session, parked| parked.runs || mine(session));
+            self.behind = Behind::After(None);
+        }
+        let most = self.of.core.limits.parked_sessions.max(1);
+        while let Behind::After(after) = self.behind
+            && self.parked.len() < most
+        {
             let page = self.of.marks.behind(&self.of.group, after, PAGE).await?;
+            self.behind = match page.last() {
+                Some((last, _)) if page.len() >= PAGE => Behind::After(Some(*last)),
+                _ => Behind::AllKnown,
+            };
+            let mut before = after;
             for (session, mark) in page.iter().filter(|(session, _)| mine(session)) {
-                if self.parked.len() >= self.of.core.limits.parked_sessions.max(1) {
-                    self.more_behind = true;
+                if self.parked.len() >= most {
+                    self.behind = Behind::After(before);
                     break;
                 }
+                before = Some(*session);
                 let retry_at = self.of.core.clock.monotonic();
                 // What the batch works on is not begun beside it, and looked at again when it is through.
                 let runs = self.busy.contains(session);
                 let parked = Parked { mark: *mark, retry_at, failures: 0, runs };
                 self.parked.entry(*session).or_insert(parked);
-            }
-            after = page.last().map(|(session, _)| *session);
-            if page.len() < PAGE || self.more_behind {
-                break;
             }
         }
         self.assigned = assigned;

@@ -78,7 +78,7 @@ async fn what_was_parked_comes_after_a_restart_also_from_a_bus_that_was_committe
     // The event that fails is the last of its session, or others follow.
     for turns in [1, 2] {
         let (store, keys) = volatile();
-        let bus = super::brittle::Brittle::default();
+        let bus = Brittle::default();
         let open = || on(&store, &keys).bus(Arc::new(bus.clone()));
         let shell = open().open().await.unwrap();
         let session = shell.session("s0").unwrap().id().await.unwrap();

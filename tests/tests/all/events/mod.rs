@@ -5,6 +5,7 @@ mod content;
 mod faults;
 mod handlers;
 mod owners;
+mod owed;
 mod program;
 
 use std::collections::BTreeMap;

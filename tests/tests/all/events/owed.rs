@@ -1,0 +1,90 @@
+//! Sessions whose events wait: who is behind, who is tried when, and what a long gap holds up.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_shell_core::backends::volatile::VolatileKeys;
+use agent_shell_core::ports::{HighWater, OutboxPosition, Store};
+use agent_shell_core::words::{GroupName, SessionId, Timestamp};
+use agent_shell_core::{Consumer, Envelope, EventHandler, HandlerError, Limits};
+use async_trait::async_trait;
+
+use super::brittle::Brittle;
+use super::{Seen, kept, limits, on, run_turn, run_turns, volatile, wait_until};
+
+fn group() -> GroupName {
+    GroupName::new("group").unwrap()
+}
+
+/// A store in which so many sessions have told of so many turns, with their ids in the order of their names. Nothing
+/// is published.
+async fn told(sessions: usize, turns: usize) -> (Store, Arc<VolatileKeys>, Vec<SessionId>) {
+    let (store, keys) = volatile();
+    let shell = on(&store, &keys).events("/test").open().await.unwrap();
+    run_turns(&shell, sessions, turns).await;
+    let mut ids = Vec::new();
+    for session in 0..sessions {
+        ids.push(shell.session(&format!("s{session}")).unwrap().id().await.unwrap());
+    }
+    shell.shutdown().await.unwrap();
+    (store, keys, ids)
+}
+
+/// The group has seen the events of these sessions up to here, and handled none.
+async fn owes(store: &Store, sessions: &[SessionId], seen: u64) {
+    let marks: Vec<_> = sessions.iter().map(|session| (*session, HighWater { done: 0, seen })).collect();
+    store.marks.save(&group(), &marks).await.unwrap();
+}
+
+/// How a session's handler fails.
+#[derive(Clone, Copy)]
+enum Fails {
+    WithAnError,
+    ByHanging,
+}
+
+/// A consumer that fails on every event of some sessions.
+fn failing_on(seen: &Seen, sessions: &[SessionId], fails: Fails) -> Consumer {
+    let (seen, sessions): (Seen, BTreeSet<SessionId>) = (seen.clone(), sessions.iter().copied().collect());
+    Consumer::new("group", move |event: Envelope| {
+        let (seen, fails) = (seen.clone(), sessions.contains(&event.session).then_some(fails));
+        async move {
+            match fails {
+                Some(Fails::WithAnError) => return Err(HandlerError::new("not now")),
+                Some(Fails::ByHanging) => std::future::pending::<()>().await,
+                None => seen.0.lock().unwrap().push(event),
+            }
+            Ok(())
+        }
+    })
+}
+
+/// Opens a shell on a bus that takes nothing, so that all that is handled was owed, and waits for so many events.
+async fn handle_what_is_owed(
+    (store, keys): (&Store, &Arc<VolatileKeys>),
+    limits: Limits,
+    consumer: Consumer,
+    (seen, events): (&Seen, usize),
+) {
+    let bus = Brittle::default();
+    bus.refuse(true);
+    let shell = on(store, keys).limits(limits).bus(Arc::new(bus)).consumer(consumer).open().await.unwrap();
+    seen.wait_for(events).await;
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_always_fails_keeps_none_from_being_looked_up() {
+    let (store, keys, mut sessions) = told(6, 1).await;
+    sessions.sort();
+    owes(&store, &sessions, 2).await;
+    let mut few = limits();
+    (few.parked_sessions, few.drain_ms) = (2, 50);
+    let seen = Seen::default();
+    let consumer = failing_on(&seen, &sessions[..1], Fails::WithAnError);
+    handle_what_is_owed((&store, &keys), few, consumer, (&seen, 10)).await;
+    seen.must_be_exact(5, 2);
+}
