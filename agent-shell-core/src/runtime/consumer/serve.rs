@@ -61,7 +61,9 @@ enum Behind {
 struct Batch {
     offsets: Vec<(u32, u64)>,
     marks: Vec<(SessionId, HighWater)>,
-    /// Sessions that are not through yet.
+    /// The sessions that it began, also those that are through.
+    sessions: BTreeSet<SessionId>,
+    /// How many of them are not through yet.
     left: usize,
 }
 
@@ -84,8 +86,8 @@ pub(super) struct Serving {
     waiting: VecDeque<BoxFuture<'static, Worked>>,
     working: FuturesUnordered<BoxFuture<'static, Worked>>,
     batch: Option<Batch>,
-    /// The sessions of the batch that are being worked on.
-    busy: BTreeSet<SessionId>,
+    /// Whether sessions of the batch were behind when it was looked up who is.
+    passed_over: bool,
 }
 
 impl Serving {
@@ -99,7 +101,7 @@ impl Serving {
             waiting: VecDeque::new(),
             working: FuturesUnordered::new(),
             batch: None,
-            busy: BTreeSet::new(),
+            passed_over: false,
         }
     }
 
@@ -139,6 +141,9 @@ impl Serving {
                     Err(BusError::NotAssigned { .. }) => {}
                     committed => committed?,
                 }
+                if std::mem::take(&mut self.passed_over) {
+                    self.behind = Behind::After(None);
+                }
                 *pause = FIRST_PAUSE;
             }
         }
@@ -153,6 +158,10 @@ impl Serving {
             self.behind = Behind::After(None);
         }
         let most = self.of.core.limits.parked_sessions.max(1);
+        // What the batch works on is not begun beside it, and what it has done not again: its marks are not saved yet. It
+        // is looked at again when they are.
+        let in_batch =
+            |session: &SessionId| self.batch.as_ref().is_some_and(|batch| batch.sessions.contains(session));
         while let Behind::After(after) = self.behind
             && self.parked.len() < most
         {
@@ -168,11 +177,14 @@ impl Serving {
                     break;
                 }
                 before = Some(*session);
+                if in_batch(session) {
+                    self.passed_over = true;
+                    continue;
+                }
                 let retry_at = self.of.core.clock.monotonic();
-                // What the batch works on is not begun beside it, and looked at again when it is through.
-                let runs = self.busy.contains(session);
-                let parked = Parked { mark: *mark, retry_at, failures: 0, runs };
-                self.parked.entry(*session).or_insert(parked);
+                let parked = Parked { mark: *mark, retry_at, failures: 0, runs: false };
+                let parked = self.parked.entry(*session).or_insert(parked);
+                parked.mark = parked.mark.max(*mark);
             }
         }
         self.assigned = assigned;
@@ -235,7 +247,7 @@ impl Serving {
                 continue;
             }
             batch.left += 1;
-            self.busy.insert(session);
+            batch.sessions.insert(session);
             let of = self.of.clone();
             self.waiting.push_back(Box::pin(async move { work(&of, (session, false), mark, events).await }));
         }
@@ -251,7 +263,6 @@ impl Serving {
         } else if let Some(batch) = &mut self.batch {
             batch.marks.push((session, mark));
             batch.left -= 1;
-            self.busy.remove(&session);
         }
         let now = self.of.core.clock.monotonic();
         let longest = Duration::from_millis(self.of.core.limits.handler_pause_ms);

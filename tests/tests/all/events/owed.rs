@@ -88,3 +88,31 @@ async fn a_session_that_always_fails_keeps_none_from_being_looked_up() {
     handle_what_is_owed((&store, &keys), few, consumer, (&seen, 10)).await;
     seen.must_be_exact(5, 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_batch_has_done_is_not_begun_again_before_its_mark_is_saved() {
+    let (store, keys, sessions) = told(2, 1).await;
+    let (quick, slow) = (sessions[0], sessions[1]);
+    owes(&store, &[quick], 2).await;
+    let (bus, seen, goes_on) = (Brittle::default(), Seen::default(), Arc::new(AtomicBool::new(false)));
+    bus.assign(false);
+    let (given, may_go_on) = (seen.clone(), goes_on.clone());
+    let consumer = Consumer::new("group", move |event: Envelope| {
+        let (given, may_go_on) = (given.clone(), may_go_on.clone());
+        async move {
+            while event.session == slow && !may_go_on.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            given.0.lock().unwrap().push(event);
+            Ok::<_, HandlerError>(())
+        }
+    });
+    let shell = on(&store, &keys).bus(Arc::new(bus.clone())).consumer(consumer).open().await.unwrap();
+    wait_until("the quick one", || seen.by_session().get(&quick).is_some_and(|all| all.len() == 2)).await;
+    bus.assign(true);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    goes_on.store(true, Ordering::SeqCst);
+    seen.wait_for(4).await;
+    shell.shutdown().await.unwrap();
+    seen.must_be_exact(2, 2);
+}
