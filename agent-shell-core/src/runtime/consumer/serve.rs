@@ -198,11 +198,16 @@ impl Serving {
         places.saturating_sub(self.parked.values().filter(|parked| parked.runs).count())
     }
 
-    /// Tries parked sessions whose time has come.
+    /// Tries parked sessions whose time has come, those first whose time came first.
     fn retry(&mut self) {
         let (now, places) = (self.of.core.clock.monotonic(), self.places_for_retries());
+        if places == 0 {
+            return;
+        }
         let due = self.parked.iter_mut().filter(|(_, parked)| !parked.runs && parked.retry_at <= now);
-        for (&session, parked) in due.take(places) {
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, parked)| parked.retry_at);
+        for (&session, parked) in due.into_iter().take(places) {
             parked.runs = true;
             let (of, mark) = (self.of.clone(), parked.mark);
             let retry = async move { work(&of, (session, true), mark, Vec::new()).await };

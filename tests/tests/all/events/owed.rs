@@ -90,6 +90,19 @@ async fn a_session_that_always_fails_keeps_none_from_being_looked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_hang_leave_a_place_to_one_that_waits_longer() {
+    let (store, keys, mut sessions) = told(3, 1).await;
+    sessions.sort();
+    owes(&store, &sessions, 2).await;
+    let mut hasty = limits();
+    (hasty.sessions_at_once, hasty.handler_ms, hasty.handler_pause_ms, hasty.drain_ms) = (2, 50, 50, 50);
+    let seen = Seen::default();
+    let consumer = failing_on(&seen, &sessions[..2], Fails::ByHanging);
+    handle_what_is_owed((&store, &keys), hasty, consumer, (&seen, 2)).await;
+    seen.must_be_exact(1, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_batch_has_done_is_not_begun_again_before_its_mark_is_saved() {
     let (store, keys, sessions) = told(2, 1).await;
     let (quick, slow) = (sessions[0], sessions[1]);
