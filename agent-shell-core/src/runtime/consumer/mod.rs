@@ -143,12 +143,13 @@ pub(super) async fn start(core: &Arc<Core>, subscribers: Vec<Subscriber>) {
             topic,
             handler,
         });
-        // One that reaches other processes keeps what it has for groups to come, and may be out of reach now.
-        let joined = match bus.capabilities().reach {
-            Reach::Process => Some(subscription.join().await),
-            Reach::Everywhere => None,
+        // One that reaches other processes keeps what it has for groups to come, and may be out of reach now. The member
+        // leaves at once, and its group stays: as long as this process does not publish, no partition is its own.
+        let is_known = match bus.capabilities().reach {
+            Reach::Process => subscription.join().await.is_ok(),
+            Reach::Everywhere => true,
         };
-        core.spawn.spawn(Box::pin(subscription.keep(joined)));
+        core.spawn.spawn(Box::pin(subscription.keep(is_known)));
     }
     core.spawn.spawn(Box::pin(publisher::keep(core.clone(), events, bus)));
 }
@@ -174,13 +175,13 @@ impl Subscription {
     }
 
     /// Serves until the shell has stopped.
-    async fn keep(self: Arc<Self>, mut joined: Option<std::result::Result<Joined, BusError>>) {
+    async fn keep(self: Arc<Self>, mut is_known: bool) {
         let mut pause = FIRST_PAUSE;
         loop {
             let trouble = tokio::select! {
                 biased;
                 () = self.core.stop.reached(Stopping::Abrupt) => return,
-                trouble = self.serve(joined.take(), &mut pause) => trouble,
+                trouble = self.serve(&mut is_known, &mut pause) => trouble,
             };
             let Some(trouble) = trouble else { return };
             tracing::warn!(group = %self.group, error = %trouble, "events are not taken; it is tried again");
@@ -192,22 +193,21 @@ impl Subscription {
         }
     }
 
-    /// Joins, unless it has, and serves. Afterwards the group is left, so that others go on with what this one has.
-    async fn serve(
-        self: &Arc<Self>,
-        joined: Option<std::result::Result<Joined, BusError>>,
-        pause: &mut Duration,
-    ) -> Option<Trouble> {
-        let joined = match joined {
-            Some(joined) => joined,
-            None => self.join().await,
-        };
-        let (mut member, partitions) = match joined {
-            Ok(joined) => joined,
-            Err(error) => return Some(error.into()),
-        };
+    /// Joins and serves whenever events come to this process. Afterwards the group is left, so that others go on with
+    /// what this one has. A group that is not known must be first: nothing is published for it.
+    async fn serve(self: &Arc<Self>, is_known: &mut bool, pause: &mut Duration) -> Option<Trouble> {
         loop {
+            if !*is_known {
+                match self.join().await {
+                    Ok(_) => *is_known = true,
+                    Err(error) => return Some(error.into()),
+                }
+            }
             self.may_serve().await;
+            let (mut member, partitions) = match self.join().await {
+                Ok(joined) => joined,
+                Err(error) => return Some(error.into()),
+            };
             match Serving::new(self.clone(), partitions).serve(member.as_mut(), pause).await {
                 Ok(End::Stopped) => return None,
                 Ok(End::NotHere) => {}

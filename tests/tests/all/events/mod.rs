@@ -7,6 +7,7 @@ mod handlers;
 mod owners;
 mod owed;
 mod program;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
