@@ -79,7 +79,9 @@ impl ShellBuilder {
     }
 
     /// Tells what happens to turns and rests over a bus, at least once. The source is `/agent-shell` where
-    /// [`ShellBuilder::events`] does not say another.
+    /// [`ShellBuilder::events`] does not say another. On a bus of one process, such as `LocalBus`, a shell without a
+    /// consumer publishes nothing: its events wait in the outbox, and are kept there, for a process of the store that has
+    /// one.
     pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
         self.telling.bus = Some(bus);
         self

@@ -48,3 +48,41 @@ async fn who_does_not_publish_takes_no_partition_of_a_bus_that_two_share() {
     two.shutdown().await.unwrap();
     seen.must_be_exact(8, 6);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_bus_that_nobody_reads_gets_nothing_and_holds_up_no_shutdown() {
+    let (store, keys) = volatile();
+    let mut patient = limits();
+    (patient.outbox_keep_ms, patient.drain_ms) = (0, 20_000);
+    let shell = on(&store, &keys).limits(patient).bus(small_bus()).open().await.unwrap();
+    run_turns(&shell, 4, 5).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((pending(&store).await, kept(&store).await.len()), (40, 40), "nothing is taken for delivered");
+    let begun = Instant::now();
+    shell.shutdown().await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "a shutdown does not wait for readers that are not there"
+    );
+    let seen = Seen::default();
+    let shell = on(&store, &keys).bus(small_bus()).consumer(seen.consumer("group")).open().await.unwrap();
+    seen.wait_for(40).await;
+    shell.shutdown().await.unwrap();
+    seen.must_be_exact(4, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_readers_leaves_the_publishing_to_who_has() {
+    let (store, keys) = volatile();
+    let without = on(&store, &keys).bus(Arc::new(LocalBus::default())).open().await.unwrap();
+    run_turns(&without, 2, 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let seen = Seen::default();
+    let with = on(&store, &keys).bus(Arc::new(LocalBus::default())).consumer(seen.consumer("group"));
+    let with = with.open().await.unwrap();
+    run_turns(&without, 2, 1).await;
+    seen.wait_for(8).await;
+    without.shutdown().await.unwrap();
+    with.shutdown().await.unwrap();
+    seen.must_be_exact(2, 4);
+}
