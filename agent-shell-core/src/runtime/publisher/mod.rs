@@ -92,6 +92,8 @@ impl Publisher {
             if !self.hold().await? {
                 return Ok(());
             }
+            // Before each page: a publisher that never catches up, or whose bus is full, trims as well.
+            self.trim().await?;
             let written = self.events.written();
             if let Some(back) = self.lanes.look_back().await? {
                 self.cursor = self.cursor.min(back);
@@ -99,7 +101,7 @@ impl Publisher {
             let rows = outbox.kept(self.cursor, PAGE).await?;
             let Some(last) = rows.last().map(|row| row.position) else {
                 self.events.were_published(written);
-                return self.trim().await;
+                return Ok(());
             };
             self.lanes.publish(&rows).await?;
             outbox.acknowledge(last).await?;

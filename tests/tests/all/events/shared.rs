@@ -86,3 +86,24 @@ async fn who_has_no_readers_leaves_the_publishing_to_who_has() {
     with.shutdown().await.unwrap();
     seen.must_be_exact(2, 4);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_rows_go_also_while_the_bus_is_full() {
+    let (store, keys) = volatile();
+    let mut short = limits();
+    (short.outbox_keep_ms, short.drain_ms) = (1000, 50);
+    let hanging = Consumer::new("group", |_: Envelope| std::future::pending());
+    let shell = on(&store, &keys).limits(short).bus(small_bus()).consumer(hanging).open().await.unwrap();
+    run_turns(&shell, 4, 1).await;
+    until_pending(&store, 0).await;
+    run_turns(&shell, 4, 1).await;
+    assert_eq!((pending(&store).await, kept(&store).await.len()), (8, 16));
+    let trimmed = async {
+        while kept(&store).await.len() > 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, trimmed).await.expect("what was delivered goes when it is old");
+    assert_eq!(pending(&store).await, 8, "and what has no room stays");
+    shell.shutdown().await.unwrap();
+}
