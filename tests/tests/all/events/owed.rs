@@ -129,3 +129,64 @@ async fn what_a_batch_has_done_is_not_begun_again_before_its_mark_is_saved() {
     shell.shutdown().await.unwrap();
     seen.must_be_exact(2, 2);
 }
+
+/// Keeps what it is given and what it misses, and hangs when one session misses something.
+struct Hanging {
+    seen: Seen,
+    missed: Arc<Mutex<Vec<(SessionId, RangeInclusive<u64>)>>>,
+    hangs: Arc<AtomicBool>,
+    calls: Arc<AtomicU32>,
+    on: SessionId,
+}
+
+#[async_trait]
+impl EventHandler for Hanging {
+    async fn handle(&self, event: Envelope) -> Result<(), HandlerError> {
+        self.seen.0.lock().unwrap().push(event);
+        Ok(())
+    }
+
+    async fn missed(&self, session: SessionId, sequences: RangeInclusive<u64>) {
+        if session == self.on && self.hangs.load(Ordering::SeqCst) {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        self.missed.lock().unwrap().push((session, sequences));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_hangs_when_it_misses_events_holds_up_its_session_and_no_other() {
+    let (store, keys, sessions) = told(2, 2).await;
+    store.outbox.acknowledge(OutboxPosition(8)).await.unwrap();
+    assert_eq!(store.outbox.trim(Timestamp::from_millis(u64::MAX >> 12)).await, Ok(8));
+    let (seen, missed) = (Seen::default(), Arc::new(Mutex::new(Vec::new())));
+    let (hangs, calls) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU32::new(0)));
+    let handler = Hanging {
+        seen: seen.clone(),
+        missed: missed.clone(),
+        hangs: hangs.clone(),
+        calls: calls.clone(),
+        on: sessions[0],
+    };
+    let mut hasty = limits();
+    hasty.handler_ms = 100;
+    let shell = on(&store, &keys).limits(hasty).bus(Arc::new(Brittle::default()));
+    let shell = shell.consumer(Consumer::new("group", handler)).open().await.unwrap();
+    run_turn(&shell, "s0").await;
+    wait_until("the handler that hangs", || calls.load(Ordering::SeqCst) > 0).await;
+    run_turn(&shell, "s1").await;
+    seen.wait_for(2).await;
+    assert_eq!(*missed.lock().unwrap(), [(sessions[1], 1..=4)]);
+    hangs.store(false, Ordering::SeqCst);
+    seen.wait_for(4).await;
+    shell.shutdown().await.unwrap();
+    assert_eq!(
+        missed.lock().unwrap()[1..],
+        [(sessions[0], 1..=4)],
+        "it is told again, and before what follows"
+    );
+    for session in sessions {
+        assert_eq!(seen.by_session()[&session], [5, 6]);
+    }
+}
