@@ -39,7 +39,10 @@ impl Consumer {
         Self { group, topic, handler: Arc::new(handler), marks: None }
     }
 
-    /// Reads another topic of the bus.
+    /// Reads another topic of the bus. A group reads one topic, here and in every other process: it has one mark for a
+    /// session, whose sequence goes through all topics of the store. So where an event of this topic is missing, the
+    /// outbox is asked for it, and what it has for other topics is passed over in silence. So an event of
+    /// such a topic must have been written through the store's outbox.
     #[must_use]
     pub fn topic(mut self, topic: impl AsRef<str>) -> Self {
         self.topic = TopicName::new(topic);
@@ -115,7 +118,8 @@ impl Telling {
         let mut subscribers: Vec<Subscriber> = Vec::new();
         for Consumer { group, topic, handler, marks } in self.consumers {
             let (group, topic) = (group?, topic?);
-            if subscribers.iter().any(|other| other.group == group && other.topic == topic) {
+            // Also on two topics: a group has one mark for a session, which would pass over the events of the other.
+            if subscribers.iter().any(|other| other.group == group) {
                 let message = format!("two consumers are of group `{group}`: give each a group of its own");
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }

@@ -107,3 +107,12 @@ async fn old_rows_go_also_while_the_bus_is_full() {
     assert_eq!(pending(&store).await, 8, "and what has no room stays");
     shell.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_reads_one_topic() {
+    let consumer = |topic: &str| Seen::default().consumer("group").topic(topic);
+    let shell = Shell::volatile().bus(Arc::new(LocalBus::default()));
+    let refused = shell.consumer(consumer("one")).consumer(consumer("two")).open().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert!(refused.to_string().contains("group"), "{refused}");
+}
