@@ -15,7 +15,8 @@ const PAGE: usize = 64;
 
 impl Subscription {
     /// Handles `events`, which are in order, and everything between `done` and them; then everything up to `through`.
-    /// `done` tells how far it came, also when it fails.
+    /// After a full page of the outbox it leaves the rest for another time: who waits for this session does not wait for
+    /// a long gap, and a crash does not take all of it back. `done` tells how far it came, also when it fails.
     ///
     /// # Errors
     /// Why it could not go on.
@@ -32,18 +33,22 @@ impl Subscription {
                 continue;
             }
             self.fill(session, sequence - 1, done).await?;
+            if *done < sequence - 1 {
+                return Ok(());
+            }
             self.handle(event).await?;
             *done = sequence;
         }
         self.fill(session, through, done).await
     }
 
-    /// Handles what the outbox has up to `through`.
+    /// Handles what the outbox has up to `through`, one full page of it at most.
     async fn fill(&self, session: SessionId, through: u64, done: &mut u64) -> Result<(), String> {
         while *done < through {
             let rows = self.core.store.outbox.replay(session, *done + 1, PAGE).await;
             let rows = rows.map_err(|error| error.to_string())?;
             // All of them were committed before this was asked: what is not there now will not come.
+            let is_full = rows.len() >= PAGE;
             if rows.is_empty() {
                 self.miss(session, through, done).await?;
             }
@@ -54,6 +59,9 @@ impl Subscription {
                 }
                 self.handle_row(&row).await?;
                 *done = row.outgoing.sequence;
+            }
+            if is_full {
+                break;
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ pub(super) enum Trouble {
     Store(#[from] StoreError),
 }
 
-/// A session whose events wait, because its handler failed.
+/// A session whose events wait, because its handler failed, or because a long gap is filled in pieces.
 struct Parked {
     /// How far the group is in the session; maybe further than what is saved.
     mark: HighWater,
@@ -271,17 +271,17 @@ impl Serving {
         }
         let now = self.of.core.clock.monotonic();
         let longest = Duration::from_millis(self.of.core.limits.handler_pause_ms);
-        let Some(reason) = failed else {
-            if let Some(parked) = self.parked.get_mut(&session) {
-                parked.mark = parked.mark.max(mark);
-                (parked.runs, parked.failures, parked.retry_at) = (false, 0, now);
-            }
-            self.parked.retain(|other, parked| *other != session || parked.mark.seen > parked.mark.done);
-            return Ok(());
-        };
         let parked =
             self.parked.entry(session).or_insert(Parked { mark, retry_at: now, failures: 0, runs: false });
         parked.mark = parked.mark.max(mark);
+        let Some(reason) = failed else {
+            (parked.runs, parked.failures, parked.retry_at) = (false, 0, now);
+            // What is left of a long gap waits its turn.
+            if parked.mark.seen <= parked.mark.done {
+                self.parked.remove(&session);
+            }
+            return Ok(());
+        };
         parked.failures = if mark.done > from { 1 } else { parked.failures.saturating_add(1) };
         let pause = FIRST_RETRY.saturating_mul(1 << (parked.failures - 1).min(16)).min(longest);
         (parked.runs, parked.retry_at) = (false, now.plus(pause));

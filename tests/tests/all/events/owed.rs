@@ -130,6 +130,40 @@ async fn what_a_batch_has_done_is_not_begun_again_before_its_mark_is_saved() {
     seen.must_be_exact(2, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_gap_holds_up_no_other_session_and_is_saved_on_the_way() {
+    let (store, keys, sessions) = told(1, 100).await;
+    let long = sessions[0];
+    let bus = Brittle::default();
+    for row in kept(&store).await.iter().filter(|row| row.outgoing.sequence < 200) {
+        bus.hide(row.outgoing.id);
+    }
+    let seen = Seen::default();
+    let given = seen.clone();
+    let slow = Consumer::new("group", move |event: Envelope| {
+        let given = given.clone();
+        async move {
+            if event.session == long {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            given.0.lock().unwrap().push(event);
+            Ok::<_, HandlerError>(())
+        }
+    });
+    let shell = on(&store, &keys).bus(Arc::new(bus)).consumer(slow).open().await.unwrap();
+    let handled = |session: SessionId| seen.by_session().get(&session).map_or(0, Vec::len);
+    wait_until("the first page", || handled(long) >= 70).await;
+    let mark = store.marks.load(&group(), &[long]).await.unwrap()[0];
+    assert!((64..200).contains(&mark.done), "what was handled is saved on the way: {mark:?}");
+    run_turn(&shell, "other").await;
+    let other = shell.session("other").unwrap().id().await.unwrap();
+    wait_until("the other session", || handled(other) == 2).await;
+    assert!(handled(long) < 200, "it was held up until the gap was filled");
+    seen.wait_for(202).await;
+    shell.shutdown().await.unwrap();
+    assert_eq!(seen.by_session()[&long], (1..=200).collect::<Vec<_>>(), "in order, each once");
+}
+
 /// Keeps what it is given and what it misses, and hangs when one session misses something.
 struct Hanging {
     seen: Seen,
