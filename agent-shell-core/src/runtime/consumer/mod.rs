@@ -16,8 +16,8 @@ use super::core::{Core, Stopping};
 use super::events::{Events, TOPIC};
 use super::publisher;
 use super::shell::ShellBuilder;
-use crate::ports::{Bus, BusError, BusMember, EventHandler, Marks, Reach};
-use crate::words::{Error, ErrorKind, GroupName, InvalidName, Result, TopicName};
+use crate::ports::{Bus, BusError, BusMember, EventHandler, Marks, Reach, StoreError};
+use crate::words::{Error, ErrorKind, GroupName, InvalidName, Result, SessionId, TopicName};
 
 /// The pause after a failure of the bus or of the store; it doubles with each one that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -85,6 +85,10 @@ impl ShellBuilder {
     /// [`ShellBuilder::events`] does not say another. On a bus of one process, such as `LocalBus`, a shell without a
     /// consumer publishes nothing: its events wait in the outbox, and are kept there, for a process of the store that has
     /// one.
+    ///
+    /// A bus is for the shells of **one store**: topic and groups are named alike in every store, so two stores on one
+    /// bus would take each other's events. What tells of a session that the store does not know is not handled, and said
+    /// as an error in the log; a group of the same name in both stores would still lose what the other takes.
     pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
         self.telling.bus = Some(bus);
         self
@@ -220,6 +224,12 @@ impl Subscription {
                 Err(trouble) => return Some(trouble),
             }
         }
+    }
+
+    /// Whether the runtime's own topic tells of a session that the store does not know: an event comes after its session
+    /// is durable. Who else writes other topics may tell of what they like.
+    async fn is_strange(&self, session: SessionId) -> std::result::Result<bool, StoreError> {
+        Ok(self.topic == self.events.topic && self.core.store.journal.session(session).await?.is_none())
     }
 
     /// Returns when events may come to this process. A bus that reaches one process only has them where they are

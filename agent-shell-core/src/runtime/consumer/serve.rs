@@ -16,6 +16,9 @@ use crate::words::{Monotonic, SessionId};
 /// The pause before an event that a handler failed on is tried again; it doubles with each failure that follows.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
+/// What is said of events of a session that the store does not know.
+const OF_ANOTHER: &str = "an event of another store is not handled: give each store a bus of its own";
+
 /// Sessions that are behind, looked up at once.
 const PAGE: usize = 256;
 
@@ -242,6 +245,12 @@ impl Serving {
         let sessions: Vec<SessionId> = by_session.keys().copied().collect();
         let marks = self.of.marks.load(&self.of.group, &sessions).await?;
         for ((session, mut events), mark) in by_session.into_iter().zip(marks) {
+            if mark == HighWater::default() && self.of.is_strange(session).await? {
+                let (group, sources) = (&self.of.group, events.iter().map(|event| &event.source));
+                let sources: BTreeSet<&String> = sources.collect();
+                tracing::error!(%group, %session, ?sources, "{OF_ANOTHER}");
+                continue;
+            }
             events.retain(|event| event.sequence > mark.done);
             events.sort_by_key(|event| event.sequence);
             let Some(seen) = events.last().map(|event| event.sequence.max(mark.seen)) else { continue };

@@ -116,3 +116,26 @@ async fn a_group_reads_one_topic() {
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert!(refused.to_string().contains("group"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_another_store_are_not_handled() {
+    let bus = Arc::new(LocalBus::default());
+    let ((store_a, keys_a), (store_b, keys_b)) = (volatile(), volatile());
+    let (a, b) = (Seen::default(), Seen::default());
+    let shell_a = on(&store_a, &keys_a).bus(bus.clone()).consumer(a.consumer("a")).open().await.unwrap();
+    let shell_b = on(&store_b, &keys_b).bus(bus.clone()).consumer(b.consumer("b")).open().await.unwrap();
+    tokio::join!(run_turns(&shell_a, 3, 4), run_turns(&shell_b, 3, 4));
+    a.wait_for(24).await;
+    b.wait_for(24).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for (shell, seen) in [(&shell_a, &a), (&shell_b, &b)] {
+        let mut own: Vec<SessionId> = Vec::new();
+        for session in 0..3 {
+            own.push(shell.session(&format!("s{session}")).unwrap().id().await.unwrap());
+        }
+        assert!(seen.all().iter().all(|event| own.contains(&event.session)), "an event of the other store");
+        seen.must_be_exact(3, 8);
+    }
+    shell_a.shutdown().await.unwrap();
+    shell_b.shutdown().await.unwrap();
+}
