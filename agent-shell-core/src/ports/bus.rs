@@ -71,7 +71,7 @@ pub trait Bus: Send + Sync + 'static {
     /// reaches other processes and does not know may say so.
     ///
     /// # Errors
-    /// [`BusError`].
+    /// [`BusError::NoTopic`] when the topic was not opened.
     ///
     /// # Cancel safety
     /// Reading has no effect.
