@@ -1,9 +1,10 @@
 //! What the test programs share: the recorder that plays the outside world, the crash harness, the simulation, events under
-//! SIGKILL, an owner in a process of its own, and the frame of the benchmarks. Nothing here is part of the product.
+//! SIGKILL, an owner in a process of its own, a host on a disk that fails, and the frame of the benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
 pub mod bench;
 pub mod crash;
+pub mod disk;
 pub mod events;
 pub mod owner;
 mod random;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::scene::{Scene, digest_of, ids, named, post, tenant, unique};
 use super::{StoreFixture, Writer};
 use crate::data::{MailKind, RequirementId};
-use crate::ports::{Append, ClaimFilter, OwnershipError, SessionStatus};
+use crate::ports::{Append, ClaimFilter, OwnershipError, Post, SessionStatus};
 use crate::words::{OwnerId, SessionId, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -177,6 +177,33 @@ pub async fn requirements_must_be_offered(fixture: &dyn StoreFixture) {
     with_mail(&scene, "default").await;
     let claims = scene.claim(owner, ClaimFilter { offers: Some(BTreeSet::new()), ..due() }).await;
     assert_eq!(claims.len(), 1, "what requires nothing goes to anyone");
+}
+
+/// A purge needs nothing: who offers nothing gets a session in which one waits, whatever the session requires.
+pub async fn a_purge_waits_for_no_requirement(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let requires = Some(vec![RequirementId(digest_of("gone"))]);
+    let append = Append { requires, ..writer.mark(SessionStatus::Resting, None) };
+    writer.write(&scene.store, append).await;
+    let_go(&scene, &writer).await;
+    let owner = scene.owner().await;
+    let nothing = || Some(BTreeSet::new());
+    let posted = scene.store.mailbox.post(post(writer.session, MailKind::Decide, "a decision")).await;
+    assert!(posted.is_ok(), "mail must be accepted: {posted:?}");
+    for filter in [due(), named([writer.session])] {
+        let claims = scene.claim(owner, ClaimFilter { offers: nothing(), ..filter }).await;
+        assert_eq!(claims, [], "a decision is for who offers what the session requires");
+    }
+    let purge = Post { system: true, ..post(writer.session, MailKind::Purge, "") };
+    let posted = scene.store.mailbox.post(purge).await;
+    assert!(posted.is_ok(), "a purge must be accepted: {posted:?}");
+    for filter in [due(), named([writer.session])] {
+        let claims = scene.claim(owner, ClaimFilter { offers: nothing(), ..filter }).await;
+        assert_eq!(ids(&claims), [writer.session], "a purge needs no tool, and must not wait for one");
+        let released = scene.store.ownership.release(owner, vec![(writer.session, claims[0].entry.epoch)]);
+        assert_eq!(released.await, Ok(()), "an owner may let go of what it holds");
+    }
 }
 
 /// A claim for one tenant brings only its sessions.

@@ -174,6 +174,7 @@ macro_rules! with_store_properties {
             claims::an_owner_may_claim_its_own_by_name,
             claims::the_dead_are_replaced,
             claims::requirements_must_be_offered,
+            claims::a_purge_waits_for_no_requirement,
             claims::claims_are_filtered_by_tenant,
             claims::claims_keep_to_their_limit,
             claims::claims_are_spread_over_tenants,

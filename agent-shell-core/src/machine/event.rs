@@ -35,6 +35,8 @@ pub struct Live {
     pub probing: BTreeSet<usize>,
     /// Whether the planner is at work.
     pub planning: bool,
+    /// Whether what is suspected of ending its process may begin here: nothing else that is suspected runs beside it.
+    pub apart: bool,
 }
 
 /// What happened. Everything but mail is about the turn that runs.

@@ -11,7 +11,7 @@ use crate::data::{Action, Body, EffectClass, Plan, Resolution, WaitEnd, WaitFor}
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,6 +190,7 @@ fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
             turn.adopt(*round, plan, *more)
         }
         Body::PlanAnswered { answer, .. } => {
+            turn.interruptions = 0;
             turn.round += 1;
             turn.more = false;
             turn.answer = Some(answer.value());
@@ -261,7 +262,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         (Body::AttemptFailed { attempt, not_applied, counts, retry_at, .. }, _) => {
             step.attempt = *attempt;
             step.failures += u32::from(*counts);
-            step.interruptions += u32::from(!counts && !not_applied);
+            step.interruptions = if *counts { 0 } else { step.interruptions + u32::from(!not_applied) };
             let asked = matches!(step.phase, Phase::Probing { .. });
             let phase = match class {
                 EffectClass::Probed if !not_applied => Phase::Probing { from: *retry_at, tries: 0 },

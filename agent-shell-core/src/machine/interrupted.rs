@@ -2,12 +2,17 @@
 //! doubt, and not for ever.
 
 use super::attempt::{in_doubt, settled_from};
-use super::event::{Env, Live};
+use super::event::{Command, Env, Live};
 use super::fold::skipped;
 use super::owed::{Due, Owed, repeat};
-use super::state::{Folded, TurnState};
+use super::state::{Folded, Phase, StepState, TurnState};
 use crate::data::{Body, EffectClass, Failure, FailureCode};
 use crate::words::SessionId;
+
+/// So often is work interrupted before it is suspected of ending its process. From then on it begins only while nothing
+/// else that is suspected runs in the same process, so that what is innocent comes to its end, and the count is soon that
+/// of the guilty alone.
+const SUSPECTED_FROM: u32 = 3;
 
 /// What ends with its process may leave no record: a `Pure` step, a round of planning, a check, a probe. So an owner that
 /// finds that the one before it left none says so first, and begins once that is durable: then it counts, and does not
@@ -19,8 +24,9 @@ pub(super) fn after_interruptions(
     env: &Env<'_>,
     owed: &mut Owed,
 ) {
-    if turn.begins_after > live.durable {
-        owed.commands.clear();
+    let is_barred = turn.is_suspect() && !live.apart;
+    if turn.begins_after > live.durable || is_barred {
+        owed.commands.retain(|command| matches!(command, Command::Drop { .. }));
     }
     if owed.commands.is_empty() || !owed.records.is_empty() || !skipped(state.epoch, env.epoch) {
         return;
@@ -28,7 +34,7 @@ pub(super) fn after_interruptions(
     let times = turn.interruptions.saturating_add(1);
     let is_over = turn.ending.is_none() && hopeless(times, env);
     let failure = is_over.then(|| {
-        let problem = "the process died each time before what it had begun left a record";
+        let problem = "each owner went away before what it had begun left a record";
         Failure::of_turn(FailureCode::Interrupted, format!("{problem}, {} times in a row", 2 * times))
     });
     owed.commands.clear();
@@ -38,6 +44,35 @@ pub(super) fn after_interruptions(
 /// Whether owners went away without progress, two for each record of it, as often as they may.
 pub(super) fn hopeless(times: u32, env: &Env<'_>) -> bool {
     times.saturating_mul(2) >= env.limits.interruptions
+}
+
+/// Whether an interrupted attempt must wait until it may be made apart from others that are suspected.
+pub(super) fn is_barred(step: &StepState, live: &Live, env: &Env<'_>) -> bool {
+    step.is_suspect() && !live.apart && step.interruptions < env.limits.interruptions
+}
+
+/// Whether something that the turn owes is suspected of ending its process.
+pub fn is_suspect(state: &Folded) -> bool {
+    let steps = |turn: &TurnState| {
+        turn.active.iter().any(|place| {
+            let step = &turn.steps[*place];
+            step.is_suspect() && matches!(step.phase, Phase::Started { .. } | Phase::Paused { .. })
+        })
+    };
+    state.turn.as_ref().is_some_and(|turn| turn.is_suspect() || steps(turn))
+}
+
+impl TurnState {
+    /// Each record that owners went away without progress stands for two.
+    fn is_suspect(&self) -> bool {
+        self.interruptions.saturating_mul(2) >= SUSPECTED_FROM
+    }
+}
+
+impl StepState {
+    fn is_suspect(&self) -> bool {
+        self.interruptions >= SUSPECTED_FROM
+    }
 }
 
 /// An attempt whose owner is gone: by class it is repeated, asked about, or in doubt.

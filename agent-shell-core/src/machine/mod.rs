@@ -23,6 +23,7 @@ mod transition;
 
 pub use event::{AttemptEnd, Command, Env, Event, Live, PlanAnswer, react};
 pub use fold::{Entry, FOLD_VERSION, FoldError, fold};
+pub use interrupted::is_suspect;
 pub use owed::{Owed, next_wake, owed, status};
 pub(crate) use resolve::{MOST_LEVELS_OF_A_PLAN, json_bytes, too_large};
 pub use state::{Ending, Folded, Phase, StepState, TurnState};

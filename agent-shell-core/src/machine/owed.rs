@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
-use super::interrupted::{after_interruptions, hopeless, interrupted, never_begun};
+use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
 use super::{mail, start};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
@@ -116,10 +116,16 @@ fn continued(
         Phase::Started { epoch, seq } if *epoch == env.epoch => {
             (*seq <= live.durable).then(|| act_as_recorded(turn, place))
         }
+        Phase::Started { .. }
+            if turn.class_of(place) == EffectClass::Idempotent && is_barred(step, live, env) =>
+        {
+            None
+        }
         Phase::Started { .. } => Some(interrupted(state.session, turn, place, env)),
         Phase::Approved if turn.ending.is_some() || *acting >= env.limits.parallel_steps => None,
         Phase::Paused { .. } if turn.ending.is_some() && !step.unknown => None,
         Phase::Paused { until } if *until > env.now => None,
+        Phase::Paused { .. } if is_barred(step, live, env) => None,
         Phase::Approved | Phase::Paused { .. } => {
             *acting += usize::from(step.phase == Phase::Approved);
             Some(next_attempt(state.session, turn, place, env))

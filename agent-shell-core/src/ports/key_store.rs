@@ -17,7 +17,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// The key with this id, made from `fresh` if there is none yet.
     ///
     /// # Errors
-    /// [`KeyError::Destroyed`] when there was one, [`KeyError::Unavailable`] when it can't be told.
+    /// [`KeyError::Destroyed`] when there was one; else why it can't be told.
     ///
     /// # Cancel safety
     /// Dropping the future may leave the key created.
@@ -35,7 +35,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Erases the key for good. Doing it again, or for an id that never was, leaves the tombstone too.
     ///
     /// # Errors
-    /// [`KeyError::Unavailable`].
+    /// Why it can't be done: never [`KeyError::Destroyed`] or [`KeyError::Lost`].
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the destruction.
@@ -52,6 +52,18 @@ pub enum KeyError {
     /// It is missing, and was never destroyed: the key store must be restored. This is not a purge.
     #[error("the key is missing and was never destroyed: restore the key store that belongs to this journal")]
     Lost,
+    /// What the key store holds is damaged: restore it. This is not a purge.
+    #[error("the key store is damaged: restore the one that belongs to this journal ({detail})")]
+    Corrupt {
+        /// Where.
+        detail: String,
+    },
+    /// The disk failed under the key store. This handle accepts nothing more; the process should stop.
+    #[error("the disk failed under the key store: restart the process ({detail})")]
+    Poisoned {
+        /// What failed.
+        detail: String,
+    },
     /// The key store can't be asked now.
     #[error("the key store is not available: try again ({detail})")]
     Unavailable {

@@ -125,7 +125,8 @@ pub struct ClaimFilter {
     pub tenant: Option<Tenant>,
     /// What falls due up to this instant counts as work.
     pub due_by: Timestamp,
-    /// What this owner offers: a session that requires anything else is left. None claims whatever is required.
+    /// What this owner offers: a session that requires anything else is left, unless a purge waits in it, for which nothing
+    /// is needed. None claims whatever is required.
     pub offers: Option<BTreeSet<RequirementId>>,
 }
 

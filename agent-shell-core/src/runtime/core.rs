@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::admission::Admission;
 use super::events::Events;
@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) lease: LeaseGuard,
     pub(crate) registry: Registry,
     pub(crate) admission: Arc<Admission>,
+    /// The one place for a session whose work is suspected of ending the process.
+    pub(crate) apart: Arc<Semaphore>,
     pub(crate) watchers: Watchers,
     pub(crate) stop: Stop,
     /// What is told to others; none when the host did not ask for it.

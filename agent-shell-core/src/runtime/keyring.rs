@@ -234,6 +234,8 @@ pub(crate) fn key_error(error: KeyError) -> Error {
     let kind = match error {
         KeyError::Destroyed => ErrorKind::Purged,
         KeyError::Lost => ErrorKind::KeyLost,
+        KeyError::Corrupt { .. } => ErrorKind::Corrupt,
+        KeyError::Poisoned { .. } => ErrorKind::Poisoned,
         KeyError::Unavailable { .. } => ErrorKind::Unavailable,
     };
     Error::new(kind, error.to_string())

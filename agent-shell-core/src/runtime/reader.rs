@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Kind, Payload, Record, decode, record_hash};
 use crate::machine::{Entry, FOLD_VERSION, Folded, fold};
-use crate::ports::{Journal, SessionEntry};
+use crate::ports::{Journal, SessionEntry, StoreError};
 use crate::words::{Digest, Error, ErrorKind, Head, Result, Seq, SessionId};
 
 /// Records read at once.
@@ -47,8 +47,19 @@ async fn from_snapshot(
     keys: &SessionKeys,
     session: SessionId,
 ) -> Result<Option<Loaded>> {
-    let Some(snapshot) = journal.snapshot(session).await? else { return Ok(None) };
+    let snapshot = match journal.snapshot(session).await {
+        Ok(Some(snapshot)) => snapshot,
+        Ok(None) => return Ok(None),
+        // A snapshot only saves time: what is wrong with it must not hold up a session whose records are whole.
+        Err(StoreError::Corrupt { detail }) => {
+            tracing::warn!(%session, detail, "a snapshot can't be read; all records are read instead");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
     if snapshot.fold_version != FOLD_VERSION {
+        let version = snapshot.fold_version;
+        tracing::warn!(%session, version, "a snapshot is of another version; all records are read instead");
         return Ok(None);
     }
     let opened = keys.open(Place::Snapshot(session, snapshot.head), &snapshot.sealed).ok();

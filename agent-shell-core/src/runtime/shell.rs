@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::admission::Admission;
 use super::consumer::{self, Telling};
@@ -170,6 +171,7 @@ impl ShellBuilder {
             lease: LeaseGuard::new(lease),
             registry: Registry::default(),
             admission: Admission::new(self.limits.running_turns),
+            apart: Arc::new(Semaphore::new(1)),
             watchers: Watchers::default(),
             stop: Stop::new(),
             limits: self.limits,

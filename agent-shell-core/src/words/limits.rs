@@ -87,9 +87,10 @@ pub struct Limits {
     ///
     /// Default: 8.
     pub probe_attempts: u32,
-    /// How often in a row the process may die while it does what a turn owes: a tool that kills its host is not called
-    /// for ever. Then an `Idempotent` step is `InDoubt`, a `Probed` one that was not applied fails, and so does a turn
-    /// whose `Pure` steps or whose planner leave nothing behind.
+    /// How often owners may go away without progress while they do what a turn owes, about: a tool that kills its host is
+    /// not called for ever. From the third time on, what is suspected so runs one after another in a process. In the end an
+    /// `Idempotent` step is `InDoubt`, a `Probed` one that was not applied fails, and so does a turn whose `Pure` steps or
+    /// whose planner leave nothing behind.
     ///
     /// Default: 64.
     pub interruptions: u32,

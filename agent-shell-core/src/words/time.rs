@@ -110,10 +110,10 @@ pub trait Clock: Send + Sync + 'static {
     /// The wall time.
     fn now(&self) -> Timestamp;
 
-    /// The monotonic time.
+    /// The monotonic time. It should count the time that the machine sleeps, because leases run out meanwhile.
     fn monotonic(&self) -> Monotonic;
 
-    /// Returns after `duration` has passed on the monotonic clock.
+    /// Returns after `duration` has passed on the monotonic clock; where the machine slept, it may be some seconds later.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait and has no other effect.

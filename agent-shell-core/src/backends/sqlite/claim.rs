@@ -6,9 +6,11 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::columns::{self, kept, ordered};
 use super::fault::Work;
+use super::mail::lane;
 use super::owners;
 use super::rounds::{Round, Rounds};
 use super::writer::Tx;
+use crate::data::MailKind;
 use crate::ports::{Claim, ClaimFilter, OwnershipError, SessionStatus};
 use crate::words::{OwnerId, Tenant};
 
@@ -70,7 +72,8 @@ fn take(tx: &mut Tx, me: OwnerId, nr: i64, filter: &ClaimFilter) -> rusqlite::Re
     let free = entry.owner.is_none() || named && entry.owner == Some(me);
     let tenant = filter.tenant.as_ref().is_none_or(|tenant| *tenant == entry.tenant);
     let offered =
-        filter.offers.as_ref().is_none_or(|offers| entry.requires.iter().all(|id| offers.contains(id)));
+        filter.offers.as_ref().is_none_or(|offers| entry.requires.iter().all(|id| offers.contains(id)))
+            || purge_waits(&tx.connection, nr)?;
     let purged = entry.mark.status == SessionStatus::Purged;
     if purged || !(free && tenant && offered) {
         return Ok(None);
@@ -113,7 +116,8 @@ fn with_work(
     let mut rows = due.query((ordered(filter.due_by.as_millis()), DUE_AT_ONCE))?;
     while let Some(row) = rows.next()? {
         let tenant = columns::tenant(row, 2)?;
-        if filter.tenant.as_ref().is_some_and(|only| *only != tenant) || !is_offered(row, 1, filter)? {
+        if filter.tenant.as_ref().is_some_and(|only| *only != tenant) || !is_offered(connection, row, filter)?
+        {
             continue;
         }
         queues.entry(tenant).or_default().push(row.get(0)?);
@@ -144,7 +148,7 @@ fn ready(
         while queue.len() < limit
             && let Some(row) = rows.next()?
         {
-            if is_offered(row, 1, filter)? {
+            if is_offered(connection, row, filter)? {
                 queue.push(row.get(0)?);
             }
         }
@@ -157,9 +161,18 @@ fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(nr), 0) FROM sessions")?.query_row((), |row| row.get(0))
 }
 
-fn is_offered(row: &Row<'_>, requires: usize, filter: &ClaimFilter) -> rusqlite::Result<bool> {
+/// Whether the owner offers what a session needs, whose number and requirements the row begins with.
+fn is_offered(connection: &Connection, row: &Row<'_>, filter: &ClaimFilter) -> rusqlite::Result<bool> {
     let Some(offers) = &filter.offers else { return Ok(true) };
-    Ok(columns::requirements(row, requires)?.iter().all(|id| offers.contains(id)))
+    let offered = columns::requirements(row, 1)?.iter().all(|id| offers.contains(id));
+    Ok(offered || purge_waits(connection, row.get(0)?)?)
+}
+
+/// Whether a purge waits in a session: it needs no tool, and must not wait for one.
+fn purge_waits(connection: &Connection, nr: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM mail WHERE session = ?1 AND lane = ?2 AND kind = ?3)")?
+        .query_row((nr, lane(MailKind::Purge.lane()), MailKind::Purge.as_str()), |row| row.get(0))
 }
 
 /// The tenants that have sessions which are ready: one search of the index for each.

@@ -33,6 +33,13 @@ pub(super) fn is_disk_failure(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
 }
 
+/// Whether what failed is the index of the write-ahead log, which lies in a file of its own.
+fn is_about_the_index(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi;
+    const CODES: [i32; 3] = [ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP];
+    error.sqlite_error().is_some_and(|error| CODES.contains(&error.extended_code))
+}
+
 /// What is stored is not what this version stores.
 pub(super) fn damaged(what: impl std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, what.to_string().into())
@@ -144,6 +151,8 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
         let kind = match store_error(error) {
+            // The index of the log holds nothing that must last. It could not be made or grow: a full disk, mostly.
+            _ if is_about_the_index(error) => words::ErrorKind::Unavailable,
             _ if is_disk_failure(error) => words::ErrorKind::Poisoned,
             StoreError::Corrupt { .. } => words::ErrorKind::Corrupt,
             _ => words::ErrorKind::Unavailable,

@@ -29,8 +29,10 @@ pub(super) const JOURNAL: Format = Format {
 };
 
 /// "AgKy": keys.
-pub(super) const KEYS: Format =
-    Format { application_id: 0x4167_4b79, migrations: &[include_str!("keys_1.sql")] };
+pub(super) const KEYS: Format = Format {
+    application_id: 0x4167_4b79,
+    migrations: &[include_str!("keys_1.sql"), include_str!("keys_2.sql")],
+};
 
 impl Format {
     /// The newest format that is known.
@@ -85,6 +87,7 @@ fn real_folder(path: &Path, folder: &Path) -> Result<PathBuf, OpenError> {
 
 /// Opens the connection that writes to a journal, making the file or bringing it to the current format first.
 pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    not_emptied(path)?;
     let connection = open(path, &JOURNAL, &journal_settings(options))?;
     // What a crash left in the log is brought into the file, and synced, before anything is acted on. Where another
     // process is in the way, which is not waited for, it lives and did so when it opened.
@@ -94,12 +97,43 @@ pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Conne
         connection.busy_timeout(options.busy_timeout())
     };
     checkpoint().map_err(|error| OpenError::sqlite(path, &error))?;
+    sync_folder(path)?;
     Ok(connection)
+}
+
+/// Refuses a file that is empty, or gone, beside a log that is not: SQLite would throw the log away and begin anew. The
+/// log is looked at first, because whoever makes a file at this moment has synced it before there is anything in its log.
+fn not_emptied(path: &Path) -> Result<(), OpenError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    if length(log.as_ref()) == 0 || length(path) > 0 {
+        return Ok(());
+    }
+    let detail = "it is empty or missing, and its write-ahead log is not: restore it beside that log".into();
+    Err(OpenError::Failed { path: path.into(), kind: crate::words::ErrorKind::Corrupt, detail })
 }
 
 /// Opens the connection of a key store, making the file if there is none.
 pub(super) fn open_keys(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
-    open(path, &KEYS, &key_settings(options))
+    let connection = open(path, &KEYS, &key_settings(options))?;
+    sync_folder(path)?;
+    Ok(connection)
+}
+
+/// Makes the names of the files durable: that of the file, of its log and of its rollback journal, all of which are
+/// there by now. SQLite does this too, and keeps to itself when it fails.
+fn sync_folder(path: &Path) -> Result<(), OpenError> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| OpenError::Failed {
+            path: path.into(),
+            kind: crate::words::ErrorKind::Poisoned,
+            detail: format!("its folder can't be synced: {error}"),
+        })?;
+    }
+    Ok(())
 }
 
 fn open(path: &Path, format: &Format, settings: &[(&'static str, String)]) -> Result<Connection, OpenError> {
@@ -179,9 +213,18 @@ pub(super) fn settle(
 ) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     for (setting, wanted) in settings {
-        connection.execute_batch(&format!("PRAGMA {setting} = {wanted}")).map_err(failed)?;
+        carry_out(connection, &format!("PRAGMA {setting} = {wanted}")).map_err(failed)?;
         in_force(path, connection, setting, wanted)?;
     }
+    Ok(())
+}
+
+/// Runs a statement to its end. One that answers with a row commits only after it, and an error of that commit shows in
+/// the step after the row, which `execute_batch` does not make.
+fn carry_out(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(())?;
+    while rows.next()?.is_some() {}
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::columns::kept;
-use super::fault::{Health, OpenError, Work};
+use super::fault::{Health, OpenError, Work, damaged};
 use super::group::{Bounds, Groups, Workplace};
 use super::options::SqliteOptions;
 use super::queue::{Queue, queue};
@@ -76,6 +76,8 @@ impl SqliteKeys {
     ) -> Result<T, KeyError> {
         match self.jobs.ask(0, work).await {
             Ok(answer) => answer,
+            Err(StoreError::Corrupt { detail }) => Err(KeyError::Corrupt { detail }),
+            Err(StoreError::Poisoned { detail }) => Err(KeyError::Poisoned { detail }),
             Err(error) => Err(KeyError::Unavailable { detail: error.to_string() }),
         }
     }
@@ -108,12 +110,32 @@ struct Keys {
     connection: Connection,
 }
 
+/// The length of the proof of a key, in bytes.
+const PROOF: usize = 16;
+
+/// By what a key is told from one with a flipped bit, under which names would not be found and texts not be opened.
+fn proof_of(id: KeyId, key: &DataKey) -> [u8; PROOF] {
+    let mut proof = [0; PROOF];
+    proof.copy_from_slice(&key.digest("stored-key", &[id.0.as_bytes()]).as_bytes()[..PROOF]);
+    proof
+}
+
 impl Keys {
     /// The key, or its absence if it was destroyed; the outer option says whether there is a row.
     fn find(&self, id: KeyId) -> rusqlite::Result<Option<Option<DataKey>>> {
         self.connection
-            .prepare_cached("SELECT key FROM keys WHERE id = ?1")?
-            .query_row((id.0.as_bytes(),), |row| Ok(row.get::<_, Option<_>>(0)?.map(DataKey::from_bytes)))
+            .prepare_cached("SELECT key, proof, destroyed_at FROM keys WHERE id = ?1")?
+            .query_row((id.0.as_bytes(),), |row| {
+                let key = row.get::<_, Option<_>>(0)?.map(DataKey::from_bytes);
+                let (proof, destroyed_at): (Option<[u8; PROOF]>, Option<i64>) = (row.get(1)?, row.get(2)?);
+                let is_whole = match &key {
+                    Some(key) => {
+                        destroyed_at.is_none() && proof.is_none_or(|proof| proof == proof_of(id, key))
+                    }
+                    None => destroyed_at.is_some(),
+                };
+                is_whole.then_some(key).ok_or_else(|| damaged(format!("the row of key {}", id.0)))
+            })
             .optional()
     }
 }
@@ -143,8 +165,8 @@ impl KeyStore for SqliteKeys {
                 return Ok(Ok(found.ok_or(KeyError::Destroyed)));
             }
             keys.connection
-                .prepare_cached("INSERT INTO keys (id, key, created_at) VALUES (?1, ?2, ?3)")?
-                .execute((id.0.as_bytes(), fresh.expose(), now))?;
+                .prepare_cached("INSERT INTO keys (id, key, created_at, proof) VALUES (?1, ?2, ?3, ?4)")?
+                .execute((id.0.as_bytes(), fresh.expose(), now, proof_of(id, &fresh)))?;
             Ok(Ok(Ok(fresh.clone())))
         })
         .await
@@ -164,7 +186,7 @@ impl KeyStore for SqliteKeys {
             keys.connection
                 .prepare_cached(
                     "INSERT INTO keys (id, key, created_at, destroyed_at) VALUES (?1, NULL, ?2, ?2) \
-                     ON CONFLICT DO UPDATE SET key = NULL, destroyed_at = ?2 WHERE key IS NOT NULL",
+                     ON CONFLICT DO UPDATE SET key = NULL, proof = NULL, destroyed_at = ?2 WHERE key IS NOT NULL",
                 )?
                 .execute((id.0.as_bytes(), now))?;
             Ok(Ok(Ok(())))

@@ -1,11 +1,37 @@
 //! Whether a path lies on a file system of a network, where SQLite's locks and syncs can't be relied on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Types that the kernel serves from another machine, or shares with one.
 const NETWORK: &[&str] = &[
-    "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "prl_fs", "afs",
-    "coda", "ncpfs", "ceph", "lustre", "gpfs", "beegfs", "gfs2", "ocfs2", "pvfs2", "orangefs", "davfs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb",
+    "smb2",
+    "smb3",
+    "smbfs",
+    "9p",
+    "virtiofs",
+    "vboxsf",
+    "prl_fs",
+    "afs",
+    "coda",
+    "ncpfs",
+    "ceph",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "gfs2",
+    "ocfs2",
+    "pvfs2",
+    "orangefs",
+    "davfs",
+    "glusterfs",
+    "acfs",
+    "panfs",
+    "wekafs",
+    "moosefs",
 ];
 
 /// FUSE file systems that lie on a local disk; every other one is taken for a network's.
@@ -32,19 +58,45 @@ pub(super) fn file_system_of(path: &Path) -> Option<String> {
     in_table(&String::from_utf8_lossy(&table), path)
 }
 
-/// Finds a path in the text of /proc/self/mountinfo (proc_pid_mountinfo(5)): of the mounts that hold it the deepest,
-/// and of those the latest, which covers the others.
+/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+struct Mount<'a> {
+    id: &'a str,
+    parent: &'a str,
+    point: PathBuf,
+    kind: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let (mount, rest) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ');
+        let (id, parent) = (fields.next()?, fields.next()?);
+        let point = PathBuf::from(unescaped(fields.nth(2)?));
+        Some(Self { id, parent, point, kind: rest.split(' ').next()? })
+    }
+
+    fn depth(&self) -> usize {
+        self.point.components().count()
+    }
+}
+
+/// Finds a path in the text of /proc/self/mountinfo as the kernel walks it: from a root to the mount that is met first on
+/// the way, and from there on, so that what a later mount hides is not found. Of two at one place the later counts.
 pub(super) fn in_table(table: &str, path: &Path) -> Option<String> {
-    let mut best: Option<(usize, &str)> = None;
-    for line in table.lines() {
-        let (mount, kind) = line.split_once(" - ")?;
-        let point = unescaped(mount.split(' ').nth(4)?);
-        let depth = Path::new(&point).components().count();
-        if path.starts_with(&point) && best.is_none_or(|(deepest, _)| depth >= deepest) {
-            best = Some((depth, kind.split(' ').next()?));
+    let mounts: Vec<Mount<'_>> = table.lines().filter_map(Mount::read).collect();
+    let holding = || mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    let has_parent =
+        |mount: &Mount<'_>| mounts.iter().any(|other| other.id == mount.parent && other.id != mount.id);
+    let mut found = holding().filter(|mount| !has_parent(mount)).max_by_key(|mount| mount.depth())?;
+    for _ in 0..mounts.len() {
+        let children = holding().filter(|mount| mount.parent == found.id && mount.id != found.id);
+        // Of equals `min_by_key` returns the first.
+        match children.rev().min_by_key(|mount| mount.depth()) {
+            Some(child) => found = child,
+            None => break,
         }
     }
-    best.map(|(_, kind)| kind.to_owned())
+    Some(found.kind.to_owned())
 }
 
 /// Whether a file system of this type is refused.

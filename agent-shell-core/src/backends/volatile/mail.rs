@@ -113,6 +113,11 @@ impl Mailbag {
         first.map(|(_, letter)| &letter.item)
     }
 
+    /// Whether a purge waits.
+    pub(super) fn has_purge(&self) -> bool {
+        self.letters[index(Lane::Control)].values().any(|letter| letter.item.kind == MailKind::Purge)
+    }
+
     /// Mail after `after`, or from the first when that waits no more.
     fn read(&self, lane: Lane, after: Option<MailId>, limit: usize) -> Vec<MailItem> {
         let place = after.and_then(|id| self.places.get(&id));

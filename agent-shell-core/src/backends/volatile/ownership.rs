@@ -145,8 +145,10 @@ fn may_take(state: &State, owner: OwnerId, filter: &ClaimFilter, owners: &Owners
         Some(holder) => !owners.lives(holder),
         None => true,
     };
+    // A purge needs nothing, and must not wait for a tool.
     let able =
-        filter.offers.as_ref().is_none_or(|offers| state.requires.iter().all(|one| offers.contains(one)));
+        filter.offers.as_ref().is_none_or(|offers| state.requires.iter().all(|one| offers.contains(one)))
+            || state.mail.has_purge();
     if !free || !able || state.mark.status == SessionStatus::Purged {
         return None;
     }

@@ -83,6 +83,7 @@ pub(in super::super) enum Fault {
     TheLivingAreRobbed,
     OwnSessionsAreClaimedAgain,
     RequirementsAreIgnored,
+    PurgesNeedWhatIsRequired,
     ClaimsIgnoreTenants,
     TenantsAreServedInLine,
     TheFirstAreServedFirst,

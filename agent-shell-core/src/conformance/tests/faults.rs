@@ -131,6 +131,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (TheLivingAreRobbed, &["the_living_are_left_alone", "concurrent_claims_share_nothing"]),
     (OwnSessionsAreClaimedAgain, &["what_has_work_is_claimed", "an_owner_may_claim_its_own_by_name"]),
     (RequirementsAreIgnored, &["requirements_must_be_offered"]),
+    (PurgesNeedWhatIsRequired, &["a_purge_waits_for_no_requirement"]),
     (ClaimsIgnoreTenants, &["claims_are_filtered_by_tenant"]),
     (TenantsAreServedInLine, &["claims_are_spread_over_tenants", "no_tenant_starves"]),
     (TheFirstAreServedFirst, &["no_session_starves", "no_tenant_starves"]),

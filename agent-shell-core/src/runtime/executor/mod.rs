@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
-use self::pace::{Timer, weight};
+use self::pace::{Apart, Timer, weight};
 use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
@@ -64,6 +64,7 @@ pub(crate) struct PlanExecutor {
     handles: BTreeMap<Work, AbortHandle>,
     done: (mpsc::Sender<Completion>, mpsc::Receiver<Completion>),
     place: Option<Place>,
+    apart: Apart,
     /// What this shell does not have and the turn needs: the session is let go for another to take.
     lacks: Option<String>,
 }
@@ -103,6 +104,7 @@ impl PlanExecutor {
             handles: BTreeMap::new(),
             done,
             place: None,
+            apart: Apart::default(),
             lacks: None,
         }
     }
@@ -157,6 +159,7 @@ impl PlanExecutor {
     /// Folds, records and commands until nothing more is owed, and all that is urgent is durable.
     async fn settle(&mut self) -> Result<()> {
         loop {
+            self.keep_apart();
             let owed = owed(&self.state, &self.live, &self.env());
             if !owed.records.is_empty() {
                 self.urgent = true;
@@ -181,7 +184,7 @@ impl PlanExecutor {
             self.flush().await?;
         }
         if self.mark.status != SessionStatus::Running {
-            self.place = None;
+            (self.place, self.apart) = (None, Apart::default());
         }
         match self.lacks.take() {
             Some(lacking) => Err(Error::new(ErrorKind::Unsupported, lacking)),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::PlanExecutor;
 use crate::data::{Body, Resolution, WaitEnd, WaitFor};
-use crate::machine::{Entry, json_bytes, next_wake};
+use crate::machine::{Entry, is_suspect, json_bytes, next_wake};
 use crate::ports::SessionStatus;
 use crate::runtime::core::Core;
 use crate::words::Monotonic;
@@ -47,6 +48,17 @@ impl PlanExecutor {
         self.is_idle() && self.held_for() == Duration::ZERO
     }
 
+    /// Takes the one place for work that is suspected of ending the process when the session has such, and gives it back when
+    /// it has none any more.
+    pub(super) fn keep_apart(&mut self) {
+        if !is_suspect(&self.state) {
+            self.apart = Apart::default();
+        } else if self.apart.0.is_none() {
+            self.apart.0 = self.core.apart.clone().try_acquire_owned().ok();
+        }
+        self.live.apart = self.apart.0.is_some();
+    }
+
     pub(super) fn rides_too_long(&self) -> bool {
         let riding = Duration::from_millis(self.core.limits.riding_ms);
         self.riding_since.is_some_and(|since| self.core.clock.monotonic().since(since) >= riding)
@@ -60,11 +72,18 @@ impl PlanExecutor {
             let riding = Duration::from_millis(self.core.limits.riding_ms);
             riding.saturating_sub(self.core.clock.monotonic().since(since))
         });
+        // Nobody tells when the place is free.
+        let waits_for_place = is_suspect(&self.state) && self.apart.0.is_none();
+        let until_place = waits_for_place.then(|| Duration::from_millis(self.core.limits.poll_ms));
         let until_idle = self.is_idle().then(|| self.held_for());
         self.handle.set_idle(until_idle.is_some());
-        [until_wake, until_ride, until_idle].into_iter().flatten().min().unwrap_or(LONG)
+        [until_wake, until_ride, until_place, until_idle].into_iter().flatten().min().unwrap_or(LONG)
     }
 }
+
+/// The place for work that is suspected of ending the process, when the session has it.
+#[derive(Default)]
+pub(super) struct Apart(Option<OwnedSemaphorePermit>);
 
 /// A timer that is set again only for an earlier instant: the session does not mind being woken too early, and most
 /// that it waits for comes long before.
@@ -76,9 +95,11 @@ pub(super) struct Timer {
 impl Timer {
     /// Returns after `duration`, or earlier.
     pub(super) async fn sleep(&mut self, core: &Arc<Core>, duration: Duration) {
-        let until = core.clock.monotonic().plus(duration);
+        let now = core.clock.monotonic();
+        let until = now.plus(duration);
         let set = match self.set.take() {
-            Some(set) if set.0 <= until => set,
+            // One whose instant has passed may have been set before the machine slept.
+            Some(set) if now < set.0 && set.0 <= until => set,
             _ => {
                 let core = core.clone();
                 (until, Box::pin(async move { core.clock.sleep(duration).await }) as BoxFuture<'static, ()>)

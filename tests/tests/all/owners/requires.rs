@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_shell_core::{
     Actor, Call, EffectClass, Lacking, Outcome, Plan, Planned, Planner, PlannerError, Request, Shell, Step,
-    Tool, ToolError,
+    Subject, Tenant, Tool, ToolError, words::UserId,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -121,4 +121,25 @@ async fn a_turn_without_its_planner_or_its_tool_is_listed_by_their_names() {
 
 async fn planned_seq(shell: &Shell, session: &str) -> u64 {
     shell.session(session).unwrap().head().await.unwrap().seq.number()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_does_not_wait_for_a_tool_that_nobody_has_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shell.db");
+    let open = || Shell::at(&path).limits(limits());
+    let having = open().tool(act(1, &Arc::default()).ask_first()).open().await.unwrap();
+    let user = UserId::new("anna").unwrap();
+    let subject = Subject::User(user.clone());
+    let session = having.session_of(Tenant::default(), "s", subject).unwrap();
+    let turn = session.submit(Plan::new([Step::tool("act", "act", json!({}))]).unwrap()).await.unwrap();
+    turn.approval().await.unwrap().expect("it rests");
+    having.shutdown().await.unwrap();
+    let lacking = open().open().await.unwrap();
+    let receipt = lacking.purge(&Tenant::default(), &user, &Actor::Host).await.unwrap();
+    assert_eq!((receipt.sessions.len(), receipt.unfinished.len()), (1, 0), "{receipt:?}");
+    let open_acts = receipt.sessions[0].open.as_ref().map(Vec::len);
+    assert_eq!(open_acts, Some(0), "it was read before it was closed, and nothing had begun");
+    assert_eq!(lacking.turn(turn.id()).outcome().await.unwrap(), Outcome::Purged);
+    lacking.shutdown().await.unwrap();
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use super::run;
 use crate::backends::SystemClock;
-use crate::backends::sqlite::{SqliteKeys, SqliteOptions};
+use crate::backends::sqlite::{SqliteKeys, SqliteOptions, file};
 use crate::conformance::digest_of;
 use crate::data::{DataKey, KeyId};
 use crate::ports::{KeyError, KeyStore};
@@ -94,6 +94,31 @@ fn destroyed_keys_leave_no_bytes_however_many() {
         let keys = opened(&folder.path().join("keys")).await;
         assert_eq!(keys.fetch(id(kept[0])).await.map(|key| *key.expose()), Ok(key(kept[0])));
         assert_eq!(keys.fetch(id(destroyed[0])).await.map(drop), Err(KeyError::Destroyed));
+    });
+}
+
+#[test]
+fn keys_of_the_first_format_are_read_and_later_ones_are_proven() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let first = file::Format { migrations: &file::KEYS.migrations[..1], ..file::KEYS };
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute_batch(first.migrations[0]).unwrap();
+        let stamp = format!("PRAGMA application_id = {}; PRAGMA user_version = 1", first.application_id);
+        connection.execute_batch(&stamp).unwrap();
+        let made = "INSERT INTO keys (id, key, created_at) VALUES (?1, ?2, 0)";
+        connection.execute(made, (id(1).0.as_bytes(), key(1))).unwrap();
+        drop(connection);
+        let keys = opened(&path).await;
+        assert_eq!(keys.fetch(id(1)).await.map(|found| *found.expose()), Ok(key(1)));
+        keys.create(id(2), DataKey::from_bytes(key(2))).await.unwrap();
+        drop(keys);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(connection.execute("UPDATE keys SET key = ?1 WHERE proof IS NOT NULL", (key(3),)), Ok(1));
+        drop(connection);
+        let changed = opened(&path).await.fetch(id(2)).await.map(drop);
+        assert!(matches!(changed, Err(KeyError::Corrupt { .. })), "{changed:?}");
     });
 }
 

@@ -12,6 +12,10 @@ const TABLE: &str = "\
 32 22 0:41 / /mnt/with\\040blank rw - fuse.sshfs me@host: rw
 33 22 8:2 / /mnt/over rw - ext4 /dev/sdb1 rw
 34 22 0:42 / /mnt/over rw - cifs //server/share rw
+35 22 8:3 / /srv/data/fast rw - ext4 /dev/sdc1 rw
+36 22 0:43 / /srv/data rw - nfs4 server:/data rw
+37 36 8:4 / /srv/data/near rw - xfs /dev/sdd1 rw
+38 33 0:44 / /mnt/over/below rw - nfs4 server:/below rw
 ";
 
 fn check(path: &str, expected: &str) {
@@ -30,6 +34,9 @@ fn the_deepest_mount_that_holds_a_path_counts() {
 #[test]
 fn a_mount_over_another_hides_it() {
     check("/mnt/over/shell.db", "cifs");
+    check("/mnt/over/below/shell.db", "cifs");
+    check("/srv/data/fast/shell.db", "nfs4");
+    check("/srv/data/near/shell.db", "xfs");
 }
 
 #[test]

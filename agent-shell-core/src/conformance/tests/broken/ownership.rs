@@ -121,6 +121,7 @@ impl Ownership for Broken {
         limit: usize,
     ) -> Result<Vec<Claim>, OwnershipError> {
         let by_work = filter.sessions.is_none();
+        let offers = filter.offers.clone().filter(|_| self.is(Fault::PurgesNeedWhatIsRequired));
         self.spoil_claim(owner, &mut filter).await?;
         let unfair = self.is(Fault::TheFirstAreServedFirst) || self.is(Fault::TheNewestAreServedFirst);
         let mut claims = if self.is(Fault::TenantsAreServedInLine) {
@@ -130,6 +131,15 @@ impl Ownership for Broken {
         } else {
             self.inner.claim(owner, filter, self.limit(limit)).await?
         };
+        if let Some(offers) = offers {
+            let lacks =
+                |claim: &Claim| claim.entry.requires.iter().any(|required| !offers.contains(required));
+            let (lacking, able) = claims.into_iter().partition(lacks);
+            claims = able;
+            let lacking: Vec<Claim> = lacking;
+            let held = lacking.iter().map(|claim| (claim.entry.id, claim.entry.epoch)).collect();
+            self.inner.release(owner, held).await?;
+        }
         if self.is(Fault::OwnSessionsAreClaimedAgain) && by_work {
             let held = self.seen().held.get(&owner).cloned().unwrap_or_default();
             claims.extend(self.inner.claim(owner, named(held), limit).await?);
