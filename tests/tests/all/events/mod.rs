@@ -4,8 +4,8 @@ mod brittle;
 mod content;
 mod faults;
 mod handlers;
-mod owners;
 mod owed;
+mod owners;
 mod program;
 mod shared;
 

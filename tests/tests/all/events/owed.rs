@@ -27,7 +27,7 @@ async fn told(sessions: usize, turns: usize) -> (Store, Arc<VolatileKeys>, Vec<S
     run_turns(&shell, sessions, turns).await;
     let mut ids = Vec::new();
     for session in 0..sessions {
-        ids.push(shell.session(&format!("s{session}")).unwrap().id().await.unwrap());
+        ids.push(shell.session(format!("s{session}")).unwrap().id().await.unwrap());
     }
     shell.shutdown().await.unwrap();
     (store, keys, ids)
@@ -164,10 +164,13 @@ async fn a_long_gap_holds_up_no_other_session_and_is_saved_on_the_way() {
     assert_eq!(seen.by_session()[&long], (1..=200).collect::<Vec<_>>(), "in order, each once");
 }
 
+/// What the events of a session missed.
+type Missed = Arc<Mutex<Vec<(SessionId, RangeInclusive<u64>)>>>;
+
 /// Keeps what it is given and what it misses, and hangs when one session misses something.
 struct Hanging {
     seen: Seen,
-    missed: Arc<Mutex<Vec<(SessionId, RangeInclusive<u64>)>>>,
+    missed: Missed,
     hangs: Arc<AtomicBool>,
     calls: Arc<AtomicU32>,
     on: SessionId,
@@ -194,7 +197,7 @@ async fn a_handler_that_hangs_when_it_misses_events_holds_up_its_session_and_no_
     let (store, keys, sessions) = told(2, 2).await;
     store.outbox.acknowledge(OutboxPosition(8)).await.unwrap();
     assert_eq!(store.outbox.trim(Timestamp::from_millis(u64::MAX >> 12)).await, Ok(8));
-    let (seen, missed) = (Seen::default(), Arc::new(Mutex::new(Vec::new())));
+    let (seen, missed) = (Seen::default(), Missed::default());
     let (hangs, calls) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU32::new(0)));
     let handler = Hanging {
         seen: seen.clone(),

@@ -131,7 +131,7 @@ async fn events_of_another_store_are_not_handled() {
     for (shell, seen) in [(&shell_a, &a), (&shell_b, &b)] {
         let mut own: Vec<SessionId> = Vec::new();
         for session in 0..3 {
-            own.push(shell.session(&format!("s{session}")).unwrap().id().await.unwrap());
+            own.push(shell.session(format!("s{session}")).unwrap().id().await.unwrap());
         }
         assert!(seen.all().iter().all(|event| own.contains(&event.session)), "an event of the other store");
         seen.must_be_exact(3, 8);
