@@ -22,6 +22,11 @@ use serde_json::{Value, json};
 /// SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators").
 struct Random(u64);
 
+/// An owner in which nothing else is suspected of ending the process.
+fn apart() -> Live {
+    Live { apart: true, ..Live::default() }
+}
+
 impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -129,7 +134,7 @@ impl<'a> Run<'a> {
             random: Random(seed),
             limits: Limits::default(),
             state: Folded::new(SessionId::from_bytes([7; 16])),
-            live: Live::default(),
+            live: apart(),
             epoch: Epoch::new(1),
             now: Timestamp::from_millis(1_000_000),
             journal: Vec::new(),
@@ -164,7 +169,7 @@ impl<'a> Run<'a> {
     /// A process may end after any record, and another takes up only what its mark says: a session in which anything
     /// is owed must not look as if it waited.
     fn a_mark_tells_whether_it_goes_on(&self) {
-        let live = Live { durable: self.state.seq, ..Live::default() };
+        let live = Live { durable: self.state.seq, ..apart() };
         let mark = status(&self.state, &live);
         let is_due = mark.wake_at.is_some_and(|wake| wake <= self.now);
         if mark.status != SessionStatus::Running && !is_due {
@@ -292,7 +297,7 @@ impl<'a> Run<'a> {
         }
         assert_eq!(state, self.state, "the state is what the records fold to");
         self.state = state;
-        self.live = Live::default();
+        self.live = apart();
         self.waiting.clear();
         self.epoch = self.epoch.next();
     }
