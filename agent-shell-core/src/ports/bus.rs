@@ -67,6 +67,18 @@ pub trait Bus: Send + Sync + 'static {
     /// Dropping the future joins nothing, soon after.
     async fn join(&self, topic: &TopicName, group: &GroupName) -> Result<Box<dyn BusMember>, BusError>;
 
+    /// Whether a topic that was opened has a group: whether anybody waits for what is published there. A bus that
+    /// reaches other processes and does not know may say so.
+    ///
+    /// # Errors
+    /// [`BusError::NoTopic`] when the topic was not opened.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    async fn is_awaited(&self, _topic: &TopicName) -> Result<bool, BusError> {
+        Ok(true)
+    }
+
     /// How far a group is behind.
     ///
     /// # Errors

@@ -29,7 +29,8 @@ pub trait EventHandler: Send + Sync + 'static {
 
     /// Is told of events that can't be delivered any more: they were written so long ago that the outbox has let go of
     /// them (`Limits::outbox_keep_ms`). A new group is told so of what happened long before it. What they told of
-    /// stands in the journal.
+    /// stands in the journal. After a panic, or more than `Limits::handler_ms`, it is told again, as an event is handled
+    /// again, and the session's events wait.
     ///
     /// # Cancel safety
     /// As `handle`.

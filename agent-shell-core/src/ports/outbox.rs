@@ -58,7 +58,8 @@ pub trait Outbox: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<OutboxItem>, StoreError>;
 
-    /// Removes acknowledged rows that were written before `before`; returns how many.
+    /// Removes acknowledged rows that were written before `before`; returns how many. It may leave those that stand
+    /// behind very many younger ones to a later call.
     ///
     /// # Errors
     /// [`StoreError`].

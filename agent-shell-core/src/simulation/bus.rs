@@ -61,6 +61,11 @@ impl Bus for UnreliableBus {
         Ok(Box::new(UnreliableMember { inner: joined, way: self.way.clone() }))
     }
 
+    async fn is_awaited(&self, topic: &TopicName) -> Result<bool, BusError> {
+        // A local bus knows by itself, and nobody asks another.
+        self.inner.is_awaited(topic).await
+    }
+
     async fn lag(&self, topic: &TopicName, group: &GroupName) -> Result<Lag, BusError> {
         let (inner, topic, group) = (self.inner.clone(), topic.clone(), group.clone());
         self.way.ask(Operation::Lag, async move { inner.lag(&topic, &group).await }).await?

@@ -116,7 +116,9 @@ fn what_it_answered_outlives_it() {
     for round in 1..=20_u64 {
         let mut ledger = Ledger::start(&file, Stdio::piped());
         let answer = ledger.ask(&open_ticket(&format!("k{round}"), &format!("f{round}")));
-        assert_eq!(answer["ticket"]["number"], round);
+        // The ticket that all rounds ask for has a number, too, once one of them was not killed before it was written.
+        let number = answer["ticket"]["number"].as_u64();
+        assert!(number == Some(round) || number == Some(round + 1), "round {round}: {answer}");
         ledger.send(&open_ticket("all", "all"));
         ledger.kill();
     }

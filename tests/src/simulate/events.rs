@@ -139,6 +139,10 @@ impl Bus for SimBus {
         Ok(Box::new(SimMember { inner, connected, crashes }))
     }
 
+    async fn is_awaited(&self, topic: &TopicName) -> Result<bool, BusError> {
+        self.inner.is_awaited(topic).await
+    }
+
     async fn lag(&self, topic: &TopicName, group: &GroupName) -> Result<Lag, BusError> {
         self.inner.lag(topic, group).await
     }

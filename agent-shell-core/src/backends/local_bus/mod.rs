@@ -1,7 +1,9 @@
 //! A bus in the memory of this process: topics, partitions and groups, bounded, and gone with the process.
 //!
-//! It never drops a message that a group has not committed: what has no room is refused, and stays in the outbox.
-//! After the process has ended, the outbox delivers again what was in it. It never does I/O, and starts nothing.
+//! It never drops a message that a group has not committed: what has no room is refused, and stays in the outbox. A group
+//! is there from its first `join` until [`LocalBus::forget`], whether it has members or not, and without any group a topic
+//! keeps what it has for the first one. A shell publishes nothing to a topic without a group. One bus is for the shells of
+//! one store. After the process has ended, the outbox delivers again what was in it. It never does I/O, and starts nothing.
 
 mod member;
 mod options;
@@ -161,6 +163,10 @@ impl Bus for LocalBus {
         let id = self.shared.on(topic, |topic| topic.join(group, self.shared.options.groups))?;
         self.shared.changed.notify_waiters();
         Ok(Box::new(LocalMember::new(self.shared.clone(), topic.clone(), group.clone(), id)))
+    }
+
+    async fn is_awaited(&self, topic: &TopicName) -> Result<bool, BusError> {
+        self.shared.on(topic, |topic| Ok(topic.has_groups()))
     }
 
     async fn lag(&self, topic: &TopicName, group: &GroupName) -> Result<Lag, BusError> {

@@ -83,6 +83,21 @@ fn a_group_that_is_forgotten_keeps_nothing() {
 }
 
 #[test]
+fn a_topic_is_awaited_from_its_first_group_to_its_last() {
+    run(async {
+        let bus = LocalBus::default();
+        let (topic, group) = names();
+        assert!(matches!(bus.is_awaited(&topic).await, Err(BusError::NoTopic { .. })));
+        bus.open(&topic).await.unwrap();
+        assert_eq!(bus.is_awaited(&topic).await, Ok(false));
+        drop(bus.join(&topic, &group).await.unwrap());
+        assert_eq!(bus.is_awaited(&topic).await, Ok(true), "a group stays that has no member");
+        bus.forget(&topic, &group);
+        assert_eq!(bus.is_awaited(&topic).await, Ok(false));
+    });
+}
+
+#[test]
 fn topics_and_groups_are_bounded() {
     run(async {
         let bus = LocalBus::new(LocalBusOptions { topics: 1, groups: 1, ..LocalBusOptions::default() });

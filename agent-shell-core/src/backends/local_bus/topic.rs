@@ -117,6 +117,10 @@ impl Topic {
         Ok(self.last_member)
     }
 
+    pub(super) fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     pub(super) fn leave(&mut self, group: &GroupName, member: MemberId) {
         if let Some(group) = self.groups.get_mut(group) {
             group.members.retain(|other| *other != member);

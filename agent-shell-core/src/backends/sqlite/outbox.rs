@@ -11,7 +11,7 @@ use super::writer::Tx;
 use crate::ports::{Append, Outbox, OutboxItem, OutboxPosition, Outgoing, StoreError};
 use crate::words::{OutgoingId, SessionId, Timestamp};
 
-/// Rows that one transaction removes at most, so that a long trim does not hold up appends.
+/// Rows that one transaction looks at and removes at most, so that a trim does not hold up appends.
 const TRIMMED_AT_ONCE: usize = 2_000;
 
 /// What breaks the sequence of the session's envelopes, if anything does.
@@ -143,20 +143,24 @@ impl Outbox for SqliteStore {
         loop {
             let removed = self.on_writer(0, move |tx: &mut Tx| trim(&tx.connection, before)).await?;
             trimmed += removed as u64;
-            if removed < TRIMMED_AT_ONCE {
+            // Rows are about as old as their order says, so what is left is young.
+            if removed < TRIMMED_AT_ONCE / 2 {
                 return Ok(trimmed);
             }
         }
     }
 }
 
-/// Removes some rows, and keeps the last sequence of each session whose rows go.
+/// Removes the old ones of the first rows, and keeps the last sequence of each session whose rows go.
 fn trim(connection: &Connection, before: Timestamp) -> Work<usize, StoreError> {
+    // The inner query bounds what is looked at, however many rows are young.
     let rows: Vec<(i64, i64, i64)> = connection
         .prepare_cached(
-            "SELECT position, session, sequence FROM outbox \
-             WHERE position <= (SELECT position FROM outbox_acknowledged) AND written < ?1 \
-             ORDER BY position LIMIT ?2",
+            "SELECT position, session, sequence FROM ( \
+                 SELECT position, session, sequence, written FROM outbox \
+                 WHERE position <= (SELECT position FROM outbox_acknowledged) \
+                 ORDER BY position LIMIT ?2 \
+             ) WHERE written < ?1",
         )?
         .query_map((ordered(before.as_millis()), limit(TRIMMED_AT_ONCE)), |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -9,6 +9,7 @@ mod group;
 mod locks;
 mod mounts;
 mod open;
+mod outbox;
 
 #[cfg(feature = "conformance")]
 mod conformance;

@@ -210,6 +210,10 @@ impl Bus for BrokenBus {
         Ok(Box::new(member))
     }
 
+    async fn is_awaited(&self, topic: &TopicName) -> Result<bool, BusError> {
+        self.inner.is_awaited(topic).await
+    }
+
     async fn lag(&self, topic: &TopicName, group: &GroupName) -> Result<Lag, BusError> {
         let lag = self.inner.lag(topic, group).await?;
         Ok(match self.fault {

@@ -7,7 +7,7 @@ use futures::FutureExt;
 
 use super::Subscription;
 use crate::data::Envelope;
-use crate::ports::OutboxItem;
+use crate::ports::{HandlerError, OutboxItem};
 use crate::words::SessionId;
 
 /// Rows of the outbox read at once.
@@ -15,7 +15,8 @@ const PAGE: usize = 64;
 
 impl Subscription {
     /// Handles `events`, which are in order, and everything between `done` and them; then everything up to `through`.
-    /// `done` tells how far it came, also when it fails.
+    /// After a full page of the outbox it leaves the rest for another time: who waits for this session does not wait for
+    /// a long gap, and a crash does not take all of it back. `done` tells how far it came, also when it fails.
     ///
     /// # Errors
     /// Why it could not go on.
@@ -32,42 +33,48 @@ impl Subscription {
                 continue;
             }
             self.fill(session, sequence - 1, done).await?;
+            if *done < sequence - 1 {
+                return Ok(());
+            }
             self.handle(event).await?;
             *done = sequence;
         }
         self.fill(session, through, done).await
     }
 
-    /// Handles what the outbox has up to `through`.
+    /// Handles what the outbox has up to `through`, one full page of it at most.
     async fn fill(&self, session: SessionId, through: u64, done: &mut u64) -> Result<(), String> {
         while *done < through {
             let rows = self.core.store.outbox.replay(session, *done + 1, PAGE).await;
             let rows = rows.map_err(|error| error.to_string())?;
             // All of them were committed before this was asked: what is not there now will not come.
+            let is_full = rows.len() >= PAGE;
             if rows.is_empty() {
-                self.miss(session, through, done).await;
+                self.miss(session, through, done).await?;
             }
             for row in rows {
-                self.miss(session, through.min(row.outgoing.sequence.saturating_sub(1)), done).await;
+                self.miss(session, through.min(row.outgoing.sequence.saturating_sub(1)), done).await?;
                 if *done >= through {
                     break;
                 }
                 self.handle_row(&row).await?;
                 *done = row.outgoing.sequence;
             }
+            if is_full {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Passes over what can't be had any more.
-    async fn miss(&self, session: SessionId, through: u64, done: &mut u64) {
+    /// Passes over what can't be had any more, once the handler knows.
+    async fn miss(&self, session: SessionId, through: u64, done: &mut u64) -> Result<(), String> {
         if *done < through {
-            let missed = AssertUnwindSafe(self.handler.missed(session, *done + 1..=through)).catch_unwind();
-            if missed.await.is_err() {
-                tracing::error!(group = %self.group, %session, "a handler panicked when it missed events");
-            }
+            let missed = self.handler.missed(session, *done + 1..=through);
+            self.in_time(missed.map(Ok)).await?;
             *done = through;
         }
+        Ok(())
     }
 
     async fn handle_row(&self, row: &OutboxItem) -> Result<(), String> {
@@ -80,8 +87,13 @@ impl Subscription {
     }
 
     async fn handle(&self, event: Envelope) -> Result<(), String> {
+        self.in_time(self.handler.handle(event)).await
+    }
+
+    /// Waits for the handler, for as long as it may take.
+    async fn in_time(&self, handled: impl Future<Output = Result<(), HandlerError>>) -> Result<(), String> {
         let limit = Duration::from_millis(self.core.limits.handler_ms);
-        let handled = AssertUnwindSafe(self.handler.handle(event)).catch_unwind();
+        let handled = AssertUnwindSafe(handled).catch_unwind();
         tokio::select! {
             handled = handled => match handled {
                 Ok(Ok(())) => Ok(()),

@@ -16,8 +16,8 @@ use super::core::{Core, Stopping};
 use super::events::{Events, TOPIC};
 use super::publisher;
 use super::shell::ShellBuilder;
-use crate::ports::{Bus, BusError, BusMember, EventHandler, Marks, Reach};
-use crate::words::{Error, ErrorKind, GroupName, InvalidName, Result, TopicName};
+use crate::ports::{Bus, BusError, BusMember, EventHandler, Marks, Reach, StoreError};
+use crate::words::{Error, ErrorKind, GroupName, InvalidName, Result, SessionId, TopicName};
 
 /// The pause after a failure of the bus or of the store; it doubles with each one that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -39,7 +39,10 @@ impl Consumer {
         Self { group, topic, handler: Arc::new(handler), marks: None }
     }
 
-    /// Reads another topic of the bus.
+    /// Reads another topic of the bus. A group reads one topic, here and in every other process: it has one mark for a
+    /// session, whose sequence goes through all topics of the store. So where an event of this topic is missing, the
+    /// outbox is asked for it, and what it has for other topics is passed over in silence. So an event of
+    /// such a topic must have been written through the store's outbox.
     #[must_use]
     pub fn topic(mut self, topic: impl AsRef<str>) -> Self {
         self.topic = TopicName::new(topic);
@@ -79,7 +82,13 @@ impl ShellBuilder {
     }
 
     /// Tells what happens to turns and rests over a bus, at least once. The source is `/agent-shell` where
-    /// [`ShellBuilder::events`] does not say another.
+    /// [`ShellBuilder::events`] does not say another. On a bus of one process, such as `LocalBus`, a shell without a
+    /// consumer publishes nothing: its events wait in the outbox, and are kept there, for a process of the store that has
+    /// one.
+    ///
+    /// A bus is for the shells of **one store**: topic and groups are named alike in every store, so two stores on one
+    /// bus would take each other's events. What tells of a session that the store does not know is not handled, and said
+    /// as an error in the log; a group of the same name in both stores would still lose what the other takes.
     pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
         self.telling.bus = Some(bus);
         self
@@ -113,7 +122,8 @@ impl Telling {
         let mut subscribers: Vec<Subscriber> = Vec::new();
         for Consumer { group, topic, handler, marks } in self.consumers {
             let (group, topic) = (group?, topic?);
-            if subscribers.iter().any(|other| other.group == group && other.topic == topic) {
+            // Also on two topics: a group has one mark for a session, which would pass over the events of the other.
+            if subscribers.iter().any(|other| other.group == group) {
                 let message = format!("two consumers are of group `{group}`: give each a group of its own");
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
@@ -143,12 +153,13 @@ pub(super) async fn start(core: &Arc<Core>, subscribers: Vec<Subscriber>) {
             topic,
             handler,
         });
-        // One that reaches other processes keeps what it has for groups to come, and may be out of reach now.
-        let joined = match bus.capabilities().reach {
-            Reach::Process => Some(subscription.join().await),
-            Reach::Everywhere => None,
+        // One that reaches other processes keeps what it has for groups to come, and may be out of reach now. The member
+        // leaves at once, and its group stays: as long as this process does not publish, no partition is its own.
+        let is_known = match bus.capabilities().reach {
+            Reach::Process => subscription.join().await.is_ok(),
+            Reach::Everywhere => true,
         };
-        core.spawn.spawn(Box::pin(subscription.keep(joined)));
+        core.spawn.spawn(Box::pin(subscription.keep(is_known)));
     }
     core.spawn.spawn(Box::pin(publisher::keep(core.clone(), events, bus)));
 }
@@ -174,13 +185,13 @@ impl Subscription {
     }
 
     /// Serves until the shell has stopped.
-    async fn keep(self: Arc<Self>, mut joined: Option<std::result::Result<Joined, BusError>>) {
+    async fn keep(self: Arc<Self>, mut is_known: bool) {
         let mut pause = FIRST_PAUSE;
         loop {
             let trouble = tokio::select! {
                 biased;
                 () = self.core.stop.reached(Stopping::Abrupt) => return,
-                trouble = self.serve(joined.take(), &mut pause) => trouble,
+                trouble = self.serve(&mut is_known, &mut pause) => trouble,
             };
             let Some(trouble) = trouble else { return };
             tracing::warn!(group = %self.group, error = %trouble, "events are not taken; it is tried again");
@@ -192,28 +203,33 @@ impl Subscription {
         }
     }
 
-    /// Joins, unless it has, and serves. Afterwards the group is left, so that others go on with what this one has.
-    async fn serve(
-        self: &Arc<Self>,
-        joined: Option<std::result::Result<Joined, BusError>>,
-        pause: &mut Duration,
-    ) -> Option<Trouble> {
-        let joined = match joined {
-            Some(joined) => joined,
-            None => self.join().await,
-        };
-        let (mut member, partitions) = match joined {
-            Ok(joined) => joined,
-            Err(error) => return Some(error.into()),
-        };
+    /// Joins and serves whenever events come to this process. Afterwards the group is left, so that others go on with
+    /// what this one has. A group that is not known must be first: nothing is published for it.
+    async fn serve(self: &Arc<Self>, is_known: &mut bool, pause: &mut Duration) -> Option<Trouble> {
         loop {
+            if !*is_known {
+                match self.join().await {
+                    Ok(_) => *is_known = true,
+                    Err(error) => return Some(error.into()),
+                }
+            }
             self.may_serve().await;
+            let (mut member, partitions) = match self.join().await {
+                Ok(joined) => joined,
+                Err(error) => return Some(error.into()),
+            };
             match Serving::new(self.clone(), partitions).serve(member.as_mut(), pause).await {
                 Ok(End::Stopped) => return None,
                 Ok(End::NotHere) => {}
                 Err(trouble) => return Some(trouble),
             }
         }
+    }
+
+    /// Whether the runtime's own topic tells of a session that the store does not know: an event comes after its session
+    /// is durable. Who else writes other topics may tell of what they like.
+    async fn is_strange(&self, session: SessionId) -> std::result::Result<bool, StoreError> {
+        Ok(self.topic == self.events.topic && self.core.store.journal.session(session).await?.is_none())
     }
 
     /// Returns when events may come to this process. A bus that reaches one process only has them where they are

@@ -16,6 +16,9 @@ use crate::words::{Monotonic, SessionId};
 /// The pause before an event that a handler failed on is tried again; it doubles with each failure that follows.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
+/// What is said of events of a session that the store does not know.
+const OF_ANOTHER: &str = "an event of another store is not handled: give each store a bus of its own";
+
 /// Sessions that are behind, looked up at once.
 const PAGE: usize = 256;
 
@@ -36,7 +39,7 @@ pub(super) enum Trouble {
     Store(#[from] StoreError),
 }
 
-/// A session whose events wait, because its handler failed.
+/// A session whose events wait, because its handler failed, or because a long gap is filled in pieces.
 struct Parked {
     /// How far the group is in the session; maybe further than what is saved.
     mark: HighWater,
@@ -47,12 +50,23 @@ struct Parked {
     runs: bool,
 }
 
+/// How far it was looked up who is behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// There was no room for the sessions after this one.
+    After(Option<SessionId>),
+    /// All were looked up.
+    AllKnown,
+}
+
 /// What was read from the bus together, and is committed together.
 #[derive(Default)]
 struct Batch {
     offsets: Vec<(u32, u64)>,
     marks: Vec<(SessionId, HighWater)>,
-    /// Sessions that are not through yet.
+    /// The sessions that it began, also those that are through.
+    sessions: BTreeSet<SessionId>,
+    /// How many of them are not through yet.
     left: usize,
 }
 
@@ -71,13 +85,12 @@ pub(super) struct Serving {
     /// The partitions for which what is parked was looked up.
     assigned: Vec<u32>,
     parked: BTreeMap<SessionId, Parked>,
-    /// Whether more sessions are behind than were looked up.
-    more_behind: bool,
+    behind: Behind,
     waiting: VecDeque<BoxFuture<'static, Worked>>,
     working: FuturesUnordered<BoxFuture<'static, Worked>>,
     batch: Option<Batch>,
-    /// The sessions of the batch that are being worked on.
-    busy: BTreeSet<SessionId>,
+    /// Whether sessions of the batch were behind when it was looked up who is.
+    passed_over: bool,
 }
 
 impl Serving {
@@ -87,11 +100,11 @@ impl Serving {
             partitions,
             assigned: Vec::new(),
             parked: BTreeMap::new(),
-            more_behind: false,
+            behind: Behind::AllKnown,
             waiting: VecDeque::new(),
             working: FuturesUnordered::new(),
             batch: None,
-            busy: BTreeSet::new(),
+            passed_over: false,
         }
     }
 
@@ -131,37 +144,50 @@ impl Serving {
                     Err(BusError::NotAssigned { .. }) => {}
                     committed => committed?,
                 }
+                if std::mem::take(&mut self.passed_over) {
+                    self.behind = Behind::After(None);
+                }
                 *pause = FIRST_PAUSE;
             }
         }
     }
 
-    /// Takes up what the group owes in the partitions that are this member's.
+    /// Takes up what the group owes in the partitions that are this member's, as far as there is room. Who had none is
+    /// looked up when there is: that some always fail must not keep others waiting.
     async fn look_behind(&mut self, assigned: Vec<u32>) -> Result<(), Trouble> {
-        let is_known = assigned == self.assigned && !(self.more_behind && self.parked.is_empty());
-        if is_known {
-            return Ok(());
-        }
         let mine = |session: &SessionId| assigned.contains(&route(&session.to_string(), self.partitions));
-        self.parked.retain(|session, parked| parked.runs || mine(session));
-        self.more_behind = false;
-        let mut after = None;
-        loop {
+        if assigned != self.assigned {
+            self.parked.retain(|session, parked| parked.runs || mine(session));
+            self.behind = Behind::After(None);
+        }
+        let most = self.of.core.limits.parked_sessions.max(1);
+        // What the batch works on is not begun beside it, and what it has done not again: its marks are not saved yet. It
+        // is looked at again when they are.
+        let in_batch =
+            |session: &SessionId| self.batch.as_ref().is_some_and(|batch| batch.sessions.contains(session));
+        while let Behind::After(after) = self.behind
+            && self.parked.len() < most
+        {
             let page = self.of.marks.behind(&self.of.group, after, PAGE).await?;
+            self.behind = match page.last() {
+                Some((last, _)) if page.len() >= PAGE => Behind::After(Some(*last)),
+                _ => Behind::AllKnown,
+            };
+            let mut before = after;
             for (session, mark) in page.iter().filter(|(session, _)| mine(session)) {
-                if self.parked.len() >= self.of.core.limits.parked_sessions.max(1) {
-                    self.more_behind = true;
+                if self.parked.len() >= most {
+                    self.behind = Behind::After(before);
                     break;
                 }
+                before = Some(*session);
+                if in_batch(session) {
+                    self.passed_over = true;
+                    continue;
+                }
                 let retry_at = self.of.core.clock.monotonic();
-                // What the batch works on is not begun beside it, and looked at again when it is through.
-                let runs = self.busy.contains(session);
-                let parked = Parked { mark: *mark, retry_at, failures: 0, runs };
-                self.parked.entry(*session).or_insert(parked);
-            }
-            after = page.last().map(|(session, _)| *session);
-            if page.len() < PAGE || self.more_behind {
-                break;
+                let parked = Parked { mark: *mark, retry_at, failures: 0, runs: false };
+                let parked = self.parked.entry(*session).or_insert(parked);
+                parked.mark = parked.mark.max(*mark);
             }
         }
         self.assigned = assigned;
@@ -175,11 +201,16 @@ impl Serving {
         places.saturating_sub(self.parked.values().filter(|parked| parked.runs).count())
     }
 
-    /// Tries parked sessions whose time has come.
+    /// Tries parked sessions whose time has come, those first whose time came first.
     fn retry(&mut self) {
         let (now, places) = (self.of.core.clock.monotonic(), self.places_for_retries());
+        if places == 0 {
+            return;
+        }
         let due = self.parked.iter_mut().filter(|(_, parked)| !parked.runs && parked.retry_at <= now);
-        for (&session, parked) in due.take(places) {
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, parked)| parked.retry_at);
+        for (&session, parked) in due.into_iter().take(places) {
             parked.runs = true;
             let (of, mark) = (self.of.clone(), parked.mark);
             let retry = async move { work(&of, (session, true), mark, Vec::new()).await };
@@ -214,6 +245,12 @@ impl Serving {
         let sessions: Vec<SessionId> = by_session.keys().copied().collect();
         let marks = self.of.marks.load(&self.of.group, &sessions).await?;
         for ((session, mut events), mark) in by_session.into_iter().zip(marks) {
+            if mark == HighWater::default() && self.of.is_strange(session).await? {
+                let (group, sources) = (&self.of.group, events.iter().map(|event| &event.source));
+                let sources: BTreeSet<&String> = sources.collect();
+                tracing::error!(%group, %session, ?sources, "{OF_ANOTHER}");
+                continue;
+            }
             events.retain(|event| event.sequence > mark.done);
             events.sort_by_key(|event| event.sequence);
             let Some(seen) = events.last().map(|event| event.sequence.max(mark.seen)) else { continue };
@@ -224,7 +261,7 @@ impl Serving {
                 continue;
             }
             batch.left += 1;
-            self.busy.insert(session);
+            batch.sessions.insert(session);
             let of = self.of.clone();
             self.waiting.push_back(Box::pin(async move { work(&of, (session, false), mark, events).await }));
         }
@@ -240,21 +277,20 @@ impl Serving {
         } else if let Some(batch) = &mut self.batch {
             batch.marks.push((session, mark));
             batch.left -= 1;
-            self.busy.remove(&session);
         }
         let now = self.of.core.clock.monotonic();
         let longest = Duration::from_millis(self.of.core.limits.handler_pause_ms);
-        let Some(reason) = failed else {
-            if let Some(parked) = self.parked.get_mut(&session) {
-                parked.mark = parked.mark.max(mark);
-                (parked.runs, parked.failures, parked.retry_at) = (false, 0, now);
-            }
-            self.parked.retain(|other, parked| *other != session || parked.mark.seen > parked.mark.done);
-            return Ok(());
-        };
         let parked =
             self.parked.entry(session).or_insert(Parked { mark, retry_at: now, failures: 0, runs: false });
         parked.mark = parked.mark.max(mark);
+        let Some(reason) = failed else {
+            (parked.runs, parked.failures, parked.retry_at) = (false, 0, now);
+            // What is left of a long gap waits its turn.
+            if parked.mark.seen <= parked.mark.done {
+                self.parked.remove(&session);
+            }
+            return Ok(());
+        };
         parked.failures = if mark.done > from { 1 } else { parked.failures.saturating_add(1) };
         let pause = FIRST_RETRY.saturating_mul(1 << (parked.failures - 1).min(16)).min(longest);
         (parked.runs, parked.retry_at) = (false, now.plus(pause));

@@ -1,6 +1,6 @@
 //! The publisher: moves the rows of the outbox onto the bus, at least once.
 //!
-//! Of all processes of a store one publishes ([`Duty::Publish`]). It reads the rows in order from a place in memory,
+//! Of all processes of a store one publishes ([`Duty::Publish`]), and none whose bus nobody reads. It reads the rows in order from a place in memory,
 //! and acknowledges them when the bus has accepted them and shows them where they must be. Before each page it looks
 //! whether the bus still has what it had; what was lost or overwritten is published again. It never takes a row away
 //! that was not acknowledged, and keeps the others for `Limits::outbox_keep_ms`: whoever takes over reads all of them,
@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::lanes::{Lanes, Trouble};
 use super::core::{Core, Stopping};
 use super::events::Events;
-use crate::ports::{Bus, BusError, Duty, OutboxPosition, OwnershipError};
+use crate::ports::{Bus, BusError, Duty, OutboxPosition, OwnershipError, Reach};
 use crate::words::Monotonic;
 
 /// Rows read at once.
@@ -29,12 +29,14 @@ const TRIM: Duration = Duration::from_secs(60);
 pub(crate) async fn keep(core: Arc<Core>, events: Arc<Events>, bus: Arc<dyn Bus>) {
     let poll = Duration::from_millis(core.limits.poll_ms.max(1));
     let mut publisher = Publisher {
-        lanes: Lanes::new(bus, core.store.outbox.clone()),
+        lanes: Lanes::new(bus.clone(), core.store.outbox.clone()),
+        bus,
         core: core.clone(),
         events: events.clone(),
         held: None,
         cursor: OutboxPosition::default(),
         trim_at: Monotonic::default(),
+        was_awaited: true,
     };
     let mut pause = FIRST_PAUSE;
     loop {
@@ -71,12 +73,15 @@ pub(crate) async fn keep(core: Arc<Core>, events: Arc<Events>, bus: Arc<dyn Bus>
 struct Publisher {
     core: Arc<Core>,
     events: Arc<Events>,
+    bus: Arc<dyn Bus>,
     lanes: Lanes,
     /// The lease under which this process has the duty.
     held: Option<u64>,
     /// Rows up to here are on the bus.
     cursor: OutboxPosition,
     trim_at: Monotonic,
+    /// Whether somebody waited for what is published, when it was last asked.
+    was_awaited: bool,
 }
 
 impl Publisher {
@@ -87,6 +92,8 @@ impl Publisher {
             if !self.hold().await? {
                 return Ok(());
             }
+            // Before each page: a publisher that never catches up, or whose bus is full, trims as well.
+            self.trim().await?;
             let written = self.events.written();
             if let Some(back) = self.lanes.look_back().await? {
                 self.cursor = self.cursor.min(back);
@@ -94,7 +101,7 @@ impl Publisher {
             let rows = outbox.kept(self.cursor, PAGE).await?;
             let Some(last) = rows.last().map(|row| row.position) else {
                 self.events.were_published(written);
-                return self.trim().await;
+                return Ok(());
             };
             self.lanes.publish(&rows).await?;
             outbox.acknowledge(last).await?;
@@ -105,6 +112,10 @@ impl Publisher {
 
     /// Whether this process is the one that publishes. Who becomes it knows nothing of what its predecessor did.
     async fn hold(&mut self) -> Result<bool, Trouble> {
+        if !self.is_awaited().await? {
+            self.events.publishes(false);
+            return Ok(false);
+        }
         let lease = self.core.lease.generation();
         if self.held == Some(lease) && self.core.lease.allows_acts(&*self.core.clock, lease) {
             return Ok(true);
@@ -121,6 +132,28 @@ impl Publisher {
         self.held = holds.then_some(lease);
         self.events.publishes(holds);
         Ok(holds)
+    }
+
+    /// Whether somebody waits for what this process publishes. A bus that reaches one process only and has no group
+    /// delivers nothing: what it took would be acknowledged, kept from the processes that have consumers, and fill it.
+    async fn is_awaited(&mut self) -> Result<bool, Trouble> {
+        if self.bus.capabilities().reach != Reach::Process {
+            return Ok(true);
+        }
+        let topic = &self.events.topic;
+        let is_awaited = match self.bus.is_awaited(topic).await {
+            // Whoever joins a group opens the topic first.
+            Err(BusError::NoTopic { .. }) => false,
+            answer => answer?,
+        };
+        if self.was_awaited && !is_awaited {
+            tracing::warn!(
+                %topic,
+                "nobody reads the bus of this process: events wait in the outbox for one with a consumer"
+            );
+        }
+        self.was_awaited = is_awaited;
+        Ok(is_awaited)
     }
 
     /// Removes old rows that are acknowledged, from time to time.

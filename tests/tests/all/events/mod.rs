@@ -4,8 +4,10 @@ mod brittle;
 mod content;
 mod faults;
 mod handlers;
+mod owed;
 mod owners;
 mod program;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
