@@ -1,6 +1,6 @@
 //! What the publisher knows of each partition: how far it has the outbox's rows, and by which messages it can tell.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::data::Envelope;
@@ -11,6 +11,9 @@ use crate::words::{InvalidName, OutgoingId, TopicName};
 
 /// Messages of a partition by which its publisher finds the end of what was not lost.
 const REMEMBERED: usize = 64;
+
+/// Rows of the outbox read at once.
+const PAGE: usize = 256;
 
 /// Why a round of publishing did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -152,25 +155,81 @@ impl Lanes {
     }
 
     /// Opens a topic that was not met yet, and finds out what is in it: the last message of a partition names the row
-    /// up to which the partition has everything. Where that row is not there any more, all rows that are there are
-    /// newer.
+    /// up to which the partition has everything, unless the bus lost some before it and took it in their place. So those
+    /// before it are looked at, too. Where their rows are not there any more, all rows that are there are newer.
     async fn meet(&mut self, topic: &TopicName) -> Result<(), Trouble> {
         if self.topics.contains_key(topic) {
             return Ok(());
         }
+        let partitions = self.bus.open(topic).await?.max(1);
         let mut lanes = Vec::new();
-        for partition in 0..self.bus.open(topic).await?.max(1) {
+        for partition in 0..partitions {
+            let (seen, is_all) = self.latest(topic, partition).await?;
+            let hole = self.first_missing(topic, (partition, partitions), &seen, is_all).await?;
             let mut lane = Lane::default();
-            if let Peeked::Found(Delivery { offset, message, .. }) =
-                self.bus.peek(topic, partition, At::Last).await?
-                && let Some(position) = self.row_of(&message).await?
-            {
-                lane.remember(Seen { offset, id: message.id, position });
+            for seen in seen {
+                if seen.position > lane.through() && hole.is_none_or(|hole| seen.position < hole) {
+                    lane.remember(seen);
+                }
+            }
+            if hole.is_some() {
+                tracing::warn!(%topic, partition, "the bus lost events before later ones; they are published again");
             }
             lanes.push(lane);
         }
         self.topics.insert(topic.clone(), lanes);
         Ok(())
+    }
+
+    /// The latest messages of a partition whose rows are there, in the order of the bus; and whether those are all that it
+    /// ever took.
+    async fn latest(&self, topic: &TopicName, partition: u32) -> Result<(Vec<Seen>, bool), Trouble> {
+        let mut latest = Vec::new();
+        let (mut at, mut is_all) = (At::Last, false);
+        for _ in 0..REMEMBERED {
+            let Peeked::Found(Delivery { offset, message, .. }) = self.bus.peek(topic, partition, at).await?
+            else {
+                break;
+            };
+            if let Some(position) = self.row_of(&message).await? {
+                latest.push(Seen { offset, id: message.id, position });
+            }
+            let Some(before) = offset.checked_sub(1) else {
+                is_all = true;
+                break;
+            };
+            at = At::Offset(before);
+        }
+        latest.reverse();
+        Ok((latest, is_all))
+    }
+
+    /// The first row of a partition that is not on the bus although a later one is, and an earlier one or none at all.
+    async fn first_missing(
+        &self,
+        topic: &TopicName,
+        (partition, partitions): (u32, u32),
+        seen: &[Seen],
+        is_all: bool,
+    ) -> Result<Option<OutboxPosition>, Trouble> {
+        let ids: BTreeSet<OutgoingId> = seen.iter().map(|seen| seen.id).collect();
+        let positions = || seen.iter().map(|seen| seen.position);
+        let (Some(first), Some(last)) = (positions().min(), positions().max()) else { return Ok(None) };
+        let mut after = if is_all { OutboxPosition::default() } else { first };
+        while after < last {
+            let rows = self.outbox.kept(after, PAGE).await?;
+            let missing = rows.iter().take_while(|row| row.position < last).find(|row| {
+                row.outgoing.topic == topic.as_str()
+                    && route(&row.session.to_string(), partitions) == partition
+                    && !ids.contains(&row.outgoing.id)
+            });
+            if let Some(missing) = missing {
+                return Ok(Some(missing.position));
+            }
+            let Some(read) = rows.last() else { break };
+            after = read.position;
+        }
+        Ok(None)
     }
 
     async fn row_of(&self, message: &Message) -> Result<Option<OutboxPosition>, Trouble> {

@@ -66,6 +66,15 @@ impl Brittle {
         }
     }
 
+    /// Keeps so many messages of each partition, and takes the last one in the place of those that it lost.
+    pub(super) fn overwrite_after(&self, kept: usize) {
+        for partition in self.log().partitions.values_mut().filter(|partition| partition.len() > kept + 1) {
+            let last = partition.pop();
+            partition.truncate(kept);
+            partition.extend(last);
+        }
+    }
+
     /// Hands out no message of this id any more.
     pub(super) fn hide(&self, id: OutgoingId) {
         self.log().hidden.insert(id);

@@ -83,6 +83,27 @@ async fn a_tail_that_was_lost_while_nobody_ran_is_published_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_that_was_overwritten_by_later_events_while_nobody_ran_is_published_again() {
+    for keeps in [0, 1, 3] {
+        let (bus, seen) = (Brittle::default(), Seen::default());
+        let (store, keys) = volatile();
+        let open = || on(&store, &keys).bus(Arc::new(bus.clone()));
+        let shell = open().open().await.unwrap();
+        run_turns(&shell, 4, 4).await;
+        shell.shutdown().await.unwrap();
+        let told = ids(&store).await;
+        assert!(has_all(&bus, &told), "a shutdown publishes what is left");
+        bus.overwrite_after(keeps);
+        assert!(!has_all(&bus, &told));
+        // Nothing more is told, by which a consumer would see that there is a gap.
+        let shell = open().consumer(seen.consumer("group")).open().await.unwrap();
+        wait_until("what was lost", || has_all(&bus, &told)).await;
+        seen.wait_for(32).await;
+        shell.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeats_reach_a_handler_once() {
     let (bus, seen) = (Brittle::default(), Seen::default());
     bus.do_not_answer(6);
