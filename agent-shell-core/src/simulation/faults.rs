@@ -335,9 +335,11 @@ impl Faults {
     fn draw(&self, operation: Operation) -> Option<Fault> {
         let Rates { crash_before, crash_after, answer_lost, timed_out, refused, slow, .. } = self.rates;
         let of_writes = |rate: u32| if operation.writes() { rate } else { 0 };
+        // What is published goes out together, so there are few calls of it.
+        let often = if operation == Operation::Publish { 4 } else { 1 };
         let chances = [
-            (Fault::CrashBefore, crash_before),
-            (Fault::CrashAfter, crash_after),
+            (Fault::CrashBefore, often * crash_before),
+            (Fault::CrashAfter, often * crash_after),
             (Fault::AnswerLost, of_writes(answer_lost)),
             (Fault::TimedOut, of_writes(timed_out)),
             (Fault::Refused, refused),
