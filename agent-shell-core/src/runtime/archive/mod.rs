@@ -154,6 +154,7 @@ impl Archiving {
         let core = &*self.shell.core;
         core.stop.check()?;
         must_be_a_folder(&self.folder)?;
+        file::sync_name_of(&self.folder).map_err(|error| file::not_written(&self.folder, &error))?;
         let mut report = ArchiveReport::default();
         for status in [SessionStatus::Idle, SessionStatus::Purged] {
             let filter = SessionFilter {
