@@ -8,7 +8,7 @@ use sha2::Digest as _;
 
 use super::lines::{self, ArchiveLine, ArchivedLine, EndLine, Line};
 use crate::data::{ChainBreak, ChainVerifier, Record};
-use crate::ports::{SessionFilter, Store, StoreError};
+use crate::ports::{SessionEntry, SessionFilter, Store, StoreError};
 use crate::words::{Digest, Head, Seq, SessionId};
 
 const PAGE: usize = 512;
@@ -114,26 +114,85 @@ pub async fn verify_store(
         let Some(last) = sessions.last() else { return check.finish() };
         after = Some(last.id);
         for entry in &sessions {
-            let mut seq = Seq::ZERO;
-            if let Some(archived) = entry.archived {
-                seq = archived.head.seq;
-                check.archived(entry.id, archived.head)?;
-            }
-            loop {
-                let records = store.journal.read(entry.id, seq, PAGE).await?;
-                let Some(last) = records.last() else { break };
-                let next = last.header.seq;
-                for record in &records {
-                    check.record(record)?;
-                }
-                if next <= seq {
-                    let detail = format!("records of {} are out of order", entry.id);
-                    return Err(StoreError::Corrupt { detail }.into());
-                }
-                seq = next;
-            }
-            check.ends(entry.id);
+            check_session(store, &mut check, entry).await?;
         }
+    }
+}
+
+/// Checks a session that was listed. When it leaves the journal meanwhile, or comes back, it is begun anew.
+async fn check_session(
+    store: &Store,
+    check: &mut Check<'_>,
+    listed: &SessionEntry,
+) -> Result<(), VerifyError> {
+    let mut entry = listed.clone();
+    loop {
+        let before = check.report.records;
+        let checked = check_listed(store, check, &entry).await;
+        if matches!(&checked, Err(VerifyError::Store(error)) if !matches!(error, StoreError::Corrupt { .. }))
+        {
+            return checked.map(drop);
+        }
+        let complete = matches!(checked, Ok(seq) if seq >= entry.head.seq);
+        if complete {
+            check.ends(entry.id);
+            return Ok(());
+        }
+        match store.journal.session(entry.id).await? {
+            Some(now) if now.archived != entry.archived => {
+                check.forget(entry.id, before);
+                entry = now;
+            }
+            // Its retention ended.
+            None if entry.archived.is_some() => {
+                check.forget(entry.id, before);
+                return Ok(());
+            }
+            // It left and is back.
+            Some(now) if is_back(store, &now, &checked).await? => check.forget(entry.id, before),
+            // It is as it was listed: what is missing was removed otherwise, which who kept its head finds.
+            _ => {
+                checked?;
+                check.ends(entry.id);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether there is more of a session now than was read.
+async fn is_back(
+    store: &Store,
+    now: &SessionEntry,
+    checked: &Result<Seq, VerifyError>,
+) -> Result<bool, VerifyError> {
+    let Ok(seq) = checked else { return Ok(false) };
+    Ok(!store.journal.read(now.id, *seq, 1).await?.is_empty())
+}
+
+/// Checks the records that the journal holds of a session, and returns the place of the last.
+async fn check_listed(
+    store: &Store,
+    check: &mut Check<'_>,
+    entry: &SessionEntry,
+) -> Result<Seq, VerifyError> {
+    let mut seq = Seq::ZERO;
+    if let Some(archived) = entry.archived {
+        seq = archived.head.seq;
+        check.archived(entry.id, archived.head)?;
+    }
+    loop {
+        let records = store.journal.read(entry.id, seq, PAGE).await?;
+        let Some(last) = records.last() else { return Ok(seq) };
+        let next = last.header.seq;
+        for record in &records {
+            check.record(record)?;
+        }
+        if next <= seq {
+            let detail = format!("records of {} are out of order", entry.id);
+            return Err(StoreError::Corrupt { detail }.into());
+        }
+        seq = next;
     }
 }
 
@@ -268,6 +327,13 @@ impl<'a> Check<'a> {
         chain.next(record).map_err(|broken| VerifyError::Broken { session, broken })?;
         self.report.records += 1;
         Ok(())
+    }
+
+    /// Begins a session anew, with as many records counted as before it.
+    fn forget(&mut self, session: SessionId, records: u64) {
+        self.open.remove(&session);
+        self.report.archived.remove(&session);
+        self.report.records = records;
     }
 
     /// A session without records has an empty chain.
