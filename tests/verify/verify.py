@@ -164,7 +164,7 @@ class Archive:
         self.last, self.records, self.blobs = None, 0, 0
         self.bytes = hashlib.sha256(line)
 
-    def end(self, members):
+    def end(self, members, line):
         session, seq = self.head["session"], self.head["seq"]
         where = f"the archive of session {session}"
         counts = (members["session"], members["records"], members["blobs"])
@@ -174,6 +174,7 @@ class Archive:
             raise Broken(f"{where}: its bytes were changed")
         if not self.last or (self.last["seq"], self.last["hash"]) != (seq, self.head["hash"]):
             raise Broken(f"{where}: its records do not end at its head")
+        self.bytes.update(line)
         return self.last
 
 
@@ -192,7 +193,7 @@ def meet(known, met, filed, r):
 def verify(lines, known):
     """Checks exports and archives, and returns the last record of each session, and the heads up to which sessions
     are said to be archived, and whose records were not seen."""
-    heads, filed, unseen, archive = {}, {}, {}, None
+    heads, filed, unseen, files, archive = {}, {}, {}, {}, None
     met = set()
     for number, line in enumerate(lines, 1):
         what, r = parse(line, number)
@@ -204,16 +205,22 @@ def verify(lines, known):
         if what == "archive":
             if session in heads:
                 raise Broken(f"the archive of session {session} stands after the export: give it first")
-            if session in filed and filed[session]["seq"] >= r["seq"]:
-                raise Broken(f"the archive of session {session} stands after one that holds as much")
+            if session in filed and filed[session]["seq"] > r["seq"]:
+                raise Broken(f"the archive of session {session} stands after one that holds more")
             archive = Archive(line, r)
             continue
         if what == "archive_end":
-            filed[session] = archive.end(r)
+            filed[session] = archive.end(r, line)
+            file = archive.bytes.hexdigest()
+            if file in files.setdefault((session, r["records"]), set()):
+                raise Broken(f"the archive of session {session} stands twice")
+            files[session, r["records"]].add(file)
             archive = None
         elif archive and what == "blob":
             archive.blobs += 1
         elif archive:
+            if r["tenant"] != archive.head["tenant"]:
+                raise Broken(f"the archive of session {session} says that its records are of another tenant")
             follow(archive.last, r)
             meet(known, met, filed, r)
             archive.last, archive.records = last_of(r), archive.records + 1
@@ -226,6 +233,8 @@ def verify(lines, known):
                 heads[session] = unseen[session] = {**r, "epoch": 0, "tenant": None}
             if (heads[session]["seq"], heads[session]["hash"]) != (r["seq"], r["hash"]):
                 raise Broken(f"the archive of session {session} ends elsewhere than the journal says")
+            if session not in unseen and r["file"] not in files[session, r["seq"]]:
+                raise Broken(f"the archive of session {session} is not the file that the journal let it leave in")
             meet(known, met, filed, r)
         else:
             follow(heads.get(session), r)

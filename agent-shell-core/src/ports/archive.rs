@@ -23,6 +23,7 @@ use crate::words::{Digest, Head, SessionId, Timestamp};
 ///   keys, and the records after [`Archived::head`]. An `Idle` session becomes `Archived`: it takes no append but the
 ///   one that purges it, no mail but [`MailKind::Purge`](crate::data::MailKind::Purge), and is claimed only when such
 ///   mail waits. A `Purged` one stays what it is, with the record of its purge.
+/// - **What leaves can come back**: what `restore` would refuse for its size, `archive` refuses.
 /// - **Chained**: an append to an archived session stands after its head, as if the records were there.
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {

@@ -167,7 +167,7 @@ pub enum PostError {
     Purged,
     /// The session is archived.
     #[error(
-        "the session is archived: restore it from its file `<session id>-<place>.jsonl` with `Shell::restore` first"
+        "the session is archived: restore it from its file `<session id>-<place>-<digest>.jsonl` with `Shell::restore` first"
     )]
     Archived,
     /// The store failed.

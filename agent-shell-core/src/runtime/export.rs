@@ -10,7 +10,7 @@ use super::keyring::SessionKeys;
 use super::lines::{self, ArchivedLine};
 use super::reader::open;
 use crate::data::Kind;
-use crate::ports::{SessionEntry, SessionFilter};
+use crate::ports::{Archived, SessionEntry, SessionFilter};
 use crate::words::{Error, ErrorKind, Head, SessionId};
 
 const PAGE: usize = 512;
@@ -43,12 +43,20 @@ pub(crate) async fn export(
             let keys = if opened { keys_if_any(core, entry).await? } else { None };
             let mut head = Head::EMPTY;
             if let Some(archived) = entry.archived {
-                head = archived.head;
-                let line = lines::of_archived(ArchivedLine::of(entry.id, archived));
-                writeln!(out, "{}", line.map_err(std::io::Error::from)?)?;
+                head = write_archived(out, entry.id, archived)?;
             }
             loop {
                 let records = journal.read(entry.id, head.seq, PAGE).await.map_err(Error::from)?;
+                let next = records.first().map(|record| record.header.seq);
+                // What was listed and is not there may have left since.
+                if next.map_or(head.seq < entry.head.seq, |next| next != head.seq.next()) {
+                    let left = archived_meanwhile(core, entry.id, head).await?;
+                    if head != Head::EMPTY {
+                        return Err(repeat(entry.id).into());
+                    }
+                    head = write_archived(out, entry.id, left)?;
+                    continue;
+                }
                 let Some(last) = records.last() else { break };
                 head = last.head();
                 for record in &records {
@@ -69,6 +77,48 @@ pub(crate) async fn export(
     }
     out.flush()?;
     Ok(heads)
+}
+
+/// Writes that a session's records begin after a head, and returns it.
+fn write_archived(
+    out: &mut (dyn Write + Send),
+    session: SessionId,
+    archived: Archived,
+) -> std::io::Result<Head> {
+    writeln!(out, "{}", lines::of_archived(ArchivedLine::of(session, archived))?)?;
+    Ok(archived.head)
+}
+
+/// How a session left the journal after it was listed, if the record after `head` is among what left.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] when it stands in no file: it was removed otherwise.
+async fn archived_meanwhile(core: &Core, session: SessionId, head: Head) -> Result<Archived, Error> {
+    match core.store.journal.session(session).await? {
+        // Removed with all that it had: its retention ended.
+        None => Err(repeat(session)),
+        Some(now) => match now.archived {
+            Some(archived) if archived.head.seq > head.seq => Ok(archived),
+            // It left, and is back.
+            _ if is_there(core, session, head).await? => Err(repeat(session)),
+            _ => {
+                let message =
+                    format!("record {} of session {session} is not in the journal", head.seq.next());
+                Err(Error::new(ErrorKind::Corrupt, message))
+            }
+        },
+    }
+}
+
+/// Whether the record after a head stands in the journal.
+async fn is_there(core: &Core, session: SessionId, head: Head) -> Result<bool, Error> {
+    let next = core.store.journal.read(session, head.seq, 1).await?;
+    Ok(next.first().is_some_and(|record| record.header.seq == head.seq.next()))
+}
+
+fn repeat(session: SessionId) -> Error {
+    let message = format!("session {session} was archived or removed meanwhile: repeat the export");
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 /// The keys of a session; none when they were destroyed: what they sealed has no opened form any more.

@@ -58,7 +58,7 @@ pub struct PurgedSession {
     /// Acts of which it was not known whether they took effect; none when that could not be read any more.
     pub open: Option<Vec<OpenAct>>,
     /// The last of its records that stand in an archive file and not in the journal, if any do. Their text can't be
-    /// read any more; delete the file `<session id>-<place>.jsonl` all the same, and its copies.
+    /// read any more; delete the file `<session id>-<place>-<digest>.jsonl` all the same, and its copies.
     #[serde(default)]
     pub archived: Option<Head>,
 }

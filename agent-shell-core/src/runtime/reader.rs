@@ -34,8 +34,13 @@ pub(crate) async fn load(journal: &dyn Journal, keys: &SessionKeys, entry: &Sess
     };
     loop {
         let records = journal.read(entry.id, loaded.head.seq, PAGE).await?;
+        let next = records.first().map(|record| record.header.seq);
+        if next.map_or(loaded.head.seq < entry.head.seq, |next| next != loaded.head.seq.next()) {
+            // The rest may have left the journal since the entry was read.
+            is_archived(journal, entry.id, loaded.head.seq).await?;
+        }
         if records.is_empty() {
-            return Ok(loaded);
+            return if loaded.head.seq < entry.head.seq { Err(archived(entry.id)) } else { Ok(loaded) };
         }
         for record in &records {
             check(&loaded.head, record, entry.id)?;
@@ -158,8 +163,8 @@ async fn bring_back(blobs: Blobs<'_>, keys: &SessionKeys, session: SessionId, bo
 /// That a session's records stand in a file.
 pub(crate) fn archived(session: SessionId) -> Error {
     let message = format!(
-        "session {session} is archived: restore it from its file `{session}-<place>.jsonl` with `Shell::restore`, or read \
-         the file with `Shell::read_archive`"
+        "session {session} is archived: restore it from its file `{session}-<place>-<digest>.jsonl` with `Shell::restore`, or \
+         read the file with `Shell::read_archive`"
     );
     Error::new(ErrorKind::Archived, message)
 }

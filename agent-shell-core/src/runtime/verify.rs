@@ -8,7 +8,7 @@ use sha2::Digest as _;
 
 use super::lines::{self, ArchiveLine, ArchivedLine, EndLine, Line};
 use crate::data::{ChainBreak, ChainVerifier, Record};
-use crate::ports::{SessionFilter, Store, StoreError};
+use crate::ports::{SessionEntry, SessionFilter, Store, StoreError};
 use crate::words::{Digest, Head, Seq, SessionId};
 
 const PAGE: usize = 512;
@@ -114,26 +114,85 @@ pub async fn verify_store(
         let Some(last) = sessions.last() else { return check.finish() };
         after = Some(last.id);
         for entry in &sessions {
-            let mut seq = Seq::ZERO;
-            if let Some(archived) = entry.archived {
-                seq = archived.head.seq;
-                check.archived(entry.id, archived.head)?;
-            }
-            loop {
-                let records = store.journal.read(entry.id, seq, PAGE).await?;
-                let Some(last) = records.last() else { break };
-                let next = last.header.seq;
-                for record in &records {
-                    check.record(record)?;
-                }
-                if next <= seq {
-                    let detail = format!("records of {} are out of order", entry.id);
-                    return Err(StoreError::Corrupt { detail }.into());
-                }
-                seq = next;
-            }
-            check.ends(entry.id);
+            check_session(store, &mut check, entry).await?;
         }
+    }
+}
+
+/// Checks a session that was listed. When it leaves the journal meanwhile, or comes back, it is begun anew.
+async fn check_session(
+    store: &Store,
+    check: &mut Check<'_>,
+    listed: &SessionEntry,
+) -> Result<(), VerifyError> {
+    let mut entry = listed.clone();
+    loop {
+        let before = check.report.records;
+        let checked = check_listed(store, check, &entry).await;
+        if matches!(&checked, Err(VerifyError::Store(error)) if !matches!(error, StoreError::Corrupt { .. }))
+        {
+            return checked.map(drop);
+        }
+        let complete = matches!(checked, Ok(seq) if seq >= entry.head.seq);
+        if complete {
+            check.ends(entry.id);
+            return Ok(());
+        }
+        match store.journal.session(entry.id).await? {
+            Some(now) if now.archived != entry.archived => {
+                check.forget(entry.id, before);
+                entry = now;
+            }
+            // Its retention ended.
+            None if entry.archived.is_some() => {
+                check.forget(entry.id, before);
+                return Ok(());
+            }
+            // It left and is back.
+            Some(now) if is_back(store, &now, &checked).await? => check.forget(entry.id, before),
+            // It is as it was listed: what is missing was removed otherwise, which who kept its head finds.
+            _ => {
+                checked?;
+                check.ends(entry.id);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether there is more of a session now than was read.
+async fn is_back(
+    store: &Store,
+    now: &SessionEntry,
+    checked: &Result<Seq, VerifyError>,
+) -> Result<bool, VerifyError> {
+    let Ok(seq) = checked else { return Ok(false) };
+    Ok(!store.journal.read(now.id, *seq, 1).await?.is_empty())
+}
+
+/// Checks the records that the journal holds of a session, and returns the place of the last.
+async fn check_listed(
+    store: &Store,
+    check: &mut Check<'_>,
+    entry: &SessionEntry,
+) -> Result<Seq, VerifyError> {
+    let mut seq = Seq::ZERO;
+    if let Some(archived) = entry.archived {
+        seq = archived.head.seq;
+        check.archived(entry.id, archived.head, None)?;
+    }
+    loop {
+        let records = store.journal.read(entry.id, seq, PAGE).await?;
+        let Some(last) = records.last() else { return Ok(seq) };
+        let next = last.header.seq;
+        for record in &records {
+            check.record(record)?;
+        }
+        if next <= seq {
+            let detail = format!("records of {} are out of order", entry.id);
+            return Err(StoreError::Corrupt { detail }.into());
+        }
+        seq = next;
     }
 }
 
@@ -142,9 +201,17 @@ struct Check<'a> {
     /// The archive file that is being read.
     section: Option<Section>,
     /// What the archive files of each session held, the last of them.
-    filed: BTreeMap<SessionId, (Head, ChainVerifier)>,
+    filed: BTreeMap<SessionId, Filed>,
     open: BTreeMap<SessionId, ChainVerifier>,
     report: VerifyReport,
+}
+
+/// An archive file that was whole.
+struct Filed {
+    head: Head,
+    chain: ChainVerifier,
+    /// The SHA-256 of each file that ends at this head: a session may leave anew without a new record.
+    files: Vec<Digest>,
 }
 
 /// An archive file, as far as it was read.
@@ -171,7 +238,7 @@ impl<'a> Check<'a> {
             (Line::Blob(..) | Line::End(_), None) => {
                 return Err(misplaced("it stands in no archive, of which it must be part"));
             }
-            (Line::End(end), Some(_)) => return self.end(&end),
+            (Line::End(end), Some(_)) => return self.end(&end, text),
             (Line::Record(record), Some(section)) if record.header.session == section.line.session => {
                 self.filed_record(&record)?;
             }
@@ -189,8 +256,8 @@ impl<'a> Check<'a> {
         if self.open.contains_key(&session) {
             return Err(archive(session, "it stands after the export: give the archive files first"));
         }
-        if self.filed.get(&session).is_some_and(|(head, _)| head.seq >= line.seq) {
-            return Err(archive(session, "it stands after one that holds as much: give the older one first"));
+        if self.filed.get(&session).is_some_and(|filed| filed.head.seq > line.seq) {
+            return Err(archive(session, "it stands after one that holds more: give the older one first"));
         }
         let chain = self.chain(session);
         self.section = Some(Section { line, chain, records: 0, blobs: 0, bytes: sha2::Sha256::new() });
@@ -200,6 +267,9 @@ impl<'a> Check<'a> {
     fn filed_record(&mut self, record: &Record) -> Result<(), VerifyError> {
         let Some(section) = &mut self.section else { return Ok(()) };
         let session = section.line.session;
+        if section.line.tenant != record.header.tenant {
+            return Err(archive(session, "it says that its records are of another tenant"));
+        }
         section.chain.next(record).map_err(|broken| VerifyError::Broken { session, broken })?;
         section.records += 1;
         self.report.records += 1;
@@ -210,42 +280,59 @@ impl<'a> Check<'a> {
     fn fits_the_file(&self, record: &Record) -> Result<(), VerifyError> {
         let session = record.header.session;
         match self.filed.get(&session) {
-            Some((head, _)) if head.seq == record.header.seq && head.hash != record.hash => {
+            Some(Filed { head, .. }) if head.seq == record.header.seq && head.hash != record.hash => {
                 Err(archive(session, "another record stands at the place of its last one"))
             }
             _ => Ok(()),
         }
     }
 
-    fn end(&mut self, end: &EndLine) -> Result<(), VerifyError> {
-        let Some(Section { line, chain, records, blobs, bytes }) = self.section.take() else { return Ok(()) };
+    fn end(&mut self, end: &EndLine, text: &[u8]) -> Result<(), VerifyError> {
+        let Some(Section { line, chain, records, blobs, mut bytes }) = self.section.take() else {
+            return Ok(());
+        };
         let session = line.session;
         if (end.session, end.records, end.blobs) != (session, records, blobs) || records != line.seq.number()
         {
             return Err(archive(session, "it holds more or less than it says"));
         }
-        if end.sha256 != Digest::from_bytes(bytes.finalize().into()) {
+        if end.sha256 != Digest::from_bytes(bytes.clone().finalize().into()) {
             return Err(archive(session, "its bytes were changed"));
         }
         if chain.head() != line.head() || line.seq == Seq::ZERO {
             return Err(archive(session, "its records do not end at its head"));
         }
-        self.filed.insert(session, (line.head(), chain));
+        bytes.update(text);
+        let file = Digest::from_bytes(bytes.finalize().into());
+        let (head, mut files) = (line.head(), Vec::new());
+        if let Some(before) = self.filed.remove(&session).filter(|before| before.head == head) {
+            files = before.files;
+        }
+        if files.contains(&file) {
+            return Err(archive(session, "it stands twice: give each file once"));
+        }
+        files.push(file);
+        self.filed.insert(session, Filed { head, chain, files });
         Ok(())
     }
 
     fn archived_line(&mut self, line: &ArchivedLine) -> Result<(), VerifyError> {
-        self.archived(line.session, line.head())
+        self.archived(line.session, line.head(), Some(line.file))
     }
 
-    /// A session's own records begin after a head.
-    fn archived(&mut self, session: SessionId, head: Head) -> Result<(), VerifyError> {
+    /// A session's own records begin after a head; those before it stand in a file.
+    fn archived(&mut self, session: SessionId, head: Head, file: Option<Digest>) -> Result<(), VerifyError> {
         if self.open.contains_key(&session) || head.seq == Seq::ZERO {
             return Err(archive(session, "records of it stand before the line that says it is archived"));
         }
         let known = self.known.get(&session).copied();
         let chain = match self.filed.remove(&session) {
-            Some((filed, chain)) if filed == head => chain,
+            Some(filed) if filed.head == head => {
+                if file.is_some_and(|file| !filed.files.contains(&file)) {
+                    return Err(archive(session, "its file is another one than the journal let it leave in"));
+                }
+                filed.chain
+            }
             Some(_) => return Err(archive(session, "its file ends elsewhere than the journal says")),
             None => {
                 if known.is_some_and(|known| known.seq == head.seq && known.hash != head.hash) {
@@ -270,6 +357,13 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    /// Begins a session anew, with as many records counted as before it.
+    fn forget(&mut self, session: SessionId, records: u64) {
+        self.open.remove(&session);
+        self.report.archived.remove(&session);
+        self.report.records = records;
+    }
+
     /// A session without records has an empty chain.
     fn ends(&mut self, session: SessionId) {
         if !self.open.contains_key(&session) {
@@ -287,10 +381,10 @@ impl<'a> Check<'a> {
         if let Some(section) = &self.section {
             return Err(archive(section.line.session, "it was cut off: its last line is missing"));
         }
-        for (session, (filed, chain)) in std::mem::take(&mut self.filed) {
+        for (session, filed) in std::mem::take(&mut self.filed) {
             match self.open.get(&session) {
-                None => drop(self.open.insert(session, chain)),
-                Some(here) if here.head().seq < filed.seq => {
+                None => drop(self.open.insert(session, filed.chain)),
+                Some(here) if here.head().seq < filed.head.seq => {
                     return Err(archive(session, "the journal holds less than it: records were cut off"));
                 }
                 Some(_) => {}

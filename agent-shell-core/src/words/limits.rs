@@ -127,7 +127,7 @@ pub struct Limits {
     /// Default: 1,024.
     pub archived_at_once: usize,
     /// The largest file of an archived session, in bytes. A larger session stays in the journal. To restore a session,
-    /// or to read its file, takes about twice as much memory.
+    /// or to read its file, takes about twice as much memory. At most 1 GiB (1,073,741,824).
     ///
     /// Default: 256 MiB (268,435,456).
     pub archive_bytes: u64,
@@ -157,6 +157,9 @@ pub struct Limits {
     /// Default: 4,096.
     pub parked_sessions: usize,
 }
+
+/// The most that [`Limits::archive_bytes`] may be, in bytes.
+const MOST_ARCHIVE_BYTES: u64 = 1 << 30;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -221,6 +224,13 @@ impl Limits {
         if let Some((name, _)) = zero {
             return Some(format!("`Limits::{name}` is 0: it must be at least 1"));
         }
+        // Of a larger file not every journal could take the session back in one transaction.
+        if self.archive_bytes > MOST_ARCHIVE_BYTES {
+            let bytes = self.archive_bytes;
+            return Some(format!(
+                "`Limits::archive_bytes` is {bytes}: it may be {MOST_ARCHIVE_BYTES} at most"
+            ));
+        }
         // More would not fit an append, with the records that it comes with.
         let most = 8 << 20;
         let large = [("payload_bytes", self.payload_bytes), ("context_bytes", self.context_bytes)];
@@ -236,5 +246,18 @@ impl Limits {
     /// How late an attempt may still take effect.
     pub fn lateness(&self) -> Duration {
         Duration::from_millis(self.lateness_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_which_no_session_could_come_back_is_no_bound() {
+        let with = |archive_bytes| Limits { archive_bytes, ..Limits::default() }.problem();
+        assert_eq!(with(MOST_ARCHIVE_BYTES), None);
+        let problem = with(MOST_ARCHIVE_BYTES + 1).expect("it is too large");
+        assert!(problem.contains("archive_bytes"), "{problem}");
     }
 }

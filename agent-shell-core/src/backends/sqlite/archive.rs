@@ -75,6 +75,11 @@ fn archive(tx: &mut Tx, id: SessionId, expected: Head, archived: Archived) -> Wo
     if unacknowledged {
         return Ok(Err(ArchiveError::Busy(Busy::Outbox)));
     }
+    // What could not come back does not leave.
+    let bytes = records::bytes(connection, nr, archived.head.seq)? + blob_bytes(connection, nr)?;
+    if bytes > MAX_RESTORE_BYTES {
+        return Ok(Err(ArchiveError::TooLarge { bytes, allowed: MAX_RESTORE_BYTES }));
+    }
     records::remove(connection, nr, archived.head.seq)?;
     remove_from(connection, nr, &BESIDE)?;
     connection
@@ -168,6 +173,13 @@ fn expire(tx: &mut Tx, id: SessionId, archived: Archived) -> Work<(), ArchiveErr
     Ok(Ok(()))
 }
 
+fn blob_bytes(connection: &Connection, nr: i64) -> rusqlite::Result<usize> {
+    let sum: i64 = connection
+        .prepare_cached("SELECT coalesce(sum(length(sealed)), 0) FROM blobs WHERE session = ?1")?
+        .query_row((nr,), |row| row.get(0))?;
+    Ok(usize::try_from(sum).unwrap_or(usize::MAX))
+}
+
 fn remove_from(connection: &Connection, nr: i64, tables: &[&str]) -> rusqlite::Result<()> {
     tables.iter().try_for_each(|table| {
         connection
@@ -225,5 +237,5 @@ impl Archive for SqliteStore {
     }
 }
 
-/// The largest session that comes back in one transaction, in bytes of bodies and blobs.
-const MAX_RESTORE_BYTES: usize = 8 * MAX_APPEND_BYTES;
+/// The largest session that leaves, and comes back in one transaction, in bytes of bodies and blobs. Tests reach it.
+const MAX_RESTORE_BYTES: usize = if cfg!(test) { 1 << 20 } else { 8 * MAX_APPEND_BYTES };

@@ -53,6 +53,21 @@ pub(super) fn put_back(connection: &Connection, session: i64, records: &[Record]
     insert(connection, session, records, "places").map(drop)
 }
 
+/// What the bodies of a session's records up to a place have, in bytes.
+pub(super) fn bytes(connection: &Connection, session: i64, up_to: Seq) -> rusqlite::Result<usize> {
+    let mut all = 0;
+    for part in ["places", "recent_places"] {
+        let sum: i64 = connection
+            .prepare_cached(&format!(
+                "SELECT coalesce(sum(length(body)), 0) FROM records \
+                 WHERE nr IN (SELECT record FROM {part} WHERE session = ?1 AND seq <= ?2)"
+            ))?
+            .query_row((session, kept(up_to.number())), |row| row.get(0))?;
+        all += usize::try_from(sum).unwrap_or(usize::MAX);
+    }
+    Ok(all)
+}
+
 /// Removes the records of a session up to a place.
 pub(super) fn remove(connection: &Connection, session: i64, up_to: Seq) -> rusqlite::Result<()> {
     for part in ["places", "recent_places"] {

@@ -4,6 +4,8 @@
     reason = "tests have threads of their own, which stand in each other's way"
 )]
 
+#[cfg(feature = "conformance")]
+mod archive;
 mod group;
 #[cfg(unix)]
 mod locks;

@@ -149,12 +149,18 @@ impl Expiring {
         archived: Archived,
     ) -> Result<std::result::Result<Expired, WhyNot>> {
         let store = &self.shell.core.store;
-        // What would be refused is seen before its file goes.
-        let busy = if entry.waiting_mail > 0 {
+        // What would be refused is seen before its file goes. The entry comes last: what was listed may have come back
+        // since, and have left again, with a file that nobody may remove.
+        let outbox = !store.outbox.replay(entry.id, 1, 1).await?.is_empty();
+        let Some(now) = store.journal.session(entry.id).await? else { return Ok(Err(WhyNot::Changed)) };
+        if now.archived != Some(archived) {
+            return Ok(Err(WhyNot::Changed));
+        }
+        let busy = if now.waiting_mail > 0 {
             Some(Busy::Mail)
-        } else if entry.owner.is_some() && entry.mark.status == SessionStatus::Archived {
+        } else if now.owner.is_some() {
             Some(Busy::Held)
-        } else if !store.outbox.replay(entry.id, 1, 1).await?.is_empty() {
+        } else if outbox {
             Some(Busy::Outbox)
         } else {
             None
@@ -169,7 +175,7 @@ impl Expiring {
         match store.archive.expire(entry.id, archived).await {
             // Another call was as fast.
             Ok(()) | Err(ArchiveError::NoSession) => {
-                Ok(Ok(Expired { session: entry.id, head: entry.head, files }))
+                Ok(Ok(Expired { session: now.id, head: now.head, files }))
             }
             Err(ArchiveError::Busy(busy)) => Ok(Err(WhyNot::Busy(busy))),
             Err(ArchiveError::NotArchived) => Ok(Err(WhyNot::Changed)),

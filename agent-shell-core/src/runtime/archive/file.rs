@@ -21,10 +21,11 @@ const PAGE: usize = 512;
 const BLOBS: usize = 8;
 
 /// The name of the file that holds a session up to a place. Later files of a session come later in the order of
-/// names, so that `cat *.jsonl` gives them as a check wants them; and a file that is written late never takes the place
-/// of a longer one.
-pub(super) fn name(session: SessionId, up_to: Seq) -> String {
-    format!("{session}-{:010}.jsonl", up_to.number())
+/// names, so that `cat *.jsonl` gives them as a check wants them. The digest keeps a file from ever taking the place of
+/// one that holds something else, and that the journal may name by now.
+fn name(session: SessionId, up_to: Seq, sha256: Digest) -> String {
+    let sha256 = sha256.to_string();
+    format!("{session}-{:010}-{}.jsonl", up_to.number(), sha256.get(..16).unwrap_or(&sha256))
 }
 
 /// A file that was seen to be whole.
@@ -34,7 +35,8 @@ pub(super) struct Written {
     pub(super) sha256: Digest,
 }
 
-/// Writes a session up to a record, if its records verify. Whoever writes it, the bytes are the same.
+/// Writes a session up to a record, if its records verify. What is written while the session leaves by another's hand
+/// may lack what left meanwhile: it does not become a file.
 pub(super) async fn write(
     core: &Core,
     entry: &SessionEntry,
@@ -46,9 +48,9 @@ pub(super) async fn write(
     let Some(head) = last.first().map(Record::head).filter(|head| head.seq == up_to) else {
         return Ok(Err(WhyNot::Changed));
     };
-    let path = folder.join(name(entry.id, up_to));
-    let part = Part(folder.join(format!("{}.{}.part", name(entry.id, up_to), core.ids.make::<AppendId>())));
-    let failed = |error: io::Error| not_written(&path, &error);
+    let begun = format!("{}-{:010}.{}.part", entry.id, up_to.number(), core.ids.make::<AppendId>());
+    let part = Part(folder.join(begun));
+    let failed = |error: io::Error| not_written(&part.0, &error);
     let mut out = Out::new(File::create_new(&part.0).map_err(failed)?, core.limits.archive_bytes);
     match fill(core, entry, head, &mut out).await? {
         Ok(()) => {}
@@ -57,6 +59,11 @@ pub(super) async fn write(
             return Ok(Err(WhyNot::TooLarge));
         }
         Err(error) => return Err(failed(error)),
+    }
+    // Records and blobs were read one after another: only of a session that is still whole they are all there.
+    match core.store.journal.session(entry.id).await? {
+        Some(now) if now.archived.is_none() && now.head == entry.head => {}
+        _ => return Ok(Err(WhyNot::Changed)),
     }
     let sha256 = out.finish().map_err(failed)?;
     let there = match read(&part.0, core.limits.archive_bytes) {
@@ -70,6 +77,7 @@ pub(super) async fn write(
     if there.sha256 != sha256 || there.line.head() != head {
         return Ok(Err(WhyNot::Damaged("the file is not what was written".into())));
     }
+    let path = folder.join(name(entry.id, up_to, sha256));
     fs::rename(&part.0, &path).and_then(|()| sync_folder(folder)).map_err(failed)?;
     Ok(Ok(Written { path, head, sha256 }))
 }
@@ -210,13 +218,23 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Contents> {
     Ok(Contents { line, records, blobs, sha256: Digest::of(&bytes) })
 }
 
+/// Makes the name of a folder durable, which may have been made a moment ago.
+pub(super) fn sync_name_of(folder: &Path) -> io::Result<()> {
+    let Some(above) = folder.canonicalize()?.parent().map(Path::to_path_buf) else { return Ok(()) };
+    match sync_folder(&above) {
+        // Who may not look into it did not make the folder.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
 /// Makes the names in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     // Elsewhere a folder can't be opened, and names are durable with their files.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-fn not_written(path: &Path, error: &io::Error) -> Error {
+pub(super) fn not_written(path: &Path, error: &io::Error) -> Error {
     let message = format!(
         "the archive `{}` can't be written, and its session stays in the journal: make room, or give another folder \
          ({error})",

@@ -128,7 +128,8 @@ pub enum WhyNot {
     Busy(Busy),
     /// It went on, or was archived by another, while it was looked at.
     Changed,
-    /// Its file would be larger than [`Limits::archive_bytes`](crate::Limits::archive_bytes).
+    /// Its file would be larger than [`Limits::archive_bytes`](crate::Limits::archive_bytes), or the store could not take
+    /// it back at once.
     TooLarge,
     /// Its records do not verify, so that the file would not either. What is wrong stands here.
     Damaged(String),
@@ -154,6 +155,7 @@ impl Archiving {
         let core = &*self.shell.core;
         core.stop.check()?;
         must_be_a_folder(&self.folder)?;
+        file::sync_name_of(&self.folder).map_err(|error| file::not_written(&self.folder, &error))?;
         let mut report = ArchiveReport::default();
         for status in [SessionStatus::Idle, SessionStatus::Purged] {
             let filter = SessionFilter {
@@ -224,6 +226,7 @@ impl Archiving {
             Err(ArchiveError::Changed { .. } | ArchiveError::NotArchived | ArchiveError::NoSession) => {
                 Ok(Err(WhyNot::Changed))
             }
+            Err(ArchiveError::TooLarge { .. }) => Ok(Err(WhyNot::TooLarge)),
             Err(error) => Err(error.into()),
         }
     }

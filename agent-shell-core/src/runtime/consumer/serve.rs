@@ -17,7 +17,7 @@ use crate::words::{Monotonic, SessionId};
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// What is said of events of a session that the store does not know.
-const OF_ANOTHER: &str = "an event of another store is not handled: give each store a bus of its own";
+const OF_ANOTHER: &str = "an event of another store, or of a session that expired, is not handled: give each store a bus of its own";
 
 /// Sessions that are behind, looked up at once.
 const PAGE: usize = 256;

@@ -1,5 +1,6 @@
 //! Finished sessions leave the journal as files that verify, can be read, come back, are purged, and expire.
 
+mod beside;
 mod killed;
 mod refused;
 mod verifier;
@@ -91,7 +92,9 @@ async fn a_session_leaves_is_read_and_comes_back() {
         assert_eq!((id, head), (session.id().await.unwrap(), session.head().await.unwrap()));
         assert_eq!(status(&shell, id).await, Some(SessionStatus::Archived), "it is listed");
         let name = file.file_name().unwrap().to_str().unwrap();
-        assert_eq!(name, format!("{id}-{:010}.jsonl", head.seq.number()), "no name of a person");
+        let digest = agent_shell_core::words::Digest::of(std::fs::read(&file).unwrap()).to_string();
+        let expected = format!("{id}-{:010}-{}.jsonl", head.seq.number(), &digest[..16]);
+        assert_eq!(name, expected, "no name of a person");
         assert!(std::fs::read_dir(&archive).unwrap().count() == 1, "nothing else is left there");
         assert_eq!(shell.archive(&archive).await.unwrap(), ArchiveReport::default(), "it leaves once");
 

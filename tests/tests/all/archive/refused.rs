@@ -78,8 +78,9 @@ async fn what_can_not_be_written_stays_in_the_journal() {
     #[cfg(target_os = "linux")]
     {
         let full = archive_in(&folder);
-        let head = session.head().await.unwrap();
-        let taken = full.join(format!("{id}-{:010}.jsonl", head.seq.number()));
+        let (_, _, taken) = archive_one(&shell, &full).await;
+        shell.restore(&taken).await.unwrap();
+        fs::remove_file(&taken).unwrap();
         fs::create_dir(&taken).unwrap();
         fs::write(taken.join("in the way"), "").unwrap();
         assert_eq!(kind(shell.archive(&full).into_future()).await, ErrorKind::Unavailable);

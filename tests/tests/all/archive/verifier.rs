@@ -116,6 +116,20 @@ async fn archives_and_what_is_made_of_them_are_judged_alike() {
         assert!(!whole(&join(&[newer, &forged]), &none), "the file does not fit record {seq}");
         assert!(seq > heads[id].seq.number() || !whole(&forged, heads), "a known head is not there: {seq}");
     }
+    // Files that are whole, and are not the one that left: closed anew by somebody who changed what no chain covers.
+    let reclosed = |mut lines: Vec<String>| {
+        let end = lines.len() - 1;
+        let before: String = lines[..end].iter().map(|line| format!("{line}\n")).collect();
+        let digest = agent_shell_core::words::Digest::of(before).to_string();
+        lines = changed(&lines, end, |line| line["archive_end"]["sha256"] = json!(digest));
+        lines
+    };
+    let swapped = reclosed(changed(newer, blob, |line| line["blob"]["sealed"] = json!("00")));
+    assert!(whole(&swapped, &none), "alone nobody can tell");
+    assert!(!whole(&join(&[&swapped, export]), &none), "beside the journal's word it is found");
+    assert!(whole(&join(&[&swapped, newer, export]), heads), "the right one may stand beside it");
+    let elsewhere = reclosed(changed(newer, 0, |line| line["archive"]["tenant"] = json!("other")));
+    assert!(!whole(&elsewhere, &none), "its records are of another tenant");
     let mut twice = export.clone();
     twice.insert(note, export[note].clone());
     assert!(!whole(&twice, &none), "it is said once");

@@ -12,12 +12,12 @@ use crate::ports::{
 use crate::words::{OwnerId, Seq, SessionId};
 
 /// Any number of handles onto one file.
-struct Handles {
+pub(super) struct Handles {
     folder: tempfile::TempDir,
 }
 
 impl Handles {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }
     }
 
