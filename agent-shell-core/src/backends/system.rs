@@ -162,4 +162,9 @@ impl Spawn for TokioSpawn {
         #[allow(clippy::disallowed_methods)] // This is the Spawn port.
         drop(self.handle.spawn(task));
     }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        #[allow(clippy::disallowed_methods)] // This is the Spawn port.
+        drop(self.handle.spawn_blocking(work));
+    }
 }

@@ -70,6 +70,27 @@ fn tools_of(plan: &Plan) -> impl Iterator<Item = &ToolName> {
 }
 
 impl Core {
+    /// Does what waits for the disk where no task waits for it.
+    ///
+    /// # Errors
+    /// What `work` says, or [`ErrorKind::Unavailable`] when the runtime ends.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the work running; what it returns is dropped there.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.spawn.spawn_blocking(Box::new(move || drop(answer.send(work()))));
+        answered.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "the work on a file ended with its runtime, or by a panic",
+            ))
+        })
+    }
+
     /// Tells a simulation what an owner holds.
     #[cfg(feature = "simulation")]
     pub(crate) fn observe(&self, epoch: crate::words::Epoch, state: &Folded) {

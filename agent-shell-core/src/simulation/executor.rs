@@ -104,6 +104,10 @@ impl Spawn for GroupSpawn {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.shared.spawn(self.group, task);
     }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.spawn(Box::pin(async move { work() }));
+    }
 }
 
 impl Executor {

@@ -60,6 +60,17 @@ async fn spawned_tasks_run() {
     assert_eq!(receiver.await, Ok(7));
 }
 
+#[tokio::test]
+async fn blocking_work_runs_beside_the_tasks() {
+    let spawn = TokioSpawn::current().expect("the test runs on a runtime");
+    let (go, gone) = std::sync::mpsc::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    spawn.spawn_blocking(Box::new(move || sender.send(gone.recv()).unwrap()));
+    // The only thread of this runtime gets here, though the work waits.
+    go.send(7).unwrap();
+    assert_eq!(receiver.await, Ok(Ok(7)));
+}
+
 #[test]
 fn there_is_nothing_to_spawn_onto_outside_a_runtime() {
     assert!(TokioSpawn::current().is_none());

@@ -1,19 +1,19 @@
 //! The end of retention: archived sessions are removed wholly.
 
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, IntoFuture};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{PAGE, PassedOver, WhyNot, file, must_be_a_folder};
+use super::{PAGE, PassedOver, WhyNot, aside, must_be_a_folder};
 use crate::ports::{ArchiveError, Archived, Busy, SessionEntry, SessionFilter, SessionStatus};
 use crate::runtime::shell::Shell;
-use crate::words::{Error, ErrorKind, Head, Result, SessionId, Tenant};
+use crate::words::{Head, Result, SessionId, Tenant};
 
 impl Shell {
     /// Removes the sessions that were archived at least `archived_for` ago from the journal: entry, turns, dedupe keys
-    /// and name, which can then be used anew. With a folder given, their files go first. Await the result to do it:
+    /// and name, which can then be used anew. With a folder given, their files go with them. Await the result to do it:
     ///
     /// ```no_run
     /// # async fn yearly(shell: agent_shell_core::Shell) -> agent_shell_core::Result<()> {
@@ -49,7 +49,8 @@ impl Shell {
 /// what the store says. What was removed before the error is removed, and in no report.
 ///
 /// # Cancel safety
-/// Dropping the future may leave a session whose file is gone, which the next call removes.
+/// Dropping the future may leave files with `.expired` added to their names. The next call removes them, or gives them
+/// their names back when their session is still listed.
 #[must_use = "nothing is removed until this is awaited"]
 #[derive(Debug)]
 pub struct Expiring {
@@ -104,7 +105,7 @@ impl Expiring {
         let core = &*self.shell.core;
         core.stop.check()?;
         if let Some(folder) = &self.folder {
-            must_be_a_folder(folder)?;
+            self.tidy(folder).await?;
         }
         let mut report = ExpireReport::default();
         for status in [SessionStatus::Archived, SessionStatus::Purged] {
@@ -116,18 +117,21 @@ impl Expiring {
             let mut after = None;
             loop {
                 let page = core.store.journal.sessions(filter.clone(), after, PAGE).await?;
-                for entry in &page {
-                    let Some(archived) = entry.archived.filter(|archived| self.is_old_enough(archived))
-                    else {
-                        continue;
-                    };
+                let old = |entry: &SessionEntry| {
+                    let archived = entry.archived.filter(|archived| self.is_old_enough(archived))?;
+                    Some((entry.id, archived))
+                };
+                let old: Vec<_> = page.iter().filter_map(old).collect();
+                let mut files = self.files_of(&old).await?;
+                for (session, archived) in old {
                     if report.expired.len() >= self.at_most {
                         report.more = true;
                         return Ok(report);
                     }
-                    match self.one(entry, archived).await? {
+                    let files = files.remove(&session).unwrap_or_default();
+                    match self.one(session, archived, files).await? {
                         Ok(expired) => report.expired.push(expired),
-                        Err(why) => report.passed_over.push(PassedOver { session: entry.id, why }),
+                        Err(why) => report.passed_over.push(PassedOver { session, why }),
                     }
                 }
                 match page.last() {
@@ -143,16 +147,46 @@ impl Expiring {
         self.shell.core.clock.now().since(archived.at) >= self.archived_for
     }
 
+    /// Ends what a call before this one left undone.
+    async fn tidy(&self, folder: &Path) -> Result<()> {
+        let core = &*self.shell.core;
+        let there = folder.to_path_buf();
+        let left = core.blocking(move || must_be_a_folder(&there).and_then(|()| aside::left(&there))).await?;
+        for (session, files) in left {
+            let is_listed = core.store.journal.session(session).await?.is_some();
+            self.each(files, if is_listed { aside::put_back } else { aside::remove }).await?;
+        }
+        Ok(())
+    }
+
+    async fn files_of(&self, old: &[(SessionId, Archived)]) -> Result<BTreeMap<SessionId, Vec<PathBuf>>> {
+        match self.folder.clone() {
+            Some(folder) if !old.is_empty() => {
+                let sessions: BTreeSet<_> = old.iter().map(|(session, _)| *session).collect();
+                self.shell.core.blocking(move || aside::of(&folder, &sessions)).await
+            }
+            _ => Ok(BTreeMap::new()),
+        }
+    }
+
+    async fn each(&self, files: Vec<PathBuf>, act: fn(&Path, &[PathBuf]) -> Result<()>) -> Result<()> {
+        match self.folder.clone() {
+            Some(folder) => self.shell.core.blocking(move || act(&folder, &files)).await,
+            None => Ok(()),
+        }
+    }
+
     async fn one(
         &self,
-        entry: &SessionEntry,
+        session: SessionId,
         archived: Archived,
+        files: Vec<PathBuf>,
     ) -> Result<std::result::Result<Expired, WhyNot>> {
         let store = &self.shell.core.store;
-        // What would be refused is seen before its file goes. The entry comes last: what was listed may have come back
-        // since, and have left again, with a file that nobody may remove.
-        let outbox = !store.outbox.replay(entry.id, 1, 1).await?.is_empty();
-        let Some(now) = store.journal.session(entry.id).await? else { return Ok(Err(WhyNot::Changed)) };
+        // What would be refused is seen before a file is touched. What was listed may have come back since, and have
+        // left again.
+        let outbox = !store.outbox.replay(session, 1, 1).await?.is_empty();
+        let Some(now) = store.journal.session(session).await? else { return Ok(Err(WhyNot::Changed)) };
         if now.archived != Some(archived) {
             return Ok(Err(WhyNot::Changed));
         }
@@ -168,19 +202,20 @@ impl Expiring {
         if let Some(busy) = busy {
             return Ok(Err(WhyNot::Busy(busy)));
         }
-        let files = match &self.folder {
-            Some(folder) => remove(folder, entry.id)?,
-            None => Vec::new(),
-        };
-        match store.archive.expire(entry.id, archived).await {
+        self.each(files.clone(), aside::set_aside).await?;
+        let why = match store.archive.expire(session, archived).await {
             // Another call was as fast.
             Ok(()) | Err(ArchiveError::NoSession) => {
-                Ok(Ok(Expired { session: now.id, head: now.head, files }))
+                self.each(files.clone(), aside::remove).await?;
+                return Ok(Ok(Expired { session, head: now.head, files }));
             }
-            Err(ArchiveError::Busy(busy)) => Ok(Err(WhyNot::Busy(busy))),
-            Err(ArchiveError::NotArchived) => Ok(Err(WhyNot::Changed)),
-            Err(error) => Err(error.into()),
-        }
+            Err(ArchiveError::Busy(busy)) => WhyNot::Busy(busy),
+            Err(ArchiveError::NotArchived) => WhyNot::Changed,
+            // Whether it is gone the next call will see.
+            Err(error) => return Err(error.into()),
+        };
+        self.each(files, aside::put_back).await?;
+        Ok(Err(why))
     }
 }
 
@@ -191,28 +226,4 @@ impl IntoFuture for Expiring {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }
-}
-
-/// Removes every file of a session: also those of before it was restored once, and what a crash left half written.
-fn remove(folder: &Path, session: SessionId) -> Result<Vec<PathBuf>> {
-    let failed = |error: std::io::Error| {
-        let message =
-            format!("the files of session {session} can't be removed, and it stays listed: {error}");
-        Error::new(ErrorKind::Unavailable, message)
-    };
-    let mut files = Vec::new();
-    let begins = format!("{session}-");
-    for found in fs::read_dir(folder).map_err(failed)? {
-        let path = found.map_err(failed)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(&begins) && (name.ends_with(".jsonl") || name.ends_with(".part")) {
-            fs::remove_file(&path).map_err(failed)?;
-            files.push(path);
-        }
-    }
-    if !files.is_empty() {
-        file::sync_folder(folder).map_err(failed)?;
-    }
-    files.sort();
-    Ok(files)
 }

@@ -49,125 +49,137 @@ pub(super) async fn write(
         return Ok(Err(WhyNot::Changed));
     };
     let begun = format!("{}-{:010}.{}.part", entry.id, up_to.number(), core.ids.make::<AppendId>());
-    let part = Part(folder.join(begun));
-    let failed = |error: io::Error| not_written(&part.0, &error);
-    let mut out = Out::new(File::create_new(&part.0).map_err(failed)?, core.limits.archive_bytes);
-    match fill(core, entry, head, &mut out).await? {
-        Ok(()) => {}
-        Err(error) if out.is_full() => {
+    let (begun, most) = (folder.join(begun), core.limits.archive_bytes);
+    let part = core.blocking(move || Part::new(begun, most)).await?;
+    let part = match fill(core, entry, head, part).await? {
+        Ok(part) => part,
+        Err(error) => {
             tracing::warn!(session = %entry.id, %error, "a session is too large to be archived");
             return Ok(Err(WhyNot::TooLarge));
         }
-        Err(error) => return Err(failed(error)),
-    }
+    };
     // Records and blobs were read one after another: only of a session that is still whole they are all there.
     match core.store.journal.session(entry.id).await? {
         Some(now) if now.archived.is_none() && now.head == entry.head => {}
         _ => return Ok(Err(WhyNot::Changed)),
     }
-    let sha256 = out.finish().map_err(failed)?;
-    let there = match read(&part.0, core.limits.archive_bytes) {
-        Ok(there) => there,
-        Err(error) if error.kind() == ErrorKind::Corrupt => {
-            tracing::error!(session = %entry.id, %error, "a session that does not verify is not archived");
-            return Ok(Err(WhyNot::Damaged(error.to_string())));
-        }
-        Err(error) => return Err(error),
-    };
-    if there.sha256 != sha256 || there.line.head() != head {
-        return Ok(Err(WhyNot::Damaged("the file is not what was written".into())));
-    }
-    let path = folder.join(name(entry.id, up_to, sha256));
-    fs::rename(&part.0, &path).and_then(|()| sync_folder(folder)).map_err(failed)?;
-    Ok(Ok(Written { path, head, sha256 }))
+    let (folder, session) = (folder.to_path_buf(), entry.id);
+    core.blocking(move || part.become_file(&folder, session, head, most)).await
 }
 
-/// Removes what was begun, when it does not become the file.
-struct Part(PathBuf);
+/// Writes all lines of a session, unless they are more than a file may hold.
+async fn fill(
+    core: &Core,
+    entry: &SessionEntry,
+    head: Head,
+    part: Part,
+) -> Result<std::result::Result<Part, TooLarge>> {
+    let (journal, archive, session) = (&*core.store.journal, &*core.store.archive, entry.id);
+    let first = lines::of_archive(ArchiveLine::of(entry, head));
+    let mut part = match core.blocking(move || part.with([first])).await? {
+        Ok(part) => part,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (mut seq, mut records) = (Seq::ZERO, 0);
+    while seq != head.seq {
+        let mut page = journal.read(session, seq, PAGE).await?;
+        page.retain(|record| record.header.seq <= head.seq);
+        let Some(last) = page.last() else { break };
+        seq = last.header.seq;
+        records += page.len() as u64;
+        let lines = move || part.with(page.iter().map(|record| lines::of_record(record, None)));
+        part = match core.blocking(lines).await? {
+            Ok(part) => part,
+            Err(error) => return Ok(Err(error)),
+        };
+    }
+    let (mut after, mut blobs) = (None, 0);
+    loop {
+        let page = archive.blobs(session, after, BLOBS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.address);
+        blobs += page.len() as u64;
+        let lines = move || part.with(page.iter().map(|blob| lines::of_blob(session, blob)));
+        part = match core.blocking(lines).await? {
+            Ok(part) => part,
+            Err(error) => return Ok(Err(error)),
+        };
+    }
+    let sha256 = part.sha256();
+    let end = EndLine { session, records, blobs, sha256 };
+    core.blocking(move || part.with([lines::of_end(end)])).await
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the file would be larger than `Limits::archive_bytes`")]
+struct TooLarge;
+
+/// A file that is being written, and the digest of what it holds. It is removed when it does not become the file.
+struct Part {
+    path: PathBuf,
+    file: BufWriter<File>,
+    hash: sha2::Sha256,
+    left: u64,
+}
 
 impl Drop for Part {
     fn drop(&mut self) {
         // It is not there any more when it has become the file.
-        drop(fs::remove_file(&self.0));
+        drop(fs::remove_file(&self.path));
     }
 }
 
-async fn fill(core: &Core, entry: &SessionEntry, head: Head, out: &mut Out) -> Result<io::Result<()>> {
-    let (journal, archive) = (&*core.store.journal, &*core.store.archive);
-    let (mut seq, mut records) = (Seq::ZERO, 0);
-    let mut lines = vec![lines::of_archive(ArchiveLine::of(entry, head))];
-    loop {
-        let page = journal.read(entry.id, seq, PAGE).await?;
-        let page = page.iter().take_while(|record| record.header.seq <= head.seq);
-        let before = records;
-        for record in page {
-            seq = record.header.seq;
-            records += 1;
-            lines.push(lines::of_record(record, None));
-        }
-        if let Err(error) = out.lines(lines.drain(..)) {
-            return Ok(Err(error));
-        }
-        if before == records || seq == head.seq {
-            break;
-        }
-    }
-    let (mut after, mut blobs) = (None, 0);
-    loop {
-        let page = archive.blobs(entry.id, after, BLOBS).await?;
-        blobs += page.len() as u64;
-        if let Err(error) = out.lines(page.iter().map(|blob| lines::of_blob(entry.id, blob))) {
-            return Ok(Err(error));
-        }
-        match page.last() {
-            Some(last) => after = Some(last.address),
-            None => break,
-        }
-    }
-    let sha256 = out.sha256();
-    Ok(out.lines([lines::of_end(EndLine { session: entry.id, records, blobs, sha256 })]))
-}
-
-/// A file that is being written, and the digest of what it holds.
-struct Out {
-    file: BufWriter<File>,
-    hash: sha2::Sha256,
-    left: u64,
-    full: bool,
-}
-
-impl Out {
-    fn new(file: File, most: u64) -> Self {
-        Self { file: BufWriter::new(file), hash: sha2::Sha256::new(), left: most, full: false }
+impl Part {
+    fn new(path: PathBuf, most: u64) -> Result<Self> {
+        let file = File::create_new(&path).map_err(|error| not_written(&path, &error))?;
+        Ok(Self { path, file: BufWriter::new(file), hash: sha2::Sha256::new(), left: most })
     }
 
-    fn lines(&mut self, lines: impl IntoIterator<Item = serde_json::Result<String>>) -> io::Result<()> {
+    fn with(
+        mut self,
+        lines: impl IntoIterator<Item = serde_json::Result<String>>,
+    ) -> Result<std::result::Result<Self, TooLarge>> {
         for line in lines {
-            let mut line = line?;
+            let mut line = line.map_err(|error| not_written(&self.path, &error.into()))?;
             line.push('\n');
-            let Some(left) = self.left.checked_sub(line.len() as u64) else {
-                self.full = true;
-                return Err(io::Error::other("the file would be larger than `Limits::archive_bytes`"));
-            };
+            let Some(left) = self.left.checked_sub(line.len() as u64) else { return Ok(Err(TooLarge)) };
             self.left = left;
             self.hash.update(&line);
-            self.file.write_all(line.as_bytes())?;
+            self.file.write_all(line.as_bytes()).map_err(|error| not_written(&self.path, &error))?;
         }
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.full
+        Ok(Ok(self))
     }
 
     fn sha256(&self) -> Digest {
         Digest::from_bytes(self.hash.clone().finalize().into())
     }
 
-    fn finish(self) -> io::Result<Digest> {
+    /// Syncs it, reads it back as a restore would, and gives it its name.
+    fn become_file(
+        mut self,
+        folder: &Path,
+        session: SessionId,
+        head: Head,
+        most: u64,
+    ) -> Result<std::result::Result<Written, WhyNot>> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(|error| not_written(&self.path, &error))?;
         let sha256 = self.sha256();
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        Ok(sha256)
+        let there = match read(&self.path, most) {
+            Ok(there) => there,
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%session, %error, "a session that does not verify is not archived");
+                return Ok(Err(WhyNot::Damaged(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        };
+        if there.sha256 != sha256 || there.line.head() != head {
+            return Ok(Err(WhyNot::Damaged("the file is not what was written".into())));
+        }
+        let path = folder.join(name(session, head.seq, sha256));
+        let named = fs::rename(&self.path, &path).and_then(|()| sync_folder(folder));
+        named.map_err(|error| not_written(&self.path, &error))?;
+        Ok(Ok(Written { path, head, sha256 }))
     }
 }
 

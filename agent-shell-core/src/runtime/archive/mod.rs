@@ -5,8 +5,10 @@
 //! refuses when anything changed. So a session is at any moment in the journal, or in a file that was seen to be
 //! good, or in both; the next call goes on where a crash left off.
 //!
-//! Files are read and written on the calling task, a page of records at a time.
+//! Files are read and written beside the tasks ([`Spawn::spawn_blocking`](crate::ports::Spawn::spawn_blocking)), a
+//! page of records at a time.
 
+mod aside;
 mod expire;
 mod file;
 mod restore;
@@ -154,8 +156,12 @@ impl Archiving {
     async fn run(self) -> Result<ArchiveReport> {
         let core = &*self.shell.core;
         core.stop.check()?;
-        must_be_a_folder(&self.folder)?;
-        file::sync_name_of(&self.folder).map_err(|error| file::not_written(&self.folder, &error))?;
+        let folder = self.folder.clone();
+        core.blocking(move || {
+            must_be_a_folder(&folder)?;
+            file::sync_name_of(&folder).map_err(|error| file::not_written(&folder, &error))
+        })
+        .await?;
         let mut report = ArchiveReport::default();
         for status in [SessionStatus::Idle, SessionStatus::Purged] {
             let filter = SessionFilter {

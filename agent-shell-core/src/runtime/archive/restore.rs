@@ -37,8 +37,7 @@ impl Shell {
     /// Dropping the future may leave the session restored: repeat it.
     pub async fn restore(&self, file: impl AsRef<Path>) -> Result<Restored> {
         self.core.stop.check()?;
-        let Contents { line, records, blobs, sha256 } =
-            file::read(file.as_ref(), self.core.limits.archive_bytes)?;
+        let Contents { line, records, blobs, sha256 } = self.contents(file.as_ref()).await?;
         let (session, head) = (line.session, line.head());
         let entry = self.core.store.journal.session(session).await?.ok_or_else(|| {
             let message = format!(
@@ -75,6 +74,11 @@ impl Shell {
         }
     }
 
+    async fn contents(&self, file: &Path) -> Result<Contents> {
+        let (file, most) = (file.to_path_buf(), self.core.limits.archive_bytes);
+        self.core.blocking(move || file::read(&file, most)).await
+    }
+
     /// Whether the session stands in the journal with what the file holds.
     async fn is_there(&self, entry: &SessionEntry, head: Head) -> Result<()> {
         let before = Seq::new(head.seq.number().saturating_sub(1));
@@ -95,7 +99,7 @@ impl Shell {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn read_archive(&self, file: impl AsRef<Path>) -> Result<History> {
-        let contents = file::read(file.as_ref(), self.core.limits.archive_bytes)?;
+        let contents = self.contents(file.as_ref()).await?;
         let keys = self.core.keyring.session(contents.line.key(), false).await?;
         let Contents { line, records, blobs, .. } = contents;
         Ok(History::of_file(line.session, keys, records, blobs))

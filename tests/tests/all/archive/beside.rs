@@ -33,6 +33,8 @@ enum When {
     Further,
     /// After the sessions were listed.
     Listed,
+    /// Before a session is removed wholly.
+    Expires,
 }
 
 /// A store, beside which something happens once, and that gives two records at once at most.
@@ -128,6 +130,7 @@ impl Archive for Beside {
     }
 
     async fn expire(&self, session: SessionId, archived: Archived) -> Result<(), ArchiveError> {
+        self.reached(When::Expires).await;
         self.inner.archive.expire(session, archived).await
     }
 }
@@ -233,19 +236,66 @@ async fn a_check_begins_a_session_anew_that_leaves_beside_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_left_anew_keeps_its_file() {
+    for when in [When::Listed, When::Expires] {
+        let world = World::new().await;
+        let (_, _, file) = archive_one(&world.other, &world.archive).await;
+        let copy = world.folder.path().join("copy.jsonl");
+        std::fs::copy(&file, &copy).unwrap();
+        let (other, archive) = (world.other.clone(), world.archive.clone());
+        let anew: Act = Box::new(move || {
+            Box::pin(async move {
+                other.restore(&copy).await.unwrap();
+                drop(archive_one(&other, &archive).await);
+            })
+        });
+        let shell = world.shell(when, anew).await;
+        let report = shell.expire(Duration::ZERO).folder(&world.archive).await.unwrap();
+        let why: Vec<_> = report.passed_over.iter().map(|over| &over.why).collect();
+        assert_eq!((report.expired.len(), why), (0, vec![&WhyNot::Changed]), "{when:?}");
+        assert_eq!(files(&world.archive), [file.clone()], "{when:?}: its file is there");
+        assert!(!shell.restore(&file).await.unwrap().was_there, "{when:?}: and good");
+        world.close(shell).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expiry_that_was_cut_short_is_ended_by_the_next() {
+    // Before the journal let the session go: its file gets its name back, and it goes in this call.
     let world = World::new().await;
     let (_, _, file) = archive_one(&world.other, &world.archive).await;
-    let (other, archive, first) = (world.other.clone(), world.archive.clone(), file.clone());
-    let anew: Act = Box::new(move || {
-        Box::pin(async move {
-            other.restore(&first).await.unwrap();
-            drop(archive_one(&other, &archive).await);
-        })
+    let aside = world.archive.join(format!("{}.expired", file.file_name().unwrap().to_str().unwrap()));
+    std::fs::rename(&file, &aside).unwrap();
+    let early = world.other.expire(Duration::from_secs(3600)).folder(&world.archive).await.unwrap();
+    assert_eq!(
+        (early.expired.len(), files(&world.archive)),
+        (0, vec![file.clone()]),
+        "it has its name again"
+    );
+    // After it: what was set aside is removed.
+    std::fs::rename(&file, &aside).unwrap();
+    assert_eq!(world.other.expire(Duration::ZERO).await.unwrap().expired.len(), 1);
+    let report = world.other.expire(Duration::ZERO).folder(&world.archive).await.unwrap();
+    assert_eq!((report.expired.len(), files(&world.archive)), (0, vec![]), "nothing is left");
+    world.other.shutdown().await.unwrap();
+}
+
+/// A pipe holds whoever reads it until somebody writes to it: as a slow disk would.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_slow_keeps_no_task_waiting() {
+    let world = World::new().await;
+    let pipe = world.archive.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (tell, told) = std::sync::mpsc::channel();
+    let writer = pipe.clone();
+    #[allow(clippy::disallowed_methods)] // It stands for the disk.
+    let disk = std::thread::spawn(move || {
+        let ran = told.recv_timeout(Duration::from_secs(20)).is_ok();
+        drop(std::fs::OpenOptions::new().write(true).open(writer).unwrap());
+        ran
     });
-    let shell = world.shell(When::Listed, anew).await;
-    let report = shell.expire(Duration::ZERO).folder(&world.archive).await.unwrap();
-    let why: Vec<_> = report.passed_over.iter().map(|over| &over.why).collect();
-    assert_eq!((report.expired.len(), why), (0, vec![&WhyNot::Changed]));
-    assert!(!shell.restore(&file).await.unwrap().was_there, "its file is there");
-    world.close(shell).await;
+    let (read, ()) = futures::join!(world.other.read_archive(&pipe), async { tell.send(()).unwrap() });
+    assert_eq!(read.map(drop).unwrap_err().kind(), ErrorKind::Corrupt, "nothing was written");
+    assert!(disk.join().unwrap(), "another task ran while the file was slow");
+    world.other.shutdown().await.unwrap();
 }
