@@ -252,7 +252,7 @@ async fn a_session_that_left_anew_keeps_its_file() {
         let report = shell.expire(Duration::ZERO).folder(&world.archive).await.unwrap();
         let why: Vec<_> = report.passed_over.iter().map(|over| &over.why).collect();
         assert_eq!((report.expired.len(), why), (0, vec![&WhyNot::Changed]), "{when:?}");
-        assert_eq!(files(&world.archive), [file.clone()], "{when:?}: its file is there");
+        assert_eq!(files(&world.archive), std::slice::from_ref(&file), "{when:?}: its file is there");
         assert!(!shell.restore(&file).await.unwrap().was_there, "{when:?}: and good");
         world.close(shell).await;
     }
