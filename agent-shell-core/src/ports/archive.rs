@@ -56,7 +56,8 @@ pub trait Archive: Send + Sync + 'static {
         archived: Archived,
     ) -> Result<(), ArchiveError>;
 
-    /// Puts back what was taken. An `Archived` session is `Idle` then, a `Purged` one stays so.
+    /// Puts back what was taken. An `Archived` session is `Idle` then, a `Purged` one stays so; its records and blobs come
+    /// back sealed under keys that are destroyed, for whoever checks the chain.
     ///
     /// # Errors
     /// [`ArchiveError`]; nothing was changed, unless it says that this is not known.

@@ -23,7 +23,8 @@ use crate::words::{
 /// - **Fenced**: an append whose owner or epoch is not the session's current one changes nothing. The check is part
 ///   of the append's transaction.
 /// - **Idempotent**: an append whose id was committed returns what it returned, whatever has happened since: the id
-///   is looked up before the fence.
+///   is looked up before the fence. Only once the session is archived it may be answered as
+///   [`AppendError::Archived`], for a backend need not keep the ids of what has left.
 /// - **Independent**: appends that are committed together are judged one by one; one that is refused does not harm
 ///   the others.
 /// - **Purged for good**: an append whose mark is [`SessionStatus::Purged`] erases, in its own transaction, all of the

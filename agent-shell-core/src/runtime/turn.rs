@@ -54,10 +54,14 @@ impl Turn {
                 return Some(Ok(outcome.clone()));
             }
             view.rests.then(|| {
-                let steps: Vec<&str> = view.open.iter().map(|rest| rest.step.as_str()).collect();
-                let steps = steps.join("`, `");
-                let message =
-                    format!("the turn rests: step `{steps}` waits for a person to approve or resolve");
+                let of = |rest: &Rest| match rest.needs {
+                    Needs::Approval { .. } => format!("step `{}` waits for an approval", rest.step),
+                    Needs::Resolution { .. } => {
+                        format!("step `{}` is in doubt, and a person must say what became of it", rest.step)
+                    }
+                };
+                let open: Vec<String> = view.open.iter().map(of).collect();
+                let message = format!("the turn rests: {} (see `Turn::rests`)", open.join(", "));
                 Err(Error::new(ErrorKind::AtRest, message))
             })
         })

@@ -58,7 +58,7 @@ use self::writer::Tx;
 use crate::ports::{Store, StoreError};
 use crate::words::Clock;
 
-/// Journal, mailbox, ownership and outbox in one SQLite file.
+/// Journal, mailbox, ownership, outbox, marks and archive in one SQLite file.
 ///
 /// A write returns after its transaction is synced to the disk. Beside the file at `path` lie SQLite's own
 /// `path-wal` and `path-shm`, and the folder `path.owners` with one empty file for each process that owns sessions.

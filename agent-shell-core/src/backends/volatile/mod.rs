@@ -32,7 +32,7 @@ use self::session::Session;
 use crate::ports::{NamedActor, Store, StoreError, TurnEntry};
 use crate::words::{Clock, Digest, Pseudonym, SessionId, Tenant, TurnId};
 
-/// Journal, mailbox, ownership and outbox in memory.
+/// Journal, mailbox, ownership, outbox, marks and archive in memory.
 ///
 /// An append of more than [`VolatileStore::MAX_APPEND_BYTES`] is refused as `TooLarge`, and what would not fit the
 /// store's capacity as `Unavailable`. Acknowledged outbox rows that are trimmed, mail that is consumed and

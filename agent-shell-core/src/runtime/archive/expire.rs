@@ -45,8 +45,8 @@ impl Shell {
 /// Which sessions are removed. Await it to remove them.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] when the folder is none, [`ErrorKind::Unavailable`] when a file can't be removed; else
-/// what the store says. What was removed before the error is removed, and in no report.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) when the folder is none,
+/// [`Unavailable`](crate::ErrorKind::Unavailable) when a file can't be removed; else what the store says. What was removed before the error is removed, and in no report.
 ///
 /// # Cancel safety
 /// Dropping the future may leave files with `.expired` added to their names. The next call removes them, or gives them

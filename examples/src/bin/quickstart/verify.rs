@@ -31,7 +31,8 @@ pub(crate) async fn verify(options: &Options) -> std::result::Result<ExitCode, T
     shell.export(&mut std::io::sink(), true).await?;
     shell.shutdown().await?;
     let (records, sessions) = (report.records, report.heads.len());
-    say(&format!("The chain holds: {records} records of {sessions} sessions, and each opens."))?;
+    let sessions = if sessions == 1 { "one session".into() } else { format!("{sessions} sessions") };
+    say(&format!("The chain holds: {records} records of {sessions}, and each opens."))?;
     Ok(ExitCode::SUCCESS)
 }
 
