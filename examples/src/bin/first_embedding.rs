@@ -29,7 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("asked to refund {}", approval.shown);
         approval.approve(&Actor::named("olga")?).await?;
     }
-    println!("{}", turn.outcome().await?.text());
+    let outcome = turn.outcome().await?;
+    match outcome.answer() {
+        Some(_) => println!("{}", outcome.text()),
+        None => println!("no refund: {outcome:?}"), // denied, say
+    }
     shell.shutdown().await?;
     Ok(())
 }
