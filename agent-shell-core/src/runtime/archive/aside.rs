@@ -16,10 +16,8 @@ const ASIDE: &str = ".expired";
 /// written.
 pub(super) fn of(folder: &Path, sessions: &BTreeSet<SessionId>) -> Result<BTreeMap<SessionId, Vec<PathBuf>>> {
     let mut files = BTreeMap::<_, Vec<_>>::new();
-    for (session, path) in all(folder, &[".jsonl", ".part"])? {
-        if sessions.contains(&session) {
-            files.entry(session).or_default().push(path);
-        }
+    for (session, path) in find(folder, &[".jsonl", ".part"], |session| sessions.contains(session))? {
+        files.entry(session).or_default().push(path);
     }
     files.values_mut().for_each(|files| files.sort());
     Ok(files)
@@ -28,21 +26,28 @@ pub(super) fn of(folder: &Path, sessions: &BTreeSet<SessionId>) -> Result<BTreeM
 /// The files that another call set aside and did not get to remove, by the name that they had.
 pub(super) fn left(folder: &Path) -> Result<BTreeMap<SessionId, Vec<PathBuf>>> {
     let mut files = BTreeMap::<_, Vec<_>>::new();
-    for (session, mut path) in all(folder, &[ASIDE])? {
+    for (session, mut path) in find(folder, &[ASIDE], |_| true)? {
         path.set_extension("");
         files.entry(session).or_default().push(path);
     }
     Ok(files)
 }
 
-fn all(folder: &Path, ends: &[&str]) -> Result<Vec<(SessionId, PathBuf)>> {
+/// The files with these ends, of these sessions: a folder may hold far more than can be kept in memory.
+fn find(
+    folder: &Path,
+    ends: &[&str],
+    is_wanted: impl Fn(&SessionId) -> bool,
+) -> Result<Vec<(SessionId, PathBuf)>> {
     let failed = |error| not_removed(folder, &error);
     let mut files = Vec::new();
     for found in fs::read_dir(folder).map_err(failed)? {
         let path = found.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let session = name.split_once('-').and_then(|(session, _)| session.parse().ok());
-        if let Some(session) = session.filter(|_| ends.iter().any(|end| name.ends_with(end))) {
+        if let Some(session) =
+            session.filter(|of| ends.iter().any(|end| name.ends_with(end)) && is_wanted(of))
+        {
             files.push((session, path));
         }
     }
