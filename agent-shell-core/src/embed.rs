@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::backends::planners::ToolLoop;
 use crate::backends::volatile::{VolatileKeys, VolatileStore};
 use crate::backends::{SystemClock, SystemEntropy, TokioSpawn};
-use crate::ports::{KeyStore, Store};
+use crate::ports::{KeyStore, Planner, Store};
 use crate::runtime::{Ports, Shell, ShellBuilder};
 use crate::words::{Error, ErrorKind, Result};
 
@@ -32,6 +33,7 @@ impl Shell {
             let keys = SqliteKeys::open(SqliteKeys::path_beside(&path), options, clock).await?;
             system_ports(store, Arc::new(keys))
         })
+        .fallback_planner(loop_of_models)
     }
 
     /// A shell whose journal lives in the memory of this process, for tests: nothing survives the process.
@@ -42,7 +44,7 @@ impl Shell {
     /// A shell on a store and a key store of the host's own, with the operating system's clock and randomness, and
     /// Tokio's tasks.
     pub fn on(store: Store, keys: Arc<dyn KeyStore>) -> ShellBuilder {
-        ShellBuilder::new(async move { system_ports(store, keys) })
+        ShellBuilder::new(async move { system_ports(store, keys) }).fallback_planner(loop_of_models)
     }
 }
 
@@ -57,4 +59,9 @@ fn system_ports(store: Store, keys: Arc<dyn KeyStore>) -> Result<Ports> {
         entropy: Arc::new(SystemEntropy::new()),
         spawn: Arc::new(spawn),
     })
+}
+
+/// Who plans when the host gives a model and no planner.
+fn loop_of_models() -> Arc<dyn Planner> {
+    Arc::new(ToolLoop::new())
 }

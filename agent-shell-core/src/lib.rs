@@ -49,12 +49,14 @@ pub mod runtime;
 pub mod simulation;
 pub mod words;
 
+pub use backends::planners::{Compaction, ToolLoop, Window};
 pub use data::{
     EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
     context, from, input, output,
 };
 pub use ports::{
-    Call, EventHandler, HandlerError, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError,
+    Call, EventHandler, HandlerError, Model, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool,
+    ToolError,
 };
 pub use runtime::{
     Approval, Approvals, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn,

@@ -1,6 +1,7 @@
-//! The backends that come with this crate: what the operating system gives, and stores that need no server.
+//! The backends that come with this crate: what the operating system gives, stores that need no server, and planners.
 
 pub mod local_bus;
+pub mod planners;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod system;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::chat::AnswerFormat;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::mail::MailKind;
 use super::outcome::{Failure, Outcome};
@@ -279,6 +280,18 @@ bodies! {
         posted: Timestamp,
         /// When it must have ended.
         deadline: Option<Timestamp>,
+        /// The form that its answer must have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wants: Option<AnswerFormat>,
+    }
+    /// A prompt that the turn's questions to models name by its digest.
+    PromptSet = "prompt.set" {
+        /// The turn.
+        turn: TurnId,
+        /// SHA-256 of the prompt's canonical JSON.
+        digest: Digest,
+        /// The [`Prompt`](super::Prompt).
+        prompt: Payload,
     }
     /// A round of planning is done.
     PlanAdopted = "plan.adopted" {
@@ -385,7 +398,20 @@ bodies! {
         /// The merged values of the context keys that it changed.
         context: BTreeMap<ContextKey, Value>,
     }
-    /// A step failed. Final.
+    /// A model answered, so the step that asked it succeeded. Final.
+    ModelAnswered = "model.answered" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The attempt that brought it.
+        attempt: u32,
+        /// The [`Answer`](super::Answer).
+        answer: Payload,
+        /// The merged values of the context keys that it changed.
+        context: BTreeMap<ContextKey, Value>,
+    }
+    /// A step failed. Final, for the turn as well unless the step may fail.
     StepFailed = "step.failed" {
         /// The turn.
         turn: TurnId,
@@ -481,6 +507,8 @@ impl Body {
             Self::WaitEnded { end: WaitEnd::Signalled(payload), .. } => vec![payload],
             Self::StepStarted { input: Some(input), .. } => vec![input],
             Self::StepSucceeded { output, .. } => vec![output],
+            Self::PromptSet { prompt, .. } => vec![prompt],
+            Self::ModelAnswered { answer, .. } => vec![answer],
             Self::SignalReceived { payload, .. } => vec![payload],
             Self::TurnEnded { answer: Some(answer), .. } => vec![answer],
             _ => Vec::new(),
@@ -495,6 +523,7 @@ impl Body {
             Self::SessionOpened { .. } | Self::SignalReceived { .. } => None,
             Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
+            | Self::PromptSet { turn, .. }
             | Self::PlanAdopted { turn, .. }
             | Self::PlanAnswered { turn, .. }
             | Self::PlanFailed { turn, .. }
@@ -504,6 +533,7 @@ impl Body {
             | Self::AttemptFailed { turn, .. }
             | Self::ProbeFailed { turn, .. }
             | Self::StepSucceeded { turn, .. }
+            | Self::ModelAnswered { turn, .. }
             | Self::StepFailed { turn, .. }
             | Self::StepInDoubt { turn, .. }
             | Self::StepResolved { turn, .. }
@@ -522,6 +552,7 @@ impl Body {
             | Self::AttemptFailed { step, .. }
             | Self::ProbeFailed { step, .. }
             | Self::StepSucceeded { step, .. }
+            | Self::ModelAnswered { step, .. }
             | Self::StepFailed { step, .. }
             | Self::StepInDoubt { step, .. }
             | Self::StepResolved { step, .. } => Some(step),

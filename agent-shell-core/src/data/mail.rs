@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::{Decision, Payload, PlannerRef, Resolution};
+use super::chat::AnswerFormat;
 use crate::words::{Digest, SignalName, StepId, Timestamp, TurnId};
 
 /// What a piece of mail asks for.
@@ -20,6 +21,9 @@ pub enum Mail {
         planner: PlannerRef,
         /// When the turn must have ended.
         deadline: Option<Timestamp>,
+        /// The form that the answer must have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wants: Option<AnswerFormat>,
     },
     /// Approve or deny a call.
     Decide {

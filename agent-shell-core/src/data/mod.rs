@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O, and nothing here knows a backend.
 
+mod ask;
 mod body;
 pub mod canonical;
 mod chain;
@@ -19,6 +20,7 @@ mod seal;
 mod step;
 mod template;
 
+pub use ask::{Ask, CallResult, PromptRef, ResultOf, Say};
 pub use body::{
     Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
 };
@@ -33,7 +35,7 @@ pub use envelope::Envelope;
 pub(crate) use extent::{Extent, extent};
 pub use mail::{Lane, Mail, MailKind};
 pub use outcome::{Failure, FailureCode, Outcome};
-pub use plan::{Plan, PlanBuilder, PlanError, PlanPart};
+pub use plan::{AskError, Plan, PlanBuilder, PlanError, PlanPart};
 pub use record::{Header, Kind, Record};
 pub use seal::{DataKey, KeyId, Nonce, OpenError, Sealer, keyed_digest};
 pub use step::{Action, Reducer, Step, Write};

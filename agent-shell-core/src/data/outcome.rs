@@ -51,6 +51,14 @@ impl Outcome {
         }
     }
 
+    /// The answer as a type of the host's.
+    ///
+    /// # Errors
+    /// What `serde_json` says when the answer does not fit the type, or when there is none.
+    pub fn answer_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(self.answer().unwrap_or(&Value::Null))
+    }
+
     /// The answer, when there is one.
     pub fn answer(&self) -> Option<&Value> {
         match self {
@@ -115,6 +123,12 @@ pub enum FailureCode {
     Skipped,
     /// The request for the turn could not be read back, so the turn did not start.
     Unreadable,
+    /// A model did not answer, or not to the end.
+    Model,
+    /// A model went on making the same call that failed, or calls and answers that can't be used.
+    Stuck,
+    /// A budget would have been passed.
+    Budget,
     /// The process died each time, as often as it may, while it did what the turn owed.
     Interrupted,
 }

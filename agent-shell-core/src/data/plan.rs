@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::step::{Fault, Reducer, Step};
+use super::ask::{PromptRef, Say};
+use super::canonical::NotCanonical;
+use super::chat::Prompt;
+use super::step::{Action, Fault, Reducer, Step};
 use super::template::{self, Template};
-use crate::words::{ContextKey, InvalidName, StepId};
+use crate::words::{ContextKey, Digest, InvalidName, StepId};
 
 /// A checked plan. Every plan that exists has unique ids, known references, pointers that are pointers, no cycle, at most
 /// [`Plan::MAX_STEPS`] steps, and no two unordered steps whose order would change the context.
@@ -92,6 +96,34 @@ pub enum PlanError {
         /// The key.
         key: ContextKey,
     },
+    /// A question to a model can't be asked.
+    #[error("step `{step}`: {error}")]
+    Ask {
+        /// The step.
+        step: StepId,
+        /// What is wrong.
+        error: AskError,
+    },
+}
+
+/// What is wrong with a question to a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// Results, a correction or a summary without a conversation.
+    #[error("only a question in the session's conversation can bring results, corrections or summaries")]
+    Alone,
+    /// What it says would depend on when it is asked.
+    #[error(
+        "what is said in the session's conversation can't be made from the turn's context: take it from an output"
+    )]
+    ReadsContext,
+    /// Another question in the conversation may be asked at the same time.
+    #[error("it and `{other}` both speak in the session's conversation: order them with `after`")]
+    Unordered {
+        /// The other question.
+        other: StepId,
+    },
 }
 
 /// A part of a plan, as an error names it.
@@ -150,6 +182,21 @@ impl Plan {
     /// Steps of earlier rounds that this plan may refer to.
     pub fn earlier(&self) -> &BTreeSet<StepId> {
         &self.draft.earlier
+    }
+
+    /// Puts the digest in the place of every prompt, and returns the prompts.
+    pub(crate) fn take_prompts(&mut self) -> Result<BTreeMap<Digest, Arc<Prompt>>, NotCanonical> {
+        let mut prompts = BTreeMap::new();
+        for step in &mut self.draft.steps {
+            if let Action::Model(ask) = &mut step.action
+                && let PromptRef::Whole(prompt) = &ask.prompt
+            {
+                let digest = prompt.digest()?;
+                prompts.entry(digest).or_insert_with(|| prompt.clone());
+                ask.prompt = PromptRef::Recorded(digest);
+            }
+        }
+        Ok(prompts)
     }
 
     /// What the turn answers when the plan is done. Without it: the output of the one step on which no other depends,
@@ -217,6 +264,7 @@ impl TryFrom<Draft> for Plan {
         check_names(&draft)?;
         let index = check_references(&draft)?;
         let order = topological(&draft, &index)?;
+        check_questions(&draft, &index, &order)?;
         check_context(&draft, &index, &order)?;
         Ok(Self { draft })
     }
@@ -266,8 +314,8 @@ fn check_references(draft: &Draft) -> Result<BTreeMap<&StepId, usize>, PlanError
             return Err(PlanError::Duplicate { step: step.id.clone() });
         }
     }
-    let known = |who: &str, needed: &StepId| match index.get(needed) {
-        Some(&place) if draft.steps[place].held => {
+    let known = |who: &str, needed: &StepId, needs_output: bool| match index.get(needed) {
+        Some(&place) if needs_output && draft.steps[place].held => {
             Err(PlanError::DependsOnHeld { step: who.into(), held: needed.clone() })
         }
         None if !draft.earlier.contains(needed) => {
@@ -276,8 +324,11 @@ fn check_references(draft: &Draft) -> Result<BTreeMap<&StepId, usize>, PlanError
         _ => Ok(()),
     };
     for step in &draft.steps {
-        for needed in step.dependencies() {
-            known(step.id.as_str(), needed)?;
+        for needed in step.needs() {
+            known(step.id.as_str(), needed, true)?;
+        }
+        for awaited in step.awaits() {
+            known(step.id.as_str(), awaited, false)?;
         }
     }
     // An answer is made after everything, so it may also use a held step.
@@ -317,6 +368,35 @@ fn topological(draft: &Draft, index: &BTreeMap<&StepId, usize>) -> Result<Vec<us
         Some(place) => Err(PlanError::Cycle { step: draft.steps[place].id.clone() }),
         None => Ok(order),
     }
+}
+
+/// What is said in the session's conversation must be the same whenever it is made, and comes one after another.
+fn check_questions(
+    draft: &Draft,
+    index: &BTreeMap<&StepId, usize>,
+    order: &[usize],
+) -> Result<(), PlanError> {
+    let wrong = |step: &Step, error| Err(PlanError::Ask { step: step.id.clone(), error });
+    for step in &draft.steps {
+        let Action::Model(ask) = &step.action else { continue };
+        if ask.first_shown.is_none() && !matches!(ask.say, Say::User(_)) {
+            return wrong(step, AskError::Alone);
+        }
+        if ask.first_shown.is_some() && ask.template().is_some_and(|said| !said.reads().is_empty()) {
+            return wrong(step, AskError::ReadsContext);
+        }
+    }
+    let mut questions = order.iter().filter(|&&place| draft.steps[place].converses().is_some());
+    let Some(mut before) = questions.next().copied() else { return Ok(()) };
+    let mut ancestors_of = None;
+    for &place in questions {
+        let ancestors = ancestors_of.get_or_insert_with(|| ancestors(draft, index, order));
+        if !ancestors[place].contains(before) {
+            return wrong(&draft.steps[place], AskError::Unordered { other: draft.steps[before].id.clone() });
+        }
+        before = place;
+    }
+    Ok(())
 }
 
 /// Two uses of a key are in conflict when their order matters; conflicting steps must be ordered by the graph. A

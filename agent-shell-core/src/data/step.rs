@@ -1,12 +1,15 @@
 //! A step of a plan: what it does, what it waits for, and what it leaves in the turn's context.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ask::{Ask, Say};
+use super::chat::Prompt;
 use super::contract::Retry;
 use super::template::{self, Template};
-use crate::words::{ContextKey, InvalidName, LockName, SignalName, StepId, Timestamp, ToolName};
+use crate::words::{ContextKey, InvalidName, LockName, ModelName, SignalName, StepId, Timestamp, ToolName};
 
 /// One step. It starts as soon as every step that it depends on has succeeded and its locks are free.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Step {
     /// Whether it waits until all else in the turn has succeeded. Nothing may depend on such a step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Whether the turn goes on when it fails. Who only awaits its end is then told; who needs its output fails as `Skipped`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_fail: bool,
     #[serde(skip)]
     pub(super) fault: Option<Fault>,
 }
@@ -60,6 +66,8 @@ pub enum Action {
         #[serde(serialize_with = "template::written")]
         input: Template,
     },
+    /// Asks a model; the step's output is its answer: the text, or the JSON where the prompt asks for a form.
+    Model(Box<Ask>),
     /// Waits for an actor's approval of what `shown` says. The output is null.
     Approval {
         /// What the approver is shown, and what the approval binds to.
@@ -143,6 +151,7 @@ impl Step {
             retry: None,
             attempt_ms: None,
             held: false,
+            may_fail: false,
             fault,
         }
     }
@@ -155,6 +164,26 @@ impl Step {
     /// tool of the shell has when the plan is submitted.
     pub fn tool(id: impl AsRef<str>, tool: impl AsRef<str>, input: impl Into<Template>) -> Self {
         Self::new(id, || Ok(Action::Tool { name: ToolName::new(tool)?, input: input.into() }))
+    }
+
+    /// A step that asks a model, alone: nothing of the session's conversation is shown. Its output is the answer's text, or,
+    /// where the prompt asks for a form, the answer as JSON. A wrong name is reported when the plan is made, a name that no
+    /// model of the shell has when the plan is submitted.
+    pub fn ask(
+        id: impl AsRef<str>,
+        model: impl AsRef<str>,
+        prompt: Prompt,
+        question: impl Into<Template>,
+    ) -> Self {
+        Self::new(id, || {
+            let ask = Ask::new(ModelName::new(model)?, prompt, Say::User(question.into()));
+            Ok(Action::Model(Box::new(ask)))
+        })
+    }
+
+    /// A step that asks a model as `ask` says. For planners.
+    pub fn model(id: impl AsRef<str>, ask: Ask) -> Self {
+        Self::new(id, || Ok(Action::Model(Box::new(ask))))
     }
 
     /// A step that waits until an actor approves what `shown` says. Its output is null. Denied, it fails with `Denied`;
@@ -245,20 +274,51 @@ impl Step {
         self
     }
 
+    /// Lets the turn go on when the step fails.
+    #[must_use]
+    pub fn may_fail(mut self) -> Self {
+        self.may_fail = true;
+        self
+    }
+
     /// The template from which the step's input is made, when it has one.
     pub fn template(&self) -> Option<&Template> {
         match &self.action {
             Action::Tool { input, .. } => Some(input),
             Action::Approval { shown, .. } => Some(shown),
+            Action::Model(ask) => ask.template(),
             _ => None,
         }
     }
 
-    /// The steps that this one depends on, each once.
-    pub fn dependencies(&self) -> std::collections::BTreeSet<&StepId> {
+    /// The steps that must have succeeded before this one starts, each once.
+    pub fn needs(&self) -> BTreeSet<&StepId> {
         let mut steps = self.template().map(Template::steps).unwrap_or_default();
         steps.extend(&self.after);
         steps
+    }
+
+    /// The steps that must have ended before this one starts, well or not, but for those that are held back.
+    pub fn awaits(&self) -> BTreeSet<&StepId> {
+        match &self.action {
+            Action::Model(ask) => ask.awaits(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// The steps that come before this one, each once.
+    pub fn dependencies(&self) -> BTreeSet<&StepId> {
+        let mut steps = self.needs();
+        steps.extend(self.awaits());
+        steps
+    }
+
+    /// The question, when it is one in the session's conversation.
+    pub(super) fn converses(&self) -> Option<&Ask> {
+        match &self.action {
+            Action::Model(ask) => ask.first_shown.map(|_| &**ask),
+            _ => None,
+        }
     }
 }
 

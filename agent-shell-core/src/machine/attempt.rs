@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::Known::{NotApplied, NotCounted, Unknown};
 use super::event::{AttemptEnd, Env};
 use super::resolve::{json_bytes, too_large};
-use super::state::{Phase, TurnState};
-use crate::data::{Body, EffectClass, Failure, FailureCode};
+use super::state::{Folded, Phase, TurnState};
+use super::talk::output_of;
+use crate::data::{Action, Answer, Body, EffectClass, Failure, FailureCode, Say};
 use crate::ports::ProbeAnswer;
 use crate::words::{ContextKey, Timestamp};
 
@@ -32,6 +33,7 @@ enum Known {
 /// The record of an attempt's end. An attempt that is not the step's latest, or whose step has ended, is ignored:
 /// a durable outcome is final.
 pub(super) fn finished(
+    state: &Folded,
     turn: &TurnState,
     place: usize,
     attempt: u32,
@@ -50,6 +52,14 @@ pub(super) fn finished(
     }
     let (code, reason) = match end {
         AttemptEnd::Succeeded(output) => return vec![succeeded(turn, place, attempt, output, env)],
+        AttemptEnd::Answered(answer) => return vec![answered(state, turn, place, attempt, *answer, env)],
+        AttemptEnd::Unanswered { retry, reason, pause_ms } => {
+            return vec![unanswered(turn, place, attempt, (retry, reason, pause_ms), env)];
+        }
+        AttemptEnd::Refused { reason } if step.unknown => {
+            return vec![not_applied(turn, place, attempt, false, reason, env)];
+        }
+        AttemptEnd::Refused { reason } => return vec![failed(turn, place, FailureCode::Budget, reason)],
         AttemptEnd::NotBegun { reason } if attempt < step.failures + MOST_NOT_BEGUN => {
             return vec![again(turn, place, attempt, NotCounted, reason, env)];
         }
@@ -142,6 +152,54 @@ pub(super) fn succeeded(turn: &TurnState, place: usize, attempt: u32, output: Va
         },
         Err((code, problem)) => failed(turn, place, code, problem),
     }
+}
+
+/// The success of a step that asked, or its failure when the answer can't be kept.
+fn answered(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    answer: Answer,
+    env: &Env<'_>,
+) -> Body {
+    let summarises = matches!(&turn.steps[place].step.action, Action::Model(ask) if matches!(ask.say, Say::Summary { .. }));
+    if summarises && answer.text().trim().is_empty() {
+        return unanswered(turn, place, attempt, (true, "the summary is empty".into(), 0), env);
+    }
+    let value = json!(answer);
+    let accepted = match too_large(&value, env.limits.payload_bytes) {
+        Some(problem) => Err((FailureCode::TooLarge, format!("the answer {problem}"))),
+        None => accept(turn, place, &output_of(state.prompt_of(&turn.steps[place].step), &answer), env),
+    };
+    match accepted {
+        Ok(context) => Body::ModelAnswered {
+            turn: turn.id,
+            step: turn.steps[place].step.id.clone(),
+            attempt,
+            answer: value.into(),
+            context,
+        },
+        Err((code, problem)) => failed(turn, place, code, problem),
+    }
+}
+
+/// A question is asked again as often as it may, and not before the model wants.
+fn unanswered(
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    (retry, reason, pause_ms): (bool, String, u64),
+    env: &Env<'_>,
+) -> Body {
+    if !retry || !retries_left(turn, place) {
+        return failed(turn, place, FailureCode::Model, reason);
+    }
+    let mut record = again(turn, place, attempt, NotApplied, reason, env);
+    if let Body::AttemptFailed { retry_at, .. } = &mut record {
+        *retry_at = (*retry_at).max(env.now.plus(Duration::from_millis(pause_ms)));
+    }
+    record
 }
 
 /// What an output changes in the context, if it is within the bounds.

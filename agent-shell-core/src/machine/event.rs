@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::state::Folded;
 use super::{attempt, mail, planned, start};
-use crate::data::{Body, Failure, Mail, Plan, ToolTerms};
-use crate::ports::ProbeAnswer;
-use crate::words::{Epoch, Limits, MailId, Seq, Timestamp, ToolName};
+use crate::data::{Answer, Body, Failure, Mail, Plan, Prompt, ToolTerms};
+use crate::ports::{ModelRequest, ProbeAnswer};
+use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, Timestamp, ToolName};
 
 /// What the machine is told beside the event: constants of this moment.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +91,8 @@ pub enum PlanAnswer {
         more: bool,
         /// The terms of the plan's tools, as far as the shell has them.
         terms: BTreeMap<ToolName, ToolTerms>,
+        /// The prompts that its questions name.
+        prompts: BTreeMap<Digest, Arc<Prompt>>,
     },
     /// The answer.
     Answer(Value),
@@ -101,6 +103,22 @@ pub enum PlanAnswer {
 pub enum AttemptEnd {
     /// With an output.
     Succeeded(Value),
+    /// A model answered.
+    Answered(Box<Answer>),
+    /// A model did not answer.
+    Unanswered {
+        /// Whether asking again may help.
+        retry: bool,
+        /// What was said.
+        reason: String,
+        /// How long to wait at least before it is asked again, in milliseconds.
+        pause_ms: u64,
+    },
+    /// A budget has no room for it, so it was not begun.
+    Refused {
+        /// Which.
+        reason: String,
+    },
     /// The tool says that it did not take effect.
     NotApplied {
         /// Whether trying again may help.
@@ -165,6 +183,21 @@ pub enum Command {
         /// When it must have ended.
         deadline: Timestamp,
     },
+    /// Ask a model.
+    Ask {
+        /// The step.
+        step: usize,
+        /// The model.
+        model: ModelName,
+        /// What it is asked.
+        request: Arc<ModelRequest>,
+        /// Names the question: the same in every attempt at it.
+        key: Arc<str>,
+        /// The attempt.
+        attempt: u32,
+        /// When it must have answered.
+        deadline: Timestamp,
+    },
     /// Ask the target what became of the latest attempt.
     Probe {
         /// The step.
@@ -192,11 +225,11 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
     }
     let Some(turn) = &state.turn else { return Vec::new() };
     match event {
-        Event::Planned(answer) => planned::planned(turn, answer, env),
+        Event::Planned(answer) => planned::planned(state, turn, answer, env),
         Event::Checked { step, input, problem } => {
             start::checked(state.session, turn, step, &input, problem, env)
         }
-        Event::Finished { step, attempt, end } => attempt::finished(turn, step, attempt, end, env),
+        Event::Finished { step, attempt, end } => attempt::finished(state, turn, step, attempt, end, env),
         Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),
         Event::Mail { .. } => Vec::new(),
     }

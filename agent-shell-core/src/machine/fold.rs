@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::state::{Ending, Folded, Phase, StepState, TurnState};
+use super::talk::{self, Talk};
 use super::transition::{Stage, Transition, find, may_come};
-use crate::data::{Action, Body, EffectClass, Plan, Resolution, WaitEnd, WaitFor};
+use crate::data::{Action, Answer, Body, EffectClass, Plan, Prompt, PromptRef, Resolution, WaitEnd, WaitFor};
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,12 +80,14 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         }
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
         Body::MailRefused { .. } => {}
-        Body::TurnStarted { turn, input, planner, deadline, .. } => {
+        Body::TurnStarted { turn, input, planner, deadline, wants, .. } => {
             state.turns += 1;
             let waits = skipped(state.epoch, entry.epoch);
             state.epoch = entry.epoch;
             state.turn = Some(TurnState {
                 begins_after: if waits { entry.seq } else { Seq::ZERO },
+                wants: wants.clone(),
+                talk_from: state.talk.end(),
                 ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
             });
         }
@@ -93,9 +97,15 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             *state = erased;
         }
         Body::TurnEnded { turn, .. } => {
-            running(state, *turn)?;
+            let (turn, talk) = conversing(state, *turn)?;
+            talk.turn_ended(turn);
             state.epoch = entry.epoch;
             state.turn = None;
+        }
+        Body::PromptSet { turn, digest, prompt } => {
+            let prompt = Prompt::deserialize(&*prompt.value()).map_err(|_| "its prompt can't be read")?;
+            conversing(state, *turn)?.1.set_prompt(*digest, prompt);
+            state.epoch = entry.epoch;
         }
         body => {
             apply_to_turn(running(state, body.turn().ok_or("it names no turn")?)?, entry)?;
@@ -107,14 +117,20 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
 
 /// One record of a step, if the table has it.
 fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
-    let turn = running(state, entry.body.turn().ok_or("it names no turn")?)?;
+    let (turn, talk) = conversing(state, entry.body.turn().ok_or("it names no turn")?)?;
     let place = turn.place(step)?;
     let (record, from) = (entry.body.about(), turn.steps[place].phase.stage());
     if !may_come(record, from) {
         return Err("the step is not in a phase that it can follow");
     }
     let signal = awaited(&turn.steps[place].phase);
-    change_step(turn, place, entry)?;
+    match &entry.body {
+        Body::ModelAnswered { .. } => answered(turn, talk, place, &entry.body)?,
+        _ => change_step(turn, place, entry)?,
+    }
+    if turn.steps[place].phase.is_final() {
+        turn.steps[place].ended = entry.seq;
+    }
     // An attempt that is only made again, because its owner is gone, is no progress.
     let again = match entry.body {
         Body::StepStarted { .. } => from == Stage::Started,
@@ -133,6 +149,31 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
         state.signals.remove(buffered);
     }
     find(record, from, to).ok_or("the table of transitions does not lead there")
+}
+
+/// What a model said becomes part of the conversation, and its step's output.
+fn answered(turn: &mut TurnState, talk: &mut Talk, place: usize, body: &Body) -> Applied {
+    let Body::ModelAnswered { attempt, answer, context, .. } = body else { return Err("it is no answer") };
+    let Action::Model(ask) = turn.steps[place].step.action.clone() else {
+        return Err("its step asks no model");
+    };
+    let answer = Answer::deserialize(&*answer.value()).map_err(|_| "its answer can't be read")?;
+    let prompt = match &ask.prompt {
+        PromptRef::Recorded(digest) => talk.prompt(digest).map(|(prompt, _)| prompt.clone()),
+        PromptRef::Whole(prompt) => Some(prompt.clone()),
+    };
+    let output = talk::output_of(prompt.as_deref(), &answer);
+    if ask.first_shown.is_some() {
+        let said = talk::said(turn, &ask, usize::MAX).map_err(|_| "what was said can't be made again")?;
+        let before = talk.messages.back().map(|kept| kept.message.clone());
+        turn.count_results(&ask, &said, before.as_deref());
+        talk.take(&ask, said, &answer);
+    }
+    let step = &mut turn.steps[place];
+    step.attempt = *attempt;
+    step.answer = Some(Arc::new(answer));
+    turn.succeed(place, Arc::new(output), context);
+    Ok(())
 }
 
 /// The signal that a step waits for.
@@ -166,6 +207,11 @@ fn started(
         dependents: Vec::new(),
         missing: Vec::new(),
         ready: Default::default(),
+        skipped: Default::default(),
+        wants: None,
+        talk_from: 0,
+        corrections: 0,
+        failing: Default::default(),
         held: Default::default(),
         active: Default::default(),
         ended: 0,
@@ -180,6 +226,12 @@ fn started(
 
 fn running(state: &mut Folded, id: TurnId) -> Result<&mut TurnState, &'static str> {
     state.turn.as_mut().filter(|turn| turn.id == id).ok_or("that turn does not run")
+}
+
+/// The turn and the conversation that it is part of.
+fn conversing(state: &mut Folded, id: TurnId) -> Result<(&mut TurnState, &mut Talk), &'static str> {
+    let turn = state.turn.as_mut().filter(|turn| turn.id == id).ok_or("that turn does not run")?;
+    Ok((turn, &mut state.talk))
 }
 
 fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
@@ -298,8 +350,11 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             turn.succeed(place, output.value(), context);
         }
         (Body::StepFailed { failure, .. }, _) => {
-            turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
+            if !step.step.may_fail {
+                turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
+            }
             turn.end(place, Phase::Failed(failure.clone()));
+            turn.failed(place);
         }
         _ => return Err("the step is not in a phase that it can follow"),
     }
@@ -333,14 +388,19 @@ impl TurnState {
                 .map(|needed| self.place(needed))
                 .collect::<Result<_, _>>()?;
             for needed in needed {
-                if !self.steps[needed].phase.is_final() {
+                let (of, before) = (&self.steps[place].step, &self.steps[needed]);
+                let needs = of.needs().contains(&before.step.id);
+                // What is held back ends after all that it could be awaited by.
+                if !before.phase.is_final() && (needs || !self.is_held(needed)) {
                     self.missing[place] += 1;
                     self.dependents[needed].push(place);
+                } else if needs && matches!(before.phase, Phase::Failed(_)) {
+                    self.skipped.insert(place);
                 }
             }
             if self.is_held(place) {
                 self.held.insert(place);
-            } else if self.missing[place] == 0 {
+            } else if self.missing[place] == 0 && !self.skipped.contains(&place) {
                 self.ready.insert(place);
             }
         }
@@ -359,6 +419,7 @@ impl TurnState {
         self.ready.remove(&place);
         self.active.remove(&place);
         self.held.remove(&place);
+        self.skipped.remove(&place);
         self.ended += 1;
     }
 
@@ -372,10 +433,27 @@ impl TurnState {
         self.context.take(context);
         self.end(place, Phase::Succeeded(output));
         for dependent in std::mem::take(&mut self.dependents[place]) {
-            self.missing[dependent] -= 1;
-            if self.missing[dependent] == 0 && !self.held.contains(&dependent) {
-                self.ready.insert(dependent);
+            self.is_behind(dependent);
+        }
+    }
+
+    /// One more step that another waited for has ended.
+    fn is_behind(&mut self, dependent: usize) {
+        self.missing[dependent] -= 1;
+        let can_begin = !self.held.contains(&dependent) && !self.skipped.contains(&dependent);
+        if self.missing[dependent] == 0 && can_begin && self.steps[dependent].phase == Phase::Pending {
+            self.ready.insert(dependent);
+        }
+    }
+
+    /// Who awaits the end of a step that failed goes on; who needs its output can't.
+    fn failed(&mut self, place: usize) {
+        for dependent in std::mem::take(&mut self.dependents[place]) {
+            if self.steps[dependent].step.needs().contains(&self.steps[place].step.id) {
+                self.ready.remove(&dependent);
+                self.skipped.insert(dependent);
             }
+            self.is_behind(dependent);
         }
     }
 }

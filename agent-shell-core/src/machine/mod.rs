@@ -17,6 +17,7 @@ mod planned;
 mod resolve;
 mod start;
 mod state;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -27,4 +28,5 @@ pub use interrupted::is_suspect;
 pub use owed::{Owed, next_wake, owed, status};
 pub(crate) use resolve::{MOST_LEVELS_OF_A_PLAN, json_bytes, too_large};
 pub use state::{Ending, Folded, Phase, StepState, TurnState};
+pub use talk::{Kept, Talk};
 pub use transition::{Stage, TRANSITIONS, Transition};

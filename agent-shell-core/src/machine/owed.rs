@@ -70,9 +70,13 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
         end_early(turn, live, &mut owed);
         return owed;
     }
+    for &place in &turn.skipped {
+        let problem = "a step whose output it needs has failed";
+        owed.records.push(failed(turn, place, FailureCode::Skipped, problem));
+    }
     if owed.records.is_empty() {
-        begin_ready(state.session, turn, live, env, &mut owed);
-        begin_held(state.session, turn, live, env, &mut owed);
+        begin_ready(state, turn, live, env, &mut owed);
+        begin_held(state, turn, live, env, &mut owed);
     }
     if turn.plan_is_due() && !live.planning {
         owed.commands.push(Command::Plan);
@@ -128,7 +132,7 @@ fn continued(
         Phase::Paused { .. } if is_barred(step, live, env) => None,
         Phase::Approved | Phase::Paused { .. } => {
             *acting += usize::from(step.phase == Phase::Approved);
-            Some(next_attempt(state.session, turn, place, env))
+            Some(next_attempt(state, turn, place, env))
         }
         Phase::Probing { from, .. } if *from > env.now || live.probing.contains(&place) => None,
         Phase::Probing { .. } if hopeless(turn.interruptions, env) => {
@@ -179,8 +183,12 @@ fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
 }
 
 /// A further attempt, or the first after an approval.
-fn next_attempt(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+fn next_attempt(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    let session = state.session;
     match turn.class_of(place) {
+        EffectClass::Pure if matches!(turn.steps[place].step.action, Action::Model(_)) => {
+            start::question(state, turn, place, env)
+        }
         EffectClass::Pure => match start::made_input(turn, place, env) {
             Ok(input) => start::act(session, turn, place, input, env),
             Err(record) => Due::Record(*record),
@@ -236,7 +244,7 @@ fn probe(turn: &TurnState, place: usize) -> Due {
 
 /// Steps that are ready begin in plan order, as far as locks and the bound on parallel steps allow. A wait takes no
 /// place.
-fn begin_ready(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
+fn begin_ready(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
     let mut locks: BTreeSet<&LockName> = BTreeSet::new();
     let mut busy = acting(turn, live);
     let running_pure = live.running.keys().filter(|place| !turn.active.contains(place));
@@ -248,7 +256,7 @@ fn begin_ready(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>,
             continue;
         }
         let step = &turn.steps[place].step;
-        let acts = matches!(step.action, Action::Tool { .. });
+        let acts = matches!(step.action, Action::Tool { .. } | Action::Model(_));
         if acts && busy >= env.limits.parallel_steps {
             continue;
         }
@@ -257,12 +265,12 @@ fn begin_ready(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>,
         }
         locks.extend(&step.locks);
         busy += usize::from(acts);
-        owed.add(start::begin(session, turn, place, env));
+        owed.add(start::begin(state, turn, place, env));
     }
 }
 
 /// Held steps begin one after another, in plan order, once all else has succeeded.
-fn begin_held(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
+fn begin_held(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
     if !turn.all_else_done() {
         return;
     }
@@ -270,7 +278,7 @@ fn begin_held(session: SessionId, turn: &TurnState, live: &Live, env: &Env<'_>, 
         && turn.steps[place].phase == Phase::Pending
         && !live.running.contains_key(&place)
     {
-        owed.add(start::begin(session, turn, place, env));
+        owed.add(start::begin(state, turn, place, env));
     }
 }
 
@@ -368,6 +376,7 @@ fn goes_on(state: &Folded, turn: &TurnState) -> bool {
     turn.active.iter().any(moves)
         || turn.plan_is_due()
         || can_begin(turn)
+        || !turn.skipped.is_empty()
         || (turn.all_else_done() && turn.held.first().is_none_or(|held| *phase(held) == Phase::Pending))
 }
 

@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use super::event::{Env, PlanAnswer};
 use super::resolve::too_large;
-use super::state::TurnState;
-use crate::data::{Action, Body, Failure, FailureCode, Plan, Step, ToolTerms};
-use crate::words::{StepId, ToolName};
+use super::state::{Folded, TurnState};
+use crate::data::{Action, Body, Failure, FailureCode, Plan, Prompt, PromptRef, Say, Step, ToolTerms};
+use crate::words::{Digest, StepId, ToolName};
 
 /// The record of a round of planning.
-pub(super) fn planned(turn: &TurnState, answer: Result<PlanAnswer, Failure>, env: &Env<'_>) -> Vec<Body> {
+pub(super) fn planned(
+    state: &Folded,
+    turn: &TurnState,
+    answer: Result<PlanAnswer, Failure>,
+    env: &Env<'_>,
+) -> Vec<Body> {
     if !turn.plan_is_due() {
         return Vec::new();
     }
@@ -23,10 +28,50 @@ pub(super) fn planned(turn: &TurnState, answer: Result<PlanAnswer, Failure>, env
             }
             vec![Body::PlanAnswered { turn: turn.id, answer: Arc::new(answer).into() }]
         }
-        Ok(PlanAnswer::Plan { plan, more, terms }) => match check(turn, &plan, &terms, env) {
-            Ok(()) => vec![Body::PlanAdopted { turn: turn.id, round: turn.round + 1, plan, more, terms }],
-            Err(problem) => failed(Failure::of_turn(FailureCode::Planner, problem)),
-        },
+        Ok(PlanAnswer::Plan { plan, more, terms, prompts }) => {
+            let checked = check(turn, &plan, &terms, env).and_then(|()| {
+                plan.steps().iter().try_for_each(|step| check_question(state, step, &prompts))
+            });
+            if let Err(problem) = checked {
+                return failed(Failure::of_turn(FailureCode::Planner, problem));
+            }
+            let new = prompts.into_iter().filter(|(digest, _)| state.talk.prompt(digest).is_none());
+            let set = new.map(|(digest, prompt)| Body::PromptSet {
+                turn: turn.id,
+                digest,
+                prompt: serde_json::json!(prompt).into(),
+            });
+            let adopted = Body::PlanAdopted { turn: turn.id, round: turn.round + 1, plan, more, terms };
+            set.chain([adopted]).collect()
+        }
+    }
+}
+
+/// What a question can only be checked for in its session.
+fn check_question(
+    state: &Folded,
+    step: &Step,
+    prompts: &BTreeMap<Digest, Arc<Prompt>>,
+) -> Result<(), String> {
+    let Action::Model(ask) = &step.action else { return Ok(()) };
+    let id = &step.id;
+    match &ask.prompt {
+        PromptRef::Recorded(digest)
+            if prompts.contains_key(digest) || state.talk.prompt(digest).is_some() => {}
+        _ => return Err(format!("step `{id}` names a prompt that the session does not have")),
+    }
+    let Some(first) = ask.first_shown else { return Ok(()) };
+    let (kept, end) = (state.talk.first, state.talk.end());
+    if first < kept || first > end {
+        return Err(format!(
+            "step `{id}` shows the conversation from message {first} on: it has {kept} to {end}"
+        ));
+    }
+    match ask.say {
+        Say::Summary { through, .. } if through <= first || through > end => {
+            Err(format!("step `{id}` summarises the messages before {through}: {first} to {end} can be"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -69,7 +114,7 @@ fn check(
         held_in_plan.contains(*needed) || earlier()
     };
     for step in plan.steps() {
-        if let Some(held) = step.dependencies().into_iter().find(is_held) {
+        if let Some(held) = step.needs().into_iter().find(is_held) {
             return Err(format!(
                 "step `{}` depends on `{held}`, which is held back until all else has succeeded",
                 step.id

@@ -10,12 +10,14 @@ use super::event::{Command, Env};
 use super::identity::{call_digest, idempotency_key};
 use super::owed::Due;
 use super::resolve::{resolve, too_large};
-use super::state::{Phase, StepState, TurnState};
+use super::state::{Folded, Phase, StepState, TurnState};
+use super::talk::request;
 use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
 use crate::words::{SessionId, Timestamp};
 
 /// What a step that is ready needs next: a wait to open, its input checked, or its act begun.
-pub(super) fn begin(session: SessionId, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+pub(super) fn begin(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    let session = state.session;
     let step = &turn.steps[place].step;
     let expires = |after: Option<u64>| after.map(|after| env.now.plus(Duration::from_millis(after)));
     match &step.action {
@@ -30,6 +32,7 @@ pub(super) fn begin(session: SessionId, turn: &TurnState, place: usize, env: &En
             Ok(shown) => ask(turn, place, None, shown, expires(*expires_ms)),
             Err(record) => Due::Record(*record),
         },
+        Action::Model(_) => question(state, turn, place, env),
         Action::Tool { name, .. } => match made_input(turn, place, env) {
             Err(record) => Due::Record(*record),
             // Nothing is recorded before a `Pure` tool runs, so its input is looked at when it does.
@@ -127,6 +130,30 @@ pub(super) fn act(
     }
 }
 
+/// A question to a model. It is made of what is final, so nothing need be recorded before it.
+pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
+    let step = &turn.steps[place];
+    let Action::Model(ask) = &step.step.action else {
+        return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "the step asks no model"));
+    };
+    let request = match request(state, turn, ask, env.limits) {
+        Ok(request) => Arc::new(request),
+        Err(problem) => return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, problem)),
+    };
+    // What is asked follows from the step, so the step names it.
+    match idempotency_key(state.session, turn.id, &step.step.id, &Value::Null) {
+        Ok(key) => Due::Command(Command::Ask {
+            step: place,
+            model: ask.model.clone(),
+            request,
+            key,
+            attempt: step.attempt + 1,
+            deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, step, place, env))),
+        }),
+        Err(error) => Due::Record(failed(turn, place, FailureCode::InvalidArguments, error.to_string())),
+    }
+}
+
 /// A step's input as it is now: the fixed one, or made from the template.
 pub(super) fn made_input(turn: &TurnState, place: usize, env: &Env<'_>) -> Result<Arc<Value>, Box<Body>> {
     if let Some(input) = &turn.steps[place].input {
@@ -169,7 +196,11 @@ fn opened(turn: &TurnState, place: usize, wait: WaitFor) -> Due {
 }
 
 pub(super) fn attempt_ms(turn: &TurnState, state: &StepState, place: usize, env: &Env<'_>) -> u64 {
-    let of_tool = turn.terms_of(place).map_or(env.limits.attempt_ms, |terms| terms.attempt_ms);
+    let default = match &state.step.action {
+        Action::Model(_) => env.limits.model_ms,
+        _ => env.limits.attempt_ms,
+    };
+    let of_tool = turn.terms_of(place).map_or(default, |terms| terms.attempt_ms);
     state.step.attempt_ms.unwrap_or(of_tool)
 }
 

@@ -7,9 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::Context;
-use crate::data::{Action, EffectClass, Failure, OpenAct, PlannerRef, Step, Template, ToolTerms, WaitFor};
+use super::talk::Talk;
+use crate::data::{
+    Action, Answer, AnswerFormat, EffectClass, Failure, OpenAct, PlannerRef, Step, Template, ToolTerms,
+    WaitFor,
+};
 use crate::words::{
-    Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName, TurnId,
+    Digest, Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
+    TurnId,
 };
 
 /// What the records of a session add up to. Equal records give equal states, whoever folds them.
@@ -28,6 +33,9 @@ pub struct Folded {
     pub turns: u64,
     /// Signals that no step has taken yet, in the order in which they came.
     pub signals: VecDeque<(SignalName, Arc<Value>)>,
+    /// What was said to models and by them.
+    #[serde(default)]
+    pub talk: Talk,
     /// Whether its subject was erased: nothing follows.
     #[serde(default)]
     pub purged: bool,
@@ -46,6 +54,7 @@ impl Folded {
             opened: None,
             turns: 0,
             signals: VecDeque::new(),
+            talk: Talk::default(),
             purged: false,
             turn: None,
         }
@@ -65,6 +74,14 @@ pub struct TurnState {
     pub actor: Pseudonym,
     /// When it must have ended.
     pub deadline: Option<Timestamp>,
+    /// The form that its answer must have.
+    pub wants: Option<AnswerFormat>,
+    /// The number of the first message of the conversation that belongs to it.
+    pub talk_from: u64,
+    /// How many answers in a row a model was told it could not use.
+    pub corrections: u32,
+    /// How often each call was told to have failed in the same way: the same tool, arguments and error.
+    pub failing: BTreeMap<Digest, u32>,
     /// Rounds of planning that are done.
     pub round: u32,
     /// Whether the planner is asked again when all steps are done.
@@ -85,6 +102,8 @@ pub struct TurnState {
     pub missing: Vec<usize>,
     /// Steps that are `Pending`, not held, and have all that they depend on.
     pub ready: BTreeSet<usize>,
+    /// Steps that need the output of one that failed, so that they can only fail.
+    pub skipped: BTreeSet<usize>,
     /// Held steps that have not ended, in plan order.
     pub held: BTreeSet<usize>,
     /// Steps that are neither `Pending` nor ended.
@@ -138,6 +157,10 @@ pub struct StepState {
     pub deadline: Timestamp,
     /// Whether an attempt may have taken effect although no answer says so.
     pub unknown: bool,
+    /// What the model said, once it answered.
+    pub answer: Option<Arc<Answer>>,
+    /// The place of the record that ended it.
+    pub ended: Seq,
 }
 
 /// How far a step is.
@@ -202,6 +225,8 @@ impl StepState {
             first: None,
             deadline: Timestamp::default(),
             unknown: false,
+            answer: None,
+            ended: Seq::ZERO,
         }
     }
 }

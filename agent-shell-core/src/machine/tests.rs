@@ -10,12 +10,12 @@ use super::state::StepState;
 use super::transition::may_come;
 use super::*;
 use crate::data::{
-    Body, BodyKind, EffectClass, Failure, FailureCode, MailKind, Outcome, Payload, Plan, PlannerRef,
-    Resolution, Step, ToolContract, ToolTerms, WaitEnd, WaitFor,
+    Answer, Ask, Body, BodyKind, EffectClass, Failure, FailureCode, MailKind, Outcome, Payload, Plan,
+    PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd, WaitFor, input,
 };
 use crate::words::{
-    Digest, Epoch, Limits, MailId, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
-    Timestamp, ToolName, TurnId,
+    Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
+    Subject, Timestamp, ToolName, TurnId,
 };
 
 const TURN: TurnId = TurnId::from_bytes([1; 16]);
@@ -63,7 +63,9 @@ fn bodies() -> Vec<Body> {
             planner: PlannerRef::Fixed(plan.clone()),
             posted: at,
             deadline: None,
+            wants: None,
         },
+        Body::PromptSet { turn, digest: Digest::ZERO, prompt: json!(Prompt::default()).into() },
         Body::PlanAdopted { turn, round: 2, plan, more: false, terms: Default::default() },
         Body::PlanAnswered { turn, answer: payload() },
         Body::PlanFailed { turn, failure: failure() },
@@ -84,6 +86,13 @@ fn bodies() -> Vec<Body> {
         attempt_failed(false),
         Body::ProbeFailed { turn, step: step(), reason: String::new(), retry_at: at },
         Body::StepSucceeded { turn, step: step(), attempt: 1, output: payload(), context },
+        Body::ModelAnswered {
+            turn,
+            step: step(),
+            attempt: 1,
+            answer: json!(Answer::new(vec![Said::text("yes")])).into(),
+            context: Default::default(),
+        },
         Body::StepFailed { turn, step: step(), failure: failure() },
         Body::StepInDoubt { turn, step: step(), attempt: 1, reason: String::new(), not_applied_from: at },
         resolved(Resolution::Applied(json!(1))),
@@ -111,12 +120,21 @@ fn take(state: &mut Folded, body: Body) -> Result<&'static Transition, FoldError
 
 /// A session whose turn has one step: a call of a tool of this class, or a wait.
 fn with_step(class: Option<EffectClass>) -> Folded {
+    match class {
+        Some(_) => with(Step::tool("step", "tool", json!(null)), class),
+        None => with(Step::signal("step", "signal"), None),
+    }
+}
+
+/// A session whose turn asks a model.
+fn with_question() -> Folded {
+    let ask = Ask::new(ModelName::new("model").unwrap(), Prompt::default(), Say::User(input("")));
+    with(Step::model("step", ask.in_conversation(0)), None)
+}
+
+fn with(made: Step, class: Option<EffectClass>) -> Folded {
     let mut state = Folded::new(SessionId::from_bytes([7; 16]));
     let tool = ToolName::new("tool").unwrap();
-    let made = match class {
-        Some(_) => Step::tool("step", "tool", json!(null)),
-        None => Step::signal("step", "signal"),
-    };
     let plan = Plan::new([made]).unwrap();
     let terms = class.map(|class| {
         let contract = ToolContract::new(tool.clone(), "", class, json!({}));
@@ -124,8 +142,14 @@ fn with_step(class: Option<EffectClass>) -> Folded {
     });
     let input = Payload::from(Value::Null);
     let planner = PlannerRef::Fixed(plan.clone());
-    let started =
-        Body::TurnStarted { turn: TURN, input, planner, posted: Timestamp::default(), deadline: None };
+    let started = Body::TurnStarted {
+        turn: TURN,
+        input,
+        planner,
+        posted: Timestamp::default(),
+        deadline: None,
+        wants: None,
+    };
     take(&mut state, started).unwrap();
     let terms = terms.into_iter().collect();
     take(&mut state, Body::PlanAdopted { turn: TURN, round: 1, plan, more: true, terms }).unwrap();
@@ -149,8 +173,8 @@ fn states() -> Vec<Folded> {
     let empty = Folded::new(SessionId::from_bytes([7; 16]));
     let mut states = vec![empty.clone(), Folded { purged: true, ..empty }];
     for phase in phases {
-        for class in [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None] {
-            let mut state = with_step(class);
+        let classes = [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None];
+        for mut state in classes.map(with_step).into_iter().chain([with_question()]) {
             let StepState { phase: of_step, .. } = &mut state.turn.as_mut().unwrap().steps[0];
             *of_step = phase.clone();
             states.push(state.clone());

@@ -127,6 +127,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     // The session and its turn.
     SessionOpened: NoTurn -> NoTurn;
     TurnStarted: NoTurn -> Running;
+    PromptSet: Running -> Running;
     PlanAdopted: Running -> Running;
     PlanAnswered: Running -> Running;
     PlanFailed: Running -> Ending;
@@ -150,6 +151,8 @@ pub const TRANSITIONS: &[Transition] = rows! {
     StepResolved: InDoubt -> Succeeded, InDoubt -> Paused;
     StepSucceeded: Pending -> Succeeded, Approved -> Succeeded, Paused -> Succeeded, Started -> Succeeded,
         Probing -> Succeeded;
+    // A question is `Pure`.
+    ModelAnswered: Pending -> Succeeded, Paused -> Succeeded;
     StepFailed: Pending -> Failed, Waiting -> Failed, Approved -> Failed, Paused -> Failed, Started -> Failed,
         Probing -> Failed, InDoubt -> Failed;
 };

@@ -4,6 +4,7 @@
 mod archive;
 mod bus;
 mod handler;
+mod history;
 mod journal;
 mod key_store;
 mod mailbox;
@@ -19,6 +20,7 @@ mod tool;
 pub use archive::{Archive, ArchiveError, Archived, Busy, Restore};
 pub use bus::{At, Bus, BusCapabilities, BusError, BusMember, Delivery, Lag, Message, Peeked, Reach, route};
 pub use handler::{EventHandler, HandlerError};
+pub use history::{Conversation, History, HistoryPolicy, ShownMessage, SummaryOf};
 pub use journal::{
     Append, AppendError, Appended, Blob, Fence, Journal, Mark, NamedActor, NewSession, SessionEntry,
     SessionFilter, SessionStatus, Snapshot, TurnEntry, TurnMark,
@@ -32,7 +34,8 @@ pub use model::{
 };
 pub use outbox::{Outbox, OutboxItem, OutboxPosition, Outgoing};
 pub use ownership::{Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError};
-pub use planner::{PlanView, Planned, Planner, PlannerError, StepReport};
+pub(crate) use planner::Checks;
+pub use planner::{Headroom, PlanView, Planned, Planner, PlannerError, StepReport};
 pub use spawn::Spawn;
 pub use store::{Store, StoreError};
 pub use tool::{Call, DynTool, InvalidArguments, ProbeAnswer, Tool, ToolError};

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::data::{Failure, Plan, ToolContract};
-use crate::words::{ContextKey, SessionId, StepId, Timestamp, TurnId};
+use super::history::Conversation;
+use super::model::ModelView;
+use super::tool::DynTool;
+use crate::data::{Answer, AnswerFormat, Failure, FailureCode, Plan, ToolContract};
+use crate::words::{ContextKey, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// Plans turns: a whole graph, or round by round.
 ///
@@ -46,14 +49,68 @@ pub struct PlanView {
     pub tools: Arc<Vec<ToolContract>>,
     /// When the turn must have ended.
     pub deadline: Option<Timestamp>,
+    /// The form that the turn's answer must have.
+    pub wants: Option<AnswerFormat>,
+    /// What was said in the session so far, as far as it is kept.
+    pub conversation: Conversation,
+    /// How many answers in a row a model was told that it could not use: for the planner to set a bound to.
+    pub corrections: u32,
+    /// How often the model was told of one and the same failing call: the same tool, arguments and error.
+    pub repeats: u32,
+    /// What is left to plan with.
+    pub headroom: Headroom,
+    /// The tools themselves, for looking at arguments.
+    pub(crate) checks: Checks,
+}
+
+/// Tools as a planner may use them: to look at arguments, and no more.
+#[derive(Clone, Default)]
+pub(crate) struct Checks(pub(crate) Arc<BTreeMap<ToolName, Arc<dyn DynTool>>>);
+
+impl std::fmt::Debug for Checks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Checks({} tools)", self.0.len())
+    }
+}
+
+/// What is left to plan with.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Headroom {
+    /// The shell's models, in the order of their names: what they can do, what of them is left, how fast they are.
+    pub models: Vec<ModelView>,
+    /// How long until the turn's deadline, in milliseconds; none without one.
+    pub time_ms: Option<u64>,
+    /// Rounds of planning that the turn may still have, this one included.
+    pub rounds: u32,
+    /// Steps that the turn may still have.
+    pub steps: usize,
+}
+
+impl Headroom {
+    /// The model with a name.
+    pub fn model(&self, name: &ModelName) -> Option<&ModelView> {
+        self.models.iter().find(|model| model.name == *name)
+    }
 }
 
 impl PlanView {
     /// The output of a step that succeeded.
     pub fn output(&self, step: &str) -> Option<&Value> {
         match self.steps.get(step) {
-            Some(StepReport::Succeeded(output)) => Some(output),
+            Some(StepReport::Succeeded(output) | StepReport::Answered { output, .. }) => Some(output),
             _ => None,
+        }
+    }
+
+    /// What is wrong with a call, if anything: there is no such tool, or it does not take the arguments.
+    pub fn problem_with(&self, tool: &str, arguments: &Value) -> Option<String> {
+        match self.checks.0.get(tool) {
+            Some(found) => found.problem_with(arguments),
+            None => {
+                let known: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).collect();
+                Some(format!("there is no tool `{tool}`: there are {}", known.join(", ")))
+            }
         }
     }
 
@@ -69,6 +126,13 @@ impl PlanView {
 pub enum StepReport {
     /// It succeeded with this output.
     Succeeded(Arc<Value>),
+    /// It asked a model, which answered.
+    Answered {
+        /// The answer, whole.
+        answer: Arc<Answer>,
+        /// The step's output: the answer's text, or its JSON where the prompt asked for a form.
+        output: Arc<Value>,
+    },
     /// It is held back until all else has succeeded.
     Held,
     /// It failed.
@@ -92,12 +156,25 @@ pub enum Planned {
 #[error("{message}")]
 pub struct PlannerError {
     message: String,
+    code: FailureCode,
 }
 
 impl PlannerError {
     /// An error with a message for operators; it is journaled.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), code: FailureCode::Planner }
+    }
+
+    /// The same error with the code with which the turn fails; [`FailureCode::Planner`] if not said.
+    #[must_use]
+    pub fn with_code(mut self, code: FailureCode) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The code with which the turn fails.
+    pub fn code(&self) -> FailureCode {
+        self.code
     }
 }
 

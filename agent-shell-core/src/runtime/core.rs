@@ -15,9 +15,12 @@ use crate::data::{
     Action, Extent, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms, extent,
 };
 use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
-use crate::ports::{DynTool, PlanView, Planner, Spawn, StepReport, Store};
+use crate::ports::{
+    Checks, Conversation, DynTool, Headroom, Model, ModelView, PlanView, Planner, ShownMessage, Spawn,
+    StepReport, Store,
+};
 use crate::words::{
-    Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, OwnerId, PlannerName, Result, SessionId, ToolName,
+    Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, ModelName, OwnerId, PlannerName, Result, ToolName,
 };
 
 /// The shared parts of a shell. One task owns each session; this holds only what they all read, and the handles by
@@ -30,7 +33,8 @@ pub(crate) struct Core {
     pub(crate) spawn: Arc<dyn Spawn>,
     pub(crate) ids: Ids,
     pub(crate) limits: Limits,
-    pub(crate) tools: BTreeMap<ToolName, Arc<dyn DynTool>>,
+    pub(crate) tools: Arc<BTreeMap<ToolName, Arc<dyn DynTool>>>,
+    pub(crate) models: BTreeMap<ModelName, Arc<dyn Model>>,
     pub(crate) contracts: Arc<Vec<ToolContract>>,
     pub(crate) planners: BTreeMap<PlannerName, Arc<dyn Planner>>,
     pub(crate) offers: BTreeSet<RequirementId>,
@@ -58,6 +62,11 @@ pub(crate) fn tool_requirement(tool: &ToolName) -> RequirementId {
     named_requirement(&serde_json::json!({ "tool": tool }))
 }
 
+/// What a session requires while a model of this name is to be asked.
+pub(crate) fn model_requirement(model: &ModelName) -> RequirementId {
+    named_requirement(&serde_json::json!({ "model": model }))
+}
+
 fn named_requirement(named: &serde_json::Value) -> RequirementId {
     RequirementId(crate::data::canonical::canonical_digest(named).unwrap_or(Digest::ZERO))
 }
@@ -67,6 +76,17 @@ fn tools_of(plan: &Plan) -> impl Iterator<Item = &ToolName> {
         Action::Tool { name, .. } => Some(name),
         _ => None,
     })
+}
+
+fn models_of(plan: &Plan) -> impl Iterator<Item = &ModelName> {
+    plan.steps().iter().filter_map(|step| model_of(&step.action))
+}
+
+fn model_of(action: &Action) -> Option<&ModelName> {
+    match action {
+        Action::Model(ask) => Some(&ask.model),
+        _ => None,
+    }
 }
 
 impl Core {
@@ -103,7 +123,25 @@ impl Core {
     ///
     /// # Errors
     /// The failure of a turn whose plan is larger than a record may be.
-    pub(crate) fn plan_answer(&self, plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
+    pub(crate) fn plan_answer(&self, mut plan: Plan, more: bool) -> std::result::Result<PlanAnswer, Failure> {
+        let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
+        if let Some(missing) = models_of(&plan).find(|model| !self.models.contains_key(*model)) {
+            return failed(format!("the plan asks `{missing}`, and the shell has no such model"));
+        }
+        let prompts = match plan.take_prompts() {
+            Ok(prompts) => prompts,
+            Err(error) => return failed(format!("a prompt of the plan: {error}")),
+        };
+        for prompt in prompts.values() {
+            if let Some(problem) =
+                crate::machine::too_large(&serde_json::json!(prompt), self.limits.payload_bytes)
+            {
+                return Err(Failure::of_turn(
+                    FailureCode::TooLarge,
+                    format!("a prompt of the plan {problem}"),
+                ));
+            }
+        }
         let readable = extent(&plan).filter(|extent| extent.levels <= crate::machine::MOST_LEVELS_OF_A_PLAN);
         let Some(Extent { bytes, .. }) = readable else {
             let message = "the plan is nested too deep to be read back";
@@ -123,19 +161,22 @@ impl Core {
                 terms.entry(name.clone()).or_insert_with(of);
             }
         }
-        Ok(PlanAnswer::Plan { plan, more, terms })
+        Ok(PlanAnswer::Plan { plan, more, terms, prompts })
     }
 
     /// What a planner is shown of a turn.
-    pub(crate) fn plan_view(&self, session: SessionId, turn: &TurnState) -> PlanView {
+    pub(crate) fn plan_view(&self, state: &Folded, turn: &TurnState) -> PlanView {
         let report = |place: usize| match &turn.steps[place].phase {
+            Phase::Succeeded(output) if let Some(answer) = &turn.steps[place].answer => {
+                Some(StepReport::Answered { answer: answer.clone(), output: output.clone() })
+            }
             Phase::Succeeded(output) => Some(StepReport::Succeeded(output.clone())),
             Phase::Failed(failure) => Some(StepReport::Failed(failure.clone())),
             _ if turn.held.contains(&place) => Some(StepReport::Held),
             _ => None,
         };
         PlanView {
-            session,
+            session: state.session,
             turn: turn.id,
             input: turn.input.clone(),
             round: turn.round + 1,
@@ -143,6 +184,24 @@ impl Core {
             context: turn.context.values.clone(),
             tools: self.contracts.clone(),
             deadline: turn.deadline,
+            wants: turn.wants.clone(),
+            conversation: conversation(state, turn),
+            corrections: turn.corrections,
+            repeats: turn.failing.values().copied().max().unwrap_or(0),
+            headroom: self.headroom(turn),
+            checks: Checks(self.tools.clone()),
+        }
+    }
+
+    fn headroom(&self, turn: &TurnState) -> Headroom {
+        let until = |deadline: crate::words::Timestamp| {
+            u64::try_from(deadline.since(self.clock.now()).as_millis()).unwrap_or(u64::MAX)
+        };
+        Headroom {
+            models: self.models.iter().map(|(name, model)| ModelView::of(name, &**model)).collect(),
+            time_ms: turn.deadline.map(until),
+            rounds: self.limits.rounds_per_turn.saturating_sub(turn.round),
+            steps: self.limits.steps_per_turn.saturating_sub(turn.steps.len()),
         }
     }
 
@@ -155,6 +214,11 @@ impl Core {
             }
             PlannerRef::Named(_) => None,
             PlannerRef::Fixed(plan) => {
+                if let Some(missing) = models_of(plan).find(|model| !self.models.contains_key(*model)) {
+                    return Some(format!(
+                        "the shell has no model `{missing}`: give it one with `ShellBuilder::named_model`"
+                    ));
+                }
                 let missing = tools_of(plan).find(|tool| !self.tools.contains_key(*tool))?;
                 Some(format!("the shell has no tool `{missing}`: give it one with `ShellBuilder::tool`"))
             }
@@ -165,15 +229,30 @@ impl Core {
     pub(crate) fn required_by(&self, state: &Folded) -> Vec<RequirementId> {
         let Some(turn) = &state.turn else { return Vec::new() };
         let mut required: BTreeSet<_> = turn.terms.values().map(|terms| terms.requirement).collect();
+        let asked = turn.steps.iter().filter(|step| !step.phase.is_final());
+        required.extend(asked.filter_map(|step| model_of(&step.step.action)).map(model_requirement));
         match &turn.planner {
             PlannerRef::Named(planner) => drop(required.insert(planner_requirement(planner))),
             // Until the plan is adopted, only the names of its tools are known.
             PlannerRef::Fixed(plan) if turn.round == 0 => {
-                required.extend(tools_of(plan).map(tool_requirement))
+                required.extend(tools_of(plan).map(tool_requirement));
+                required.extend(models_of(plan).map(model_requirement));
             }
             PlannerRef::Fixed(_) => {}
         }
         required.into_iter().collect()
+    }
+}
+
+/// The conversation as a planner is shown it.
+fn conversation(state: &Folded, turn: &TurnState) -> Conversation {
+    let shown =
+        |kept: &crate::machine::Kept| ShownMessage { message: kept.message.clone(), bytes: kept.bytes };
+    Conversation {
+        first: state.talk.first,
+        messages: state.talk.messages.iter().map(shown).collect(),
+        turn_first: turn.talk_from,
+        next_bytes: 0,
     }
 }
 

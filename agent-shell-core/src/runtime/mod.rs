@@ -4,6 +4,7 @@
 mod admission;
 mod approvals;
 mod archive;
+mod asking;
 mod consumer;
 mod core;
 mod events;
@@ -21,6 +22,7 @@ mod observer;
 mod processor;
 mod publisher;
 mod purge;
+mod question;
 mod reader;
 mod registry;
 mod rest;

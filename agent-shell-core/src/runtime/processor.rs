@@ -1,7 +1,7 @@
 //! `StepProcessor`: makes one attempt, or one probe, and says how it ended. It writes nothing.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,11 +12,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::core::Core;
+use super::question::{ask, unanswered};
 use crate::data::{EffectClass, Failure, FailureCode};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
-use crate::ports::{Call, DynTool, PlanView, Planned, Planner, ProbeAnswer, ToolError};
-use crate::words::{Deadline, Epoch, SessionId, StepId, Timestamp, ToolName, TurnId};
+use crate::ports::{Call, DynTool, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError};
+use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.
 pub(crate) struct Completion {
@@ -49,6 +50,17 @@ pub(crate) struct Attempt {
     pub(crate) class: EffectClass,
 }
 
+/// One question, as the machine ordered it.
+pub(crate) struct Question {
+    pub(crate) place: usize,
+    pub(crate) step: StepId,
+    pub(crate) model: ModelName,
+    pub(crate) request: Arc<ModelRequest>,
+    pub(crate) key: Arc<str>,
+    pub(crate) attempt: u32,
+    pub(crate) deadline: Timestamp,
+}
+
 impl StepProcessor {
     /// Starts an attempt. The handle drops it.
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
@@ -63,7 +75,7 @@ impl StepProcessor {
     /// Starts a probe of the latest attempt.
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
         let step = attempt.place;
-        let asked = self.clone().ask(attempt);
+        let asked = self.clone().look(attempt);
         self.start(async move {
             reach!(ProbeBegins);
             let answer = asked.await;
@@ -84,7 +96,7 @@ impl StepProcessor {
             {
                 None => failed("the planner took longer than it may".into()),
                 Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
-                Some(Ok(Err(error))) => failed(error.to_string()),
+                Some(Ok(Err(error))) => Err(Failure::of_turn(error.code(), error.to_string())),
                 Some(Ok(Ok(Planned::Answer(answer)))) => Ok(PlanAnswer::Answer(answer)),
                 Some(Ok(Ok(Planned::Whole(plan)))) => this.core.plan_answer(plan, false),
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
@@ -128,7 +140,7 @@ impl StepProcessor {
         let remaining = deadline.monotonic.since(clock.monotonic());
         let is_checked = attempt.class.has_intent();
         let run = AssertUnwindSafe(async move {
-            if !is_checked && let Some(reason) = problem_with(&attempt.input, &*tool) {
+            if !is_checked && let Some(reason) = tool.problem_with(&attempt.input) {
                 return AttemptEnd::InvalidArguments { reason };
             }
             tool.run(attempt.input, call).await.map_or_else(end_of, AttemptEnd::Succeeded)
@@ -140,7 +152,7 @@ impl StepProcessor {
         }
     }
 
-    async fn ask(self, attempt: Attempt) -> Result<ProbeAnswer, String> {
+    async fn look(self, attempt: Attempt) -> Result<ProbeAnswer, String> {
         let tool = self.core.tools.get(&attempt.tool).cloned();
         let tool: Arc<dyn DynTool> =
             tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
@@ -154,13 +166,39 @@ impl StepProcessor {
         }
     }
 
-    fn call(&self, attempt: &Attempt) -> Call {
+    /// Asks a model. The handle drops the question.
+    pub(crate) fn question(&self, question: Question) -> AbortHandle {
+        let (step, attempt) = (question.place, question.attempt);
+        let asked = self.clone().asked(question);
+        self.start(asked.map(move |end| {
+            reach!(ActEnded);
+            Event::Finished { step, attempt, end }
+        }))
+    }
+
+    async fn asked(self, question: Question) -> AttemptEnd {
+        let Some(model) = self.core.models.get(&question.model).cloned() else {
+            return not_begun(format!("the shell has no model `{}`", question.model));
+        };
+        let call = self.call_of(&question.step, question.key, question.attempt, question.deadline);
+        let remaining = call.deadline.monotonic.since(self.core.clock.monotonic());
+        let asked = ask(&*model, question.request, call, self.core.limits.payload_bytes, |_| {});
+        match self.within(remaining, AssertUnwindSafe(asked).catch_unwind()).await {
+            None => unanswered(true, "the model took longer than it may".into()),
+            Some(Err(panic)) => unanswered(true, format!("the model panicked: {}", message_of(&*panic))),
+            Some(Ok(end)) => end,
+        }
+    }
+
+    fn call_of(&self, step: &StepId, key: Arc<str>, attempt: u32, wall: Timestamp) -> Call {
         let clock = &*self.core.clock;
-        let remaining = attempt.deadline.since(clock.now());
-        let mut deadline = Deadline::after(clock, remaining);
-        deadline.wall = attempt.deadline;
-        let at = (self.session, self.turn, attempt.step.clone());
-        Call::new(attempt.key.clone(), at, self.epoch, attempt.attempt, deadline)
+        let mut deadline = Deadline::after(clock, wall.since(clock.now()));
+        deadline.wall = wall;
+        Call::new(key, (self.session, self.turn, step.clone()), self.epoch, attempt, deadline)
+    }
+
+    fn call(&self, attempt: &Attempt) -> Call {
+        self.call_of(&attempt.step, attempt.key.clone(), attempt.attempt, attempt.deadline)
     }
 
     /// The output of `work`, or none when it takes longer. The first poll of `work` is the first poll of this.
@@ -177,14 +215,6 @@ impl StepProcessor {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,
         }
-    }
-}
-
-/// Why a tool does not take an input, if it does not.
-pub(crate) fn problem_with(input: &Value, tool: &dyn DynTool) -> Option<String> {
-    match catch_unwind(AssertUnwindSafe(|| tool.check(input))) {
-        Ok(checked) => checked.err().map(|error| error.reason),
-        Err(_) => Some("the tool panicked when it looked at its input".into()),
     }
 }
 

@@ -256,11 +256,16 @@ pub(crate) async fn post(
     Ok(posted)
 }
 
-/// What must be the same when a dedupe key is used again: of a turn, its input and who plans, for its id and its
+/// What must be the same when a dedupe key is used again: of a turn, its input, who plans and the form of its answer, for its id and its
 /// deadline are new each time. The text is canonical, so that the order of members does not matter.
 fn content_of(mail: &Mail) -> Vec<u8> {
     let content = match mail {
-        Mail::Submit { input, planner, .. } => serde_json::json!({ "input": input, "planner": planner }),
+        Mail::Submit { input, planner, wants: None, .. } => {
+            serde_json::json!({ "input": input, "planner": planner })
+        }
+        Mail::Submit { input, planner, wants, .. } => {
+            serde_json::json!({ "input": input, "planner": planner, "wants": wants })
+        }
         other => serde_json::json!(other),
     };
     let text = crate::data::canonical::canonical(&content);

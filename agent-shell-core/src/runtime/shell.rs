@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::admission::Admission;
 use super::consumer::{self, Telling};
-use super::core::{Core, Stop, Stopping, planner_requirement, tool_requirement};
+use super::core::{Core, Stop, Stopping, model_requirement, planner_requirement, tool_requirement};
 use super::export;
 use super::history::History;
 use super::keyring::Keyring;
@@ -23,10 +23,12 @@ use super::turn::Turn;
 use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
 use crate::failpoint::reach;
-use crate::ports::{KeyStore, Lag, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool};
+use crate::ports::{
+    KeyStore, Lag, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool,
+};
 use crate::words::{
-    Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, PlannerName,
-    Pseudonym, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId,
+    Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
+    PlannerName, Pseudonym, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId,
 };
 
 /// Sessions listed at once.
@@ -63,13 +65,15 @@ pub struct ShellBuilder {
     limits: Limits,
     tools: Vec<Tool>,
     planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
+    models: Vec<(std::result::Result<ModelName, InvalidName>, Arc<dyn Model>)>,
+    fallback: Option<fn() -> Arc<dyn Planner>>,
     pub(super) telling: Telling,
     #[cfg(feature = "simulation")]
     observer: Option<Arc<dyn super::observer::Observer>>,
 }
 
-/// The name of the planner that [`ShellBuilder::planner`] sets.
-const DEFAULT_PLANNER: &str = "default";
+/// The name of the planner that [`ShellBuilder::planner`] sets, and of the model of [`ShellBuilder::model`].
+const DEFAULT: &str = "default";
 
 impl ShellBuilder {
     /// A shell on ports that `ports` opens, when the shell is opened. Hosts usually start from `Shell::at`,
@@ -80,6 +84,8 @@ impl ShellBuilder {
             limits: Limits::default(),
             tools: Vec::new(),
             planners: Vec::new(),
+            models: Vec::new(),
+            fallback: None,
             telling: Telling::default(),
             #[cfg(feature = "simulation")]
             observer: None,
@@ -94,12 +100,30 @@ impl ShellBuilder {
 
     /// The planner of turns that name none.
     pub fn planner(self, planner: impl Planner) -> Self {
-        self.named_planner(DEFAULT_PLANNER, planner)
+        self.named_planner(DEFAULT, planner)
     }
 
     /// Adds a planner that turns may name.
     pub fn named_planner(mut self, name: impl AsRef<str>, planner: impl Planner) -> Self {
         self.planners.push((PlannerName::new(name), Arc::new(planner)));
+        self
+    }
+
+    /// The model that questions ask which name none: it is called `default`. With it, and without a planner, turns are
+    /// planned by the tool-calling loop.
+    pub fn model(self, model: impl Model) -> Self {
+        self.named_model(DEFAULT, model)
+    }
+
+    /// Adds a model that plans may name.
+    pub fn named_model(mut self, name: impl AsRef<str>, model: impl Model) -> Self {
+        self.models.push((ModelName::new(name), Arc::new(model)));
+        self
+    }
+
+    /// Who plans the turns that name no planner, when the host gives a default model and no default planner.
+    pub(crate) fn fallback_planner(mut self, fallback: fn() -> Arc<dyn Planner>) -> Self {
+        self.fallback = Some(fallback);
         self
     }
 
@@ -120,7 +144,7 @@ impl ShellBuilder {
     /// process holds it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool or planner, and for bounds that would let nothing
+    /// [`ErrorKind::InvalidInput`] for a wrong or doubled name of a tool, planner or model, and for bounds that would let nothing
     /// run; else what the store says.
     ///
     /// # Cancel safety
@@ -144,12 +168,23 @@ impl ShellBuilder {
                 return Err(twice("planner", name.as_str()));
             }
         }
+        let mut models = BTreeMap::new();
+        for (name, model) in self.models {
+            let name = name?;
+            if models.insert(name.clone(), model).is_some() {
+                return Err(twice("model", name.as_str()));
+            }
+        }
+        if let Some(fallback) = self.fallback.filter(|_| models.contains_key(DEFAULT)) {
+            planners.entry(PlannerName::new(DEFAULT)?).or_insert_with(fallback);
+        }
         let contracts: Vec<_> = tools.values().map(|tool| tool.contract().clone()).collect();
         let offers: BTreeSet<_> = contracts
             .iter()
             .map(crate::data::ToolContract::requirement)
             .chain(tools.keys().map(tool_requirement))
             .chain(planners.keys().map(planner_requirement))
+            .chain(models.keys().map(model_requirement))
             .collect();
         let (events, consumers) = self.telling.check()?;
         let lease = Duration::from_millis(self.limits.lease_ms);
@@ -164,7 +199,8 @@ impl ShellBuilder {
             spawn,
             owner: ids.make(),
             ids,
-            tools,
+            tools: Arc::new(tools),
+            models,
             contracts: Arc::new(contracts),
             planners,
             offers,
@@ -429,10 +465,11 @@ impl Shell {
 impl Core {
     /// The name of the planner of turns that name none.
     pub(crate) fn default_planner(&self) -> Result<PlannerName> {
-        let found = self.planners.get_key_value(DEFAULT_PLANNER).map(|(name, _)| name.clone());
+        let found = self.planners.get_key_value(DEFAULT).map(|(name, _)| name.clone());
         found.ok_or_else(|| {
             let message =
-                "the shell has no default planner: submit a `Plan`, or open it with `ShellBuilder::planner`";
+                "the shell has no default planner: submit a `Plan`, or open it with `ShellBuilder::planner` or \
+                           `ShellBuilder::model`";
             Error::new(ErrorKind::InvalidInput, message)
         })
     }

@@ -4,11 +4,12 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::session::Session;
 use super::turn::Turn;
-use crate::data::{Mail, Payload, Plan, PlannerRef};
+use crate::data::{AnswerFormat, Mail, Payload, Plan, PlannerRef};
 use crate::ports::Posted;
 use crate::words::{Actor, DedupeKey, Error, ErrorKind, InvalidName, PlannerName, Result, TurnId};
 
@@ -76,12 +77,13 @@ pub struct Submit {
     request: Request,
     dedupe: Option<std::result::Result<DedupeKey, InvalidName>>,
     deadline: Option<Duration>,
+    wants: Option<AnswerFormat>,
     actor: Actor,
 }
 
 impl Submit {
     pub(crate) fn new(session: Session, request: Request) -> Self {
-        Self { session, request, dedupe: None, deadline: None, actor: Actor::Host }
+        Self { session, request, dedupe: None, deadline: None, wants: None, actor: Actor::Host }
     }
 
     /// The caller's own name for this request. Submitted again with the same name and input it is the same turn, as
@@ -95,6 +97,17 @@ impl Submit {
     /// ends as expired once all acts have ended.
     pub fn deadline(mut self, after: Duration) -> Self {
         self.deadline = Some(after);
+        self
+    }
+
+    /// The form that the answer must have: the JSON Schema of `T`. The planner sees to it; [`Outcome::answer_as`] reads it.
+    ///
+    /// [`Outcome::answer_as`]: crate::Outcome::answer_as
+    pub fn wants<T: JsonSchema>(mut self) -> Self {
+        self.wants = Some(AnswerFormat {
+            name: T::schema_name().into_owned(),
+            schema: schemars::schema_for!(T).to_value(),
+        });
         self
     }
 
@@ -121,7 +134,13 @@ impl Submit {
         }
         let turn: TurnId = core.ids.make();
         let deadline = self.deadline.map(|after| core.clock.now().plus(after));
-        let mail = Mail::Submit { turn, input: Payload::from(self.request.input), planner, deadline };
+        let mail = Mail::Submit {
+            turn,
+            input: Payload::from(self.request.input),
+            planner,
+            deadline,
+            wants: self.wants,
+        };
         let dedupe = self.dedupe.transpose()?;
         let opened = inner.opened().await?;
         let posted = inner.post(mail, dedupe.as_ref(), Some(turn), &self.actor).await?;

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Overloaded,
     /// The turn rests: a person must approve or resolve before it goes on.
     AtRest,
+    /// The turn ended without the answer that was asked for. Its outcome says why.
+    TurnFailed,
     /// The operation may or may not have happened. Repeat it with the same dedupe key.
     Indeterminate,
     /// A store or a key store can't be reached now. Try again later.

@@ -74,6 +74,14 @@ pub struct Limits {
     ///
     /// Default: 4,096.
     pub held_sessions: usize,
+    /// The largest question to a model: prompt and messages, in bytes of JSON.
+    ///
+    /// Default: 4 MiB (4,194,304).
+    pub question_bytes: usize,
+    /// How long a model may take to answer when the step does not say.
+    ///
+    /// Default: 120,000.
+    pub model_ms: u64,
     /// How long an attempt may take when neither the tool nor the step says.
     ///
     /// Default: 30,000.
@@ -177,6 +185,8 @@ impl Default for Limits {
             buffered_signals: 256,
             running_turns: 1024,
             held_sessions: 4096,
+            question_bytes: 4 << 20,
+            model_ms: 120_000,
             attempt_ms: 30_000,
             lateness_ms: 2_000,
             probe_attempts: 8,
@@ -203,7 +213,7 @@ impl Default for Limits {
 impl Limits {
     /// What is wrong with the bounds, if anything: one that is zero would let nothing run.
     pub(crate) fn problem(&self) -> Option<String> {
-        let bounds: [(&str, u64); 15] = [
+        let bounds: [(&str, u64); 17] = [
             ("payload_bytes", self.payload_bytes as u64),
             ("turn_bytes", self.turn_bytes as u64),
             ("steps_per_turn", self.steps_per_turn as u64),
@@ -212,6 +222,8 @@ impl Limits {
             ("user_mail_per_session", self.user_mail_per_session as u64),
             ("system_mail_per_session", self.system_mail_per_session as u64),
             ("running_turns", self.running_turns as u64),
+            ("question_bytes", self.question_bytes as u64),
+            ("model_ms", self.model_ms),
             ("attempt_ms", self.attempt_ms),
             ("probe_attempts", self.probe_attempts.into()),
             ("interruptions", self.interruptions.into()),

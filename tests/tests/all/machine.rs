@@ -209,7 +209,12 @@ impl<'a> Run<'a> {
     fn obey(&mut self, command: Command, plan: &Plan) -> bool {
         match command {
             Command::Plan => {
-                let answer = PlanAnswer::Plan { plan: plan.clone(), more: false, terms: terms() };
+                let answer = PlanAnswer::Plan {
+                    plan: plan.clone(),
+                    more: false,
+                    terms: terms(),
+                    prompts: Default::default(),
+                };
                 self.react(Event::Planned(Ok(answer)));
                 return true;
             }
@@ -222,6 +227,8 @@ impl<'a> Run<'a> {
                 let end = self.act(step, &input, &key);
                 self.waiting.push(Event::Finished { step, attempt, end });
             }
+            // No plan here asks a model.
+            Command::Ask { .. } => {}
             Command::Probe { step, .. } => {
                 self.live.probing.insert(step);
                 let id = self.id(step);
@@ -340,6 +347,7 @@ impl<'a> Run<'a> {
             input: Payload::from(json!(null)),
             planner: PlannerRef::Fixed(plan.clone()),
             deadline: None,
+            wants: None,
         };
         self.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: self.now });
         for _ in 0..10_000 {
@@ -475,6 +483,7 @@ fn waits_that_end_together_share_nothing() {
         input: Payload::from(json!(null)),
         planner: PlannerRef::Fixed(plan.clone()),
         deadline: None,
+        wants: None,
     };
     run.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: run.now });
     run.settle(&plan);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what is written here runs in tests only")]
 #![allow(clippy::disallowed_methods, reason = "a test lives in real time, beside what it tests")]
 
+mod agent;
 mod answers;
 mod archive;
 mod bounds;

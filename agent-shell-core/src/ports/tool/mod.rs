@@ -4,6 +4,7 @@ mod error;
 mod typed;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -101,6 +102,16 @@ pub enum ProbeAnswer {
     Applied(Value),
     /// It did not, and will not any more.
     NotApplied,
+}
+
+impl dyn DynTool {
+    /// Why the tool does not take an input, if it does not. A panic in the check counts as such.
+    pub fn problem_with(&self, input: &Value) -> Option<String> {
+        match catch_unwind(AssertUnwindSafe(|| self.check(input))) {
+            Ok(checked) => checked.err().map(|error| error.reason),
+            Err(_) => Some("the tool panicked when it looked at its input".into()),
+        }
+    }
 }
 
 impl fmt::Debug for dyn DynTool {

@@ -115,7 +115,9 @@ impl Timer {
 pub(super) fn weight(entry: &Entry) -> usize {
     let merged = |context: &BTreeMap<_, Value>| context.values().map(json_bytes).sum();
     match &entry.body {
-        Body::StepSucceeded { output, context, .. } => json_bytes(&output.value()) + merged(context),
+        Body::StepSucceeded { output, context, .. } | Body::ModelAnswered { answer: output, context, .. } => {
+            json_bytes(&output.value()) + merged(context)
+        }
         Body::StepResolved { resolution: Resolution::Applied(output), context, .. } => {
             json_bytes(output) + merged(context)
         }
@@ -125,6 +127,7 @@ pub(super) fn weight(entry: &Entry) -> usize {
         Body::WaitEnded { context, .. } => merged(context),
         Body::StepStarted { input: Some(payload), .. }
         | Body::TurnStarted { input: payload, .. }
+        | Body::PromptSet { prompt: payload, .. }
         | Body::PlanAnswered { answer: payload, .. }
         | Body::SignalReceived { payload, .. }
         | Body::WaitOpened { wait: WaitFor::Approval { shown: payload, .. }, .. }

@@ -9,7 +9,7 @@ use super::PlanExecutor;
 use crate::data::{EffectClass, PlannerRef};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
-use crate::runtime::processor::{Attempt, Completion, StepProcessor, problem_with};
+use crate::runtime::processor::{Attempt, Completion, Question, StepProcessor};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
 
 /// Something that runs in a task of its own.
@@ -26,7 +26,7 @@ impl PlanExecutor {
         match command {
             Command::Check { step, tool, input } => {
                 let problem = match self.core.tools.get(&tool) {
-                    Some(tool) => problem_with(&input, &**tool),
+                    Some(tool) => tool.problem_with(&input),
                     None => Some(format!("the shell has no tool `{tool}`")),
                 };
                 self.happened(Event::Checked { step, input, problem })?;
@@ -37,6 +37,14 @@ impl PlanExecutor {
                 let class = self.turn().map_or(EffectClass::Pure, |turn| turn.class_of(step));
                 self.live.running.insert(step, attempt);
                 self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
+            }
+            Command::Ask { step, model, request, key, attempt, deadline } => {
+                let Some(turn) = self.turn() else { return Ok(false) };
+                let id = turn.steps[step].step.id.clone();
+                let processor = self.processor(turn.id);
+                let question = Question { place: step, step: id, model, request, key, attempt, deadline };
+                self.live.running.insert(step, attempt);
+                self.handles.insert(Work::Act(step), processor.question(question));
             }
             Command::Probe { step, tool, input, key, attempt } => {
                 self.live.probing.insert(step);
@@ -74,7 +82,7 @@ impl PlanExecutor {
             PlannerRef::Named(name) => name,
         };
         let Some(planner) = self.core.planners.get(named).cloned() else { return Ok(false) };
-        let view = self.core.plan_view(self.state.session, turn);
+        let view = self.core.plan_view(&self.state, turn);
         let processor = self.processor(turn.id);
         self.live.planning = true;
         self.handles.insert(Work::Plan, processor.plan(planner, view));

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_shell_core::data::{
-    Body, EffectClass, Failure, FailureCode, MailKind, OpenAct, Outcome, Payload, Plan, PlannerRef, Reducer,
-    RequirementId, Resolution, Retry, Step, Template, ToolContract, ToolTerms, WaitEnd, WaitFor, context,
-    from, input, output,
+    Answer, AnswerFormat, Arguments, Ask, Body, CallResult, EffectClass, Failure, FailureCode, Finish,
+    MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt, PromptRef, Reducer, RequirementId,
+    Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall, ToolContract, ToolSpec, ToolTerms,
+    WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
-    ContextKey, Digest, MailId, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
-    TurnId, UserId,
+    ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
+    ToolName, TurnId, UserId,
 };
 use serde_json::{Value, json};
 
@@ -25,6 +26,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(waits());
     bodies.extend(attempts());
     bodies.extend(ends());
+    bodies.extend(asked());
     bodies
 }
 
@@ -56,8 +58,14 @@ fn context_values() -> BTreeMap<ContextKey, Value> {
 
 fn opened() -> Vec<Body> {
     let opened = |name: &str, subject| Body::SessionOpened { name: SessionName::new(name).unwrap(), subject };
-    let started =
-        |input, planner, deadline| Body::TurnStarted { turn: TURN, input, planner, posted: AT, deadline };
+    let started = |input, planner, deadline| Body::TurnStarted {
+        turn: TURN,
+        input,
+        planner,
+        posted: AT,
+        deadline,
+        wants: None,
+    };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     vec![
         opened("customer-42", Subject::User(UserId::new("ada@example.org").unwrap())),
@@ -248,4 +256,100 @@ fn open_act() -> OpenAct {
     let deadline = Timestamp::from_millis(1_764_000_060_000);
     let key = "00112233445566778899aabbccddeeff".to_owned();
     OpenAct::new("charge".try_into().unwrap(), EffectClass::Irreversible, key, 2, deadline)
+}
+
+/// What models are asked and answer.
+fn asked() -> Vec<Body> {
+    let form = AnswerFormat { name: "Refund".into(), schema: json!({ "type": "object" }) };
+    let named = PlannerRef::Named(PlannerName::new("default").unwrap());
+    let wants = Some(form.clone());
+    let started = Body::TurnStarted {
+        turn: TURN,
+        input: value().into(),
+        planner: named,
+        posted: AT,
+        deadline: None,
+        wants,
+    };
+    let mut prompt = Prompt::new("You refund orders.");
+    prompt.tools = vec![ToolSpec {
+        name: ToolName::new("refund").unwrap(),
+        description: "Refunds".into(),
+        input_schema: json!({ "type": "object" }),
+    }];
+    prompt.answer = Some(form);
+    prompt.settings.thinking_tokens = Some(1_024);
+    prompt.settings.temperature = Some(0.5);
+    prompt.settings.further.insert("seed".into(), json!(7));
+    let digest = prompt.digest().unwrap();
+    let ask = |say, first: Option<u64>| {
+        let mut ask = Ask::new(ModelName::new("large").unwrap(), Prompt::default(), say);
+        ask.prompt = PromptRef::Recorded(digest);
+        match first {
+            Some(first) => ask.in_conversation(first).handles_above(Some(4_096)),
+            None => ask,
+        }
+    };
+    let result = |of| CallResult { call: "c1".into(), tool: "refund".into(), of };
+    let rejected = ResultOf::Rejected("there is no such tool".into());
+    let results = Say::Results(vec![result(ResultOf::Step(step("call"))), result(rejected)]);
+    let plan = Plan::new([
+        Step::tool("call", "refund", json!({ "cents": 900 })).may_fail(),
+        Step::model("alone", ask(Say::User(input("/question")), None)),
+        Step::model("user", ask(Say::User(input("")), Some(3))),
+        Step::model("results", ask(results, Some(3))).after(["user"]),
+        Step::model("correction", ask(Say::Correction("no JSON".into()), Some(4))).after(["results"]),
+        Step::model("summary", ask(Say::Summary { through: 7, words: "Summarise.".into() }, Some(4)))
+            .after(["correction"]),
+    ]);
+    let opaque = || Some(Opaque { wire: "a.wire".into(), data: json!({ "signature": "c2ln" }) });
+    let mut answer = Answer::new(vec![
+        Said::Thinking { text: "Which order?".into(), opaque: opaque() },
+        Said::Text { text: "I look.".into(), opaque: None },
+        Said::Call(ToolCall { opaque: opaque(), ..ToolCall::new("c1", "refund", json!({ "cents": 900 })) }),
+        Said::Call(ToolCall {
+            id: "c2".into(),
+            tool: "refund".into(),
+            arguments: Arguments::Unreadable("{".into()),
+            opaque: None,
+        }),
+        Said::Opaque(Opaque { wire: "a.wire".into(), data: json!([1]) }),
+    ]);
+    answer.usage.input_tokens = Some(1_200);
+    answer.usage.cached_tokens = Some(1_000);
+    answer.usage.output_tokens = Some(80);
+    answer.usage.thinking_tokens = Some(40);
+    answer.usage.cost_nano_usd = Some(1_500_000);
+    answer.model = Some("large-2".into());
+    let answered = |answer: Payload, context| Body::ModelAnswered {
+        turn: TURN,
+        step: step("user"),
+        attempt: 1,
+        answer,
+        context,
+    };
+    let plain = |finish| {
+        let mut plain = Answer::new(vec![Said::text("Done.")]);
+        plain.finish = finish;
+        answered(json!(plain).into(), BTreeMap::new())
+    };
+    let failed = |code| Body::StepFailed {
+        turn: TURN,
+        step: step("user"),
+        failure: Failure::of_step(&step("user"), code, "it failed"),
+    };
+    vec![
+        started,
+        Body::PromptSet { turn: TURN, digest, prompt: json!(prompt).into() },
+        Body::PlanAdopted { turn: TURN, round: 2, plan: plan.unwrap(), more: true, terms: BTreeMap::new() },
+        answered(json!(answer).into(), context_values()),
+        answered(blob(), BTreeMap::new()),
+        plain(Finish::Done),
+        plain(Finish::Length),
+        plain(Finish::Declined),
+        plain(Finish::Other("stop_sequence".into())),
+        failed(FailureCode::Model),
+        failed(FailureCode::Stuck),
+        failed(FailureCode::Budget),
+    ]
 }

@@ -77,7 +77,8 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
     let (limits, now) = (Limits::default(), Timestamp::from_millis(1_764_000_000_000));
     let env = Env { epoch: Epoch::new(1), now, limits: &limits, random: 0 };
     let input = Value::Null.into();
-    let mail = Mail::Submit { turn, input, planner: PlannerRef::Fixed(plan.clone()), deadline: None };
+    let mail =
+        Mail::Submit { turn, input, planner: PlannerRef::Fixed(plan.clone()), deadline: None, wants: None };
     let mut records = react(&state, Event::Mail { id: MailId::from_bytes([1; 16]), mail, posted: now }, &env);
     let mut all = Vec::new();
     loop {
@@ -92,7 +93,12 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
         records = match owed.commands.into_iter().next() {
             _ if !owed.records.is_empty() => owed.records,
             Some(Command::Plan) => {
-                let answer = PlanAnswer::Plan { plan: plan.clone(), more: false, terms: terms.clone() };
+                let answer = PlanAnswer::Plan {
+                    plan: plan.clone(),
+                    more: false,
+                    terms: terms.clone(),
+                    prompts: Default::default(),
+                };
                 react(&state, Event::Planned(Ok(answer)), &env)
             }
             Some(Command::Check { step, input, .. }) => {

@@ -70,7 +70,14 @@ impl Journal {
 fn started(turn: TurnId) -> Body {
     let planner = PlannerRef::Fixed(Plan::new([Step::approval("x", json!(0))]).unwrap());
     let posted = Timestamp::from_millis(1000);
-    Body::TurnStarted { turn, input: payload(json!({ "n": 1 })), planner, posted, deadline: None }
+    Body::TurnStarted {
+        turn,
+        input: payload(json!({ "n": 1 })),
+        planner,
+        posted,
+        deadline: None,
+        wants: None,
+    }
 }
 
 fn adopted(round: u32, steps: impl IntoIterator<Item = Step>) -> Body {

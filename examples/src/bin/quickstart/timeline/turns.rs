@@ -73,7 +73,7 @@ impl Turns {
     }
 
     fn start(&mut self, entry: &HistoryEntry) {
-        let Body::TurnStarted { turn, input, planner, posted, deadline } = &entry.body else { return };
+        let Body::TurnStarted { turn, input, planner, posted, deadline, .. } = &entry.body else { return };
         self.places.clear();
         self.terms.clear();
         self.turns.push(Turn {

@@ -1,0 +1,281 @@
+//! The conversation of a session: its messages and prompts as the records say, and the request that a question makes of
+//! them.
+//!
+//! A message's number counts all messages of the session from 0. What is not shown any more is let go here; it stands in the
+//! records.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::resolve::{json_bytes, resolve};
+use super::state::{Folded, Phase, TurnState};
+use crate::data::canonical::canonical_digest;
+use crate::data::extent;
+use crate::data::{
+    Action, Answer, Arguments, Ask, CallResult, CallStatus, Content, Message, Prompt, PromptRef, ResultOf,
+    Said, Say, Step, ToolResult,
+};
+use crate::ports::ModelRequest;
+use crate::words::Digest;
+
+/// Prompts that are kept when a turn ends: the next turn most likely uses the last one again.
+const PROMPTS_KEPT: usize = 4;
+
+/// Of an output that is shown as a handle, so many bytes are shown at once.
+const SHOWN_OF_A_HANDLE: usize = 512;
+
+/// The conversation of a session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Talk {
+    /// The number of the first message that is kept.
+    pub first: u64,
+    /// The messages from there on.
+    pub messages: VecDeque<Kept>,
+    /// The prompts that were recorded, the latest last, with the length of their JSON in bytes.
+    pub prompts: VecDeque<(Digest, Arc<Prompt>, u64)>,
+}
+
+/// A message that is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The length of its JSON, in bytes.
+    pub bytes: u64,
+}
+
+impl Talk {
+    /// The number that the next message gets.
+    pub fn end(&self) -> u64 {
+        self.first + self.messages.len() as u64
+    }
+
+    /// The prompt with a digest, and the length of its JSON.
+    pub(super) fn prompt(&self, digest: &Digest) -> Option<(&Arc<Prompt>, u64)> {
+        let found = self.prompts.iter().find(|(known, ..)| known == digest);
+        found.map(|(_, prompt, bytes)| (prompt, *bytes))
+    }
+
+    pub(super) fn set_prompt(&mut self, digest: Digest, prompt: Prompt) {
+        let bytes = bytes_of(&prompt);
+        self.prompts.retain(|(known, ..)| *known != digest);
+        self.prompts.push_back((digest, Arc::new(prompt), bytes));
+    }
+
+    fn push(&mut self, message: Message) {
+        let bytes = bytes_of(&message);
+        self.messages.push_back(Kept { message: Arc::new(message), bytes });
+    }
+
+    /// Lets go what stands before a number.
+    fn begin_at(&mut self, first: u64) {
+        while self.first < first && self.messages.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    /// Takes what was said and answered.
+    pub(super) fn take(&mut self, ask: &Ask, said: Message, answer: &Answer) {
+        let Some(first) = ask.first_shown else { return };
+        if let Say::Summary { through, .. } = &ask.say {
+            return self.summarise(*through, answer.text());
+        }
+        self.begin_at(first);
+        self.push(said);
+        self.push(Message::Model(answer.said.clone()));
+    }
+
+    /// Puts a summary in the place of what stands before a number. What the user said stays, in its order, and the numbers
+    /// of what follows do not change.
+    fn summarise(&mut self, through: u64, summary: String) {
+        let count = usize::try_from(through.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let rest = self.messages.split_off(count.min(self.messages.len()));
+        self.messages.retain(|kept| matches!(*kept.message, Message::User(_)));
+        self.push(Message::Summary(summary));
+        self.first = through.saturating_sub(self.messages.len() as u64);
+        self.messages.extend(rest);
+    }
+
+    /// A turn has ended. Calls of the last message that nobody answered are closed: a model is asked nothing more before it
+    /// was told of its calls.
+    pub(super) fn turn_ended(&mut self, turn: &TurnState) {
+        if let Some(Kept { message, .. }) = self.messages.back()
+            && let Message::Model(said) = &**message
+            && said.iter().any(|part| matches!(part, Said::Call(_)))
+        {
+            let results = match turn.unanswered() {
+                Some((results, above)) => {
+                    results.iter().map(|result| result_of(turn, result, above)).collect()
+                }
+                None => said.iter().filter_map(closed).collect(),
+            };
+            self.push(Message::Results(results));
+        }
+        while self.prompts.len() > PROMPTS_KEPT {
+            self.prompts.pop_front();
+        }
+    }
+}
+
+/// The length of its JSON. What is said and asked always has one.
+fn bytes_of(value: &impl Serialize) -> u64 {
+    extent(value).map_or(0, |extent| extent.bytes as u64)
+}
+
+fn closed(part: &Said) -> Option<ToolResult> {
+    let Said::Call(call) = part else { return None };
+    let output = json!("the turn ended before the call was made");
+    let (id, tool) = (call.id.clone(), call.tool.clone());
+    Some(ToolResult { call: id, tool, status: CallStatus::Closed, output })
+}
+
+/// What a question says, made of what is final: the same whenever it is made.
+///
+/// # Errors
+/// What its template misses.
+pub(super) fn said(turn: &TurnState, ask: &Ask, most_bytes: usize) -> Result<Message, String> {
+    Ok(match &ask.say {
+        Say::User(template) => Message::User(Content::read(&resolve(template, turn, most_bytes)?)),
+        Say::Correction(words) | Say::Summary { words, .. } => {
+            Message::User(vec![Content::Text(words.clone())])
+        }
+        Say::Results(results) => Message::Results(
+            results.iter().map(|result| result_of(turn, result, ask.handles_above)).collect(),
+        ),
+    })
+}
+
+fn result_of(turn: &TurnState, result: &CallResult, handles_above: Option<u64>) -> ToolResult {
+    let text = |text: &str| Value::String(text.to_owned());
+    let (status, output) = match &result.of {
+        ResultOf::Rejected(reason) => (CallStatus::Rejected, text(reason)),
+        ResultOf::Step(step) => match turn.index.get(step).map(|&place| (place, &turn.steps[place])) {
+            Some((_, state)) => match &state.phase {
+                Phase::Succeeded(output) => {
+                    (CallStatus::Done, shown(output, state.ended.number(), handles_above))
+                }
+                Phase::Failed(failure) => (CallStatus::Failed, text(&failure.message)),
+                Phase::Pending if turn.is_held(turn.index[step]) => {
+                    (CallStatus::Held, text("held back until all else in the turn has succeeded"))
+                }
+                _ => (CallStatus::Closed, text("the turn ended before the call had an outcome")),
+            },
+            None => (CallStatus::Closed, text("the turn ended before the call was made")),
+        },
+    };
+    ToolResult { call: result.call.clone(), tool: result.tool.clone(), status, output }
+}
+
+/// An output as a model is shown it: whole, or its beginning under the number of the record that holds it.
+fn shown(output: &Arc<Value>, record: u64, handles_above: Option<u64>) -> Value {
+    let bytes = json_bytes(output);
+    if handles_above.is_none_or(|above| bytes as u64 <= above) {
+        return (**output).clone();
+    }
+    let text = match &**output {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut end = text.len().min(SHOWN_OF_A_HANDLE);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    json!({ "handle": record, "bytes": text.len(), "beginning": &text[..end] })
+}
+
+/// The request of a question.
+///
+/// # Errors
+/// What is missing, or that the request is larger than `question_bytes`.
+pub(super) fn request(
+    state: &Folded,
+    turn: &TurnState,
+    ask: &Ask,
+    limits: &crate::words::Limits,
+) -> Result<ModelRequest, String> {
+    let PromptRef::Recorded(digest) = &ask.prompt else { return Err("its prompt was not recorded".into()) };
+    let (prompt, of_prompt) = state.talk.prompt(digest).ok_or("its prompt was not recorded")?;
+    let said = said(turn, ask, limits.payload_bytes)?;
+    let talk = &state.talk;
+    let (first, last) = match (ask.first_shown, &ask.say) {
+        (None, _) => (talk.end(), talk.end()),
+        (Some(first), Say::Summary { through, .. }) => (first, *through),
+        (Some(first), _) => (first, talk.end()),
+    };
+    let skipped = usize::try_from(first.saturating_sub(talk.first)).unwrap_or(usize::MAX);
+    let count = usize::try_from(last.saturating_sub(first)).unwrap_or(usize::MAX);
+    let shown = talk.messages.iter().skip(skipped).take(count);
+    let bytes = of_prompt + bytes_of(&said) + shown.clone().map(|kept| kept.bytes).sum::<u64>();
+    if bytes > limits.question_bytes as u64 {
+        let allowed = limits.question_bytes;
+        return Err(format!("the question has {bytes} bytes of JSON: at most {allowed} are allowed"));
+    }
+    let messages = shown.map(|kept| kept.message.clone()).chain([Arc::new(said)]).collect();
+    Ok(ModelRequest { prompt: prompt.clone(), messages })
+}
+
+/// The output of a step that asked: the text of the answer, or its JSON where the prompt asks for a form.
+pub(super) fn output_of(prompt: Option<&Prompt>, answer: &Answer) -> Value {
+    let text = answer.text();
+    let wants = prompt.is_some_and(|prompt| prompt.answer.is_some());
+    let json = wants.then(|| serde_json::from_str(text.trim()).ok()).flatten();
+    json.unwrap_or(Value::String(text))
+}
+
+impl Folded {
+    /// The prompt of a step that asks a model.
+    pub(super) fn prompt_of<'a>(&'a self, step: &'a Step) -> Option<&'a Prompt> {
+        let Action::Model(ask) = &step.action else { return None };
+        match &ask.prompt {
+            PromptRef::Recorded(digest) => self.talk.prompt(digest).map(|(prompt, _)| &**prompt),
+            PromptRef::Whole(prompt) => Some(prompt),
+        }
+    }
+}
+
+impl TurnState {
+    /// The results that the model of the last message waits for, and above which length they are handles.
+    fn unanswered(&self) -> Option<(&Vec<CallResult>, Option<u64>)> {
+        let asks = self.steps.iter().rev().filter_map(|step| match &step.step.action {
+            Action::Model(ask) if ask.first_shown.is_some() => Some((step, ask)),
+            _ => None,
+        });
+        let (step, ask) = asks.take(1).next()?;
+        match &ask.say {
+            Say::Results(results) if !matches!(step.phase, Phase::Succeeded(_)) => {
+                Some((results, ask.handles_above))
+            }
+            _ => None,
+        }
+    }
+
+    /// Counts what was said in the conversation against a model that does not get on.
+    pub(super) fn count_results(&mut self, ask: &Ask, said: &Message, before: Option<&Message>) {
+        let rejects = match &ask.say {
+            Say::Correction(_) => true,
+            Say::Results(results) => results.iter().any(|result| matches!(result.of, ResultOf::Rejected(_))),
+            Say::Summary { .. } => return,
+            Say::User(_) => false,
+        };
+        self.corrections = if rejects { self.corrections + 1 } else { 0 };
+        let (Message::Results(results), Some(Message::Model(calls))) = (said, before) else { return };
+        for result in results.iter().filter(|result| result.status.is_error()) {
+            let arguments = calls.iter().find_map(|part| match part {
+                Said::Call(call) if call.id == result.call => Some(&call.arguments),
+                _ => None,
+            });
+            let arguments = match arguments {
+                Some(Arguments::Value(arguments)) => arguments.clone(),
+                Some(Arguments::Unreadable(text)) => json!(text),
+                None => Value::Null,
+            };
+            let failing = json!({ "tool": result.tool, "arguments": arguments, "error": result.output });
+            if let Ok(digest) = canonical_digest(&failing) {
+                *self.failing.entry(digest).or_default() += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! One question to a model: its stream is read to the end, and what became of it is said.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use crate::data::{Answer, Finish};
+use crate::machine::AttemptEnd;
+use crate::ports::{Call, Chunk, Model, ModelError, ModelErrorKind, ModelRequest};
+
+/// Asks, and shows the text of the answer as it comes. More than `most_bytes` of it are not read.
+pub(super) async fn ask(
+    model: &dyn Model,
+    request: Arc<ModelRequest>,
+    call: Call,
+    most_bytes: usize,
+    show: impl Fn(&str) + Send,
+) -> AttemptEnd {
+    match read(model, request.clone(), call, most_bytes, show).await {
+        Ok(answer) => end_of(*answer, &request),
+        Err(error) => {
+            let pause_ms =
+                error.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+            AttemptEnd::Unanswered { retry: error.kind.may_pass(), reason: error.message, pause_ms }
+        }
+    }
+}
+
+async fn read(
+    model: &dyn Model,
+    request: Arc<ModelRequest>,
+    call: Call,
+    most_bytes: usize,
+    show: impl Fn(&str) + Send,
+) -> Result<Box<Answer>, ModelError> {
+    let mut parts = model.ask(request, call).await?;
+    let mut bytes = 0;
+    while let Some(part) = parts.next().await {
+        match part? {
+            Chunk::Answer(answer) => return Ok(answer),
+            Chunk::Text(text) => {
+                bytes += text.len();
+                show(&text);
+            }
+            Chunk::Thinking(text) => bytes += text.len(),
+        }
+        if bytes > most_bytes {
+            let message = format!("the answer has more than {most_bytes} bytes, and no more are allowed");
+            return Err(ModelError::new(ModelErrorKind::Unsupported, message));
+        }
+    }
+    Err(ModelError::new(ModelErrorKind::CutOff, "the answer was cut off before its end"))
+}
+
+/// An answer that is whole, or why it can't be used.
+fn end_of(answer: Answer, request: &ModelRequest) -> AttemptEnd {
+    match &answer.finish {
+        Finish::Length => {
+            let most = request.prompt.settings.output_tokens;
+            unanswered(
+                false,
+                format!("the answer reached its bound of {most} tokens: raise `Settings::output_tokens`"),
+            )
+        }
+        Finish::Declined => unanswered(false, "the model declined to answer".into()),
+        _ => AttemptEnd::Answered(Box::new(answer)),
+    }
+}
+
+pub(super) fn unanswered(retry: bool, reason: String) -> AttemptEnd {
+    AttemptEnd::Unanswered { retry, reason, pause_ms: 0 }
+}

@@ -1,0 +1,149 @@
+//! What a model is shown of a session's conversation.
+
+use agent_shell_core::data::Message;
+use agent_shell_core::ports::{ModelError, ModelErrorKind, ModelRequest};
+use agent_shell_core::{Compaction, FailureCode, Shell, ToolLoop, Window};
+use serde_json::{Value, json};
+
+use super::spy::{Spy, answers_in, calls, last, says};
+use super::{double, failing, failure, limits};
+
+/// The bytes of a request's prompt and messages, as a wire would write them one after another.
+fn bytes(request: &ModelRequest) -> String {
+    let messages: Vec<String> = request.messages.iter().map(|message| json!(message).to_string()).collect();
+    format!("{}\n{}\n", json!(*request.prompt), messages.join("\n"))
+}
+
+/// One that calls a tool in every turn, and remembers what users said.
+fn worker() -> Spy {
+    Spy::new(|request| {
+        let results = matches!(**request.messages.last().unwrap(), Message::Results(_));
+        let n = answers_in(request);
+        Ok(if results { says(&format!("answer {n}")) } else { calls([("double", json!({ "n": n }))]) })
+    })
+}
+
+#[tokio::test]
+async fn every_prompt_continues_the_one_before_byte_for_byte_across_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shell.db");
+    let model = worker();
+    let mut turns = 0;
+    for _ in 0..10 {
+        let planner = ToolLoop::new().instructions("You double numbers.");
+        let builder = Shell::at(&path).limits(limits()).model(model.clone()).tool(double()).tool(failing());
+        let shell = builder.planner(planner).open().await.unwrap();
+        for _ in 0..5 {
+            turns += 1;
+            let turn = shell.session("ada").unwrap().submit(format!("turn {turns}")).await.unwrap();
+            turn.outcome().await.unwrap();
+        }
+        shell.shutdown().await.unwrap();
+    }
+    let asked = model.asked();
+    assert_eq!((turns, asked.len()), (50, 100));
+    for pair in asked.windows(2) {
+        let (before, after) = (bytes(&pair[0]), bytes(&pair[1]));
+        assert!(after.starts_with(&before) && after.len() > before.len(), "{before}\n---\n{after}");
+    }
+    assert_eq!(answers_in(&asked[99]), 99);
+}
+
+#[tokio::test]
+async fn a_window_bounds_what_is_shown_and_begins_with_a_user() {
+    let model = worker();
+    let planner = ToolLoop::new().history(Window::bytes(2_000));
+    let shell = Shell::volatile().limits(limits()).model(model.clone()).tool(double()).planner(planner);
+    let shell = shell.open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    for turn in 0..40 {
+        session.submit(format!("turn {turn} {}", "x".repeat(100))).await.unwrap().outcome().await.unwrap();
+    }
+    let mut cuts = 0;
+    let mut first: Option<Value> = None;
+    for request in model.asked() {
+        let shown: usize = request.messages.iter().map(|message| json!(message).to_string().len()).sum();
+        assert!(shown <= 2_000, "{shown}");
+        assert!(matches!(*request.messages[0], Message::User(_)));
+        let begins = json!(request.messages[0]);
+        cuts += usize::from(first.as_ref().is_some_and(|first| *first != begins));
+        first = Some(begins);
+    }
+    assert!((2..20).contains(&cuts), "it is cut seldom, so that the beginning stays the same: {cuts}");
+
+    // A turn that does not fit is not cut.
+    let turn = session.submit("y".repeat(3_000)).await.unwrap();
+    assert_eq!(failure(&turn.outcome().await.unwrap()).0, FailureCode::TooLarge);
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_conversation_is_summarised_but_for_what_the_users_said() {
+    let model = Spy::new(|request| {
+        let text = last(request)["user"][0]["text"].as_str().unwrap_or_default().to_owned();
+        Ok(match text.starts_with("Summarise") {
+            true => says("SUMMARY of it"),
+            false if matches!(**request.messages.last().unwrap(), Message::Results(_)) => {
+                says(&"long answer ".repeat(20))
+            }
+            false => calls([("double", json!({ "n": 1 }))]),
+        })
+    });
+    let planner = ToolLoop::new().history(Compaction::bytes(3_000));
+    let shell = Shell::volatile().limits(limits()).model(model.clone()).tool(double()).planner(planner);
+    let shell = shell.open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    for turn in 0..12 {
+        let turn = session.submit(format!("turn {turn}")).await.unwrap();
+        assert_eq!(turn.outcome().await.unwrap().text(), "long answer ".repeat(20));
+    }
+    let asked = model.asked();
+    let summaries = asked.iter().filter(|request| request.prompt.tools.is_empty()).count();
+    assert!((2..8).contains(&summaries), "{summaries}");
+    let last_request = asked.last().unwrap();
+    let users: Vec<String> = last_request
+        .messages
+        .iter()
+        .filter(|message| matches!(***message, Message::User(_)))
+        .map(|message| json!(message)["user"][0]["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        users,
+        (0..12).map(|turn| format!("turn {turn}")).collect::<Vec<_>>(),
+        "word for word, in order"
+    );
+    let held =
+        last_request.messages.iter().filter(|message| matches!(***message, Message::Summary(_))).count();
+    assert_eq!(held, 1, "one summary in the place of all before");
+    for request in &asked {
+        let shown: usize = request.messages.iter().map(|message| json!(message).to_string().len()).sum();
+        assert!(shown <= 3_000 + 500, "{shown}");
+        for pair in request.messages.windows(2) {
+            let results = matches!(*pair[1], Message::Results(_));
+            assert!(!results || matches!(*pair[0], Message::Model(_)), "results stand behind their calls");
+        }
+    }
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_turn_that_ends_amid_calls_closes_them_for_the_next() {
+    let model = Spy::new(|request| match request.messages.len() {
+        1 => Ok(calls([("double", json!({ "n": 4 })), ("fail", json!({ "n": 4 }))])),
+        3 => Err(ModelError::new(ModelErrorKind::Denied, "no credit")),
+        _ => Ok(says("hello again")),
+    });
+    let shell = Shell::volatile().limits(limits()).model(model.clone()).tool(double()).tool(failing());
+    let shell = shell.open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    let turn = session.submit("first").await.unwrap();
+    assert_eq!(failure(&turn.outcome().await.unwrap()).0, FailureCode::Model);
+    let turn = session.submit("second").await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap().text(), "hello again");
+    let shown = json!(model.asked()[2].messages);
+    let results = &shown[2]["results"];
+    assert_eq!((&results[0]["status"], &results[0]["output"]), (&json!("done"), &json!({ "n": 8 })));
+    assert_eq!(results[1]["status"], "failed");
+    assert_eq!(shown[3]["user"][0]["text"], "second");
+    shell.shutdown().await.unwrap();
+}
