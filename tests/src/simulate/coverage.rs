@@ -105,6 +105,8 @@ world_faults! {
     CallRepeated = "the same failing call is told again",
     /// A turn ended before the model was told of its calls.
     CallsClosed = "calls closed at the end of a turn",
+    /// A turn ended when a call was done, and before the model was told.
+    CallDoneUntold = "call that is done and not told in its turn",
     /// A model is told that its call is held back.
     ResultHeld = "result of a held call",
     /// A model is shown a handle.

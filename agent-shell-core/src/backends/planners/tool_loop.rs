@@ -258,7 +258,8 @@ impl ToolLoop {
         if let Some(problem) = view.problem_with(&call.tool, arguments) {
             return Err(format!("the tool does not take these arguments: {problem}"));
         }
-        Ok(Step::tool(call_name(asked, place), &call.tool, arguments.clone()).may_fail())
+        let step = Step::tool(call_name(asked, place), &call.tool, arguments.clone());
+        Ok(step.may_fail().for_call(&call.id))
     }
 }
 

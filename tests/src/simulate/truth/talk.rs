@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agent_shell_core::data::{
     Action, Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
-    Resolution, ResultOf, Said, Say, Step, ToolResult, input,
+    Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
 };
 use agent_shell_core::machine::Entry;
 use agent_shell_core::ports::ModelRequest;
@@ -65,6 +65,8 @@ pub(super) struct TalkTurn {
     ends: BTreeMap<StepId, End>,
     pub(super) answered: BTreeSet<StepId>,
     last_answer: Option<Answer>,
+    /// The question of the conversation that was answered last.
+    asked: Option<String>,
     answer: Option<Arc<Value>>,
     /// The user's first message in it, once it was answered.
     first: Option<Arc<Message>>,
@@ -157,7 +159,7 @@ impl TalkBook {
             turn.first.get_or_insert_with(|| said.clone());
             self.users.push(said.clone());
         }
-        turn.last_answer = Some(answer.clone());
+        (turn.last_answer, turn.asked) = (Some(answer.clone()), Some(step.to_string()));
         count_answer(&answer, coverage);
         let before = self.said.len();
         self.said.retain(|(number, _)| *number >= first);
@@ -217,18 +219,8 @@ impl TalkBook {
             && let calls = calls_of(said)
             && !calls.is_empty()
         {
-            let latest = turn.steps.iter().rev().find_map(|step| match &step.action {
-                Action::Model(ask) if ask.first_shown.is_some() => Some((step, ask)),
-                _ => None,
-            });
-            let results = match latest {
-                Some((step, ask))
-                    if matches!(ask.say, Say::Results(_)) && !turn.answered.contains(&step.id) =>
-                {
-                    turn.results(ask)
-                }
-                _ => calls.iter().map(|call| closed(&call.id, &call.tool)).collect(),
-            };
+            let results =
+                calls.iter().zip(1..).map(|(call, place)| turn.told_at_end(call, place, coverage)).collect();
             coverage.count(WorldFault::CallsClosed);
             self.push(Arc::new(Message::Results(results)));
         }
@@ -364,6 +356,7 @@ impl TalkTurn {
             ends: BTreeMap::new(),
             answered: BTreeSet::new(),
             last_answer: None,
+            asked: None,
             answer: None,
             first: None,
             corrections: 0,
@@ -443,6 +436,39 @@ impl TalkTurn {
         told.collect()
     }
 
+    /// What the model is told of a call of its last answer when the turn has ended: what became of the step that makes it,
+    /// which the loop named by the question and the call's place.
+    fn told_at_end(&self, call: &ToolCall, place: usize, coverage: &mut Coverage) -> ToolResult {
+        let asks = self.steps.iter().rev().filter_map(|step| match &step.action {
+            Action::Model(ask) if ask.first_shown.is_some() => Some((step, &**ask)),
+            _ => None,
+        });
+        let latest = asks.take(1).next();
+        let above = latest.and_then(|(_, ask)| ask.handles_above);
+        let rejected = latest.filter(|(step, _)| !self.answered.contains(&step.id)).and_then(|(_, ask)| {
+            let Say::Results(results) = &ask.say else { return None };
+            results.iter().find_map(|result| match &result.of {
+                ResultOf::Rejected(reason) if result.call == call.id => Some(reason),
+                _ => None,
+            })
+        });
+        let asked = self.asked.as_deref().unwrap_or_default().replace("ask", "call");
+        let step = self.steps.iter().find(|step| step.id.as_str() == format!("{asked}-{place}"));
+        let (status, output) = match (step.map(|step| (step, self.ends.get(&step.id))), rejected) {
+            (Some((_, Some(End::Done(output, record)))), _) => {
+                coverage.count(WorldFault::CallDoneUntold);
+                (CallStatus::Done, shown(output, *record, above))
+            }
+            (Some((_, Some(End::Failed(message)))), _) => (CallStatus::Failed, json!(message)),
+            (Some((step, None)), _) if !self.is_held(&step.id) => {
+                (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
+            }
+            (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
+            _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
+        };
+        ToolResult { call: call.id.clone(), tool: call.tool.clone(), status, output }
+    }
+
     /// Counts what a model was told that it does not get on with.
     fn count(&mut self, ask: &Ask, said: &Message, before: Option<&Message>, coverage: &mut Coverage) {
         self.corrections = if rejects(ask) { self.corrections + 1 } else { 0 };
@@ -489,13 +515,8 @@ fn rejects(ask: &Ask) -> bool {
     }
 }
 
-fn calls_of(said: &[Said]) -> Vec<&agent_shell_core::data::ToolCall> {
+fn calls_of(said: &[Said]) -> Vec<&ToolCall> {
     said.iter().filter_map(|part| if let Said::Call(call) = part { Some(call) } else { None }).collect()
-}
-
-fn closed(call: &str, tool: &str) -> ToolResult {
-    let output = json!("the turn ended before the call was made");
-    ToolResult { call: call.into(), tool: tool.into(), status: CallStatus::Closed, output }
 }
 
 /// An output as it is shown: whole, or its beginning.
