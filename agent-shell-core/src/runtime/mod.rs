@@ -19,6 +19,7 @@ mod lines;
 mod manager;
 #[cfg(feature = "simulation")]
 mod observer;
+mod outputs;
 mod processor;
 mod publisher;
 mod purge;
