@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::{NotCanonical, canonical_digest};
+use super::schema;
 use crate::words::{Digest, ToolName};
 
 /// One message of a conversation.
@@ -227,6 +228,20 @@ pub struct AnswerFormat {
     pub schema: Value,
 }
 
+impl AnswerFormat {
+    /// What is wrong with an answer, in a sentence or some that a model can mend it by; none when it has the form.
+    ///
+    /// With the feature `json-schema` the whole of JSON Schema is checked, and a schema that is none, or that refers to
+    /// something outside of itself, is a problem of every answer. Without it only the structure is: types, required and
+    /// known members, items, constants, enumerations, `anyOf`, `oneOf`, `allOf` and references within the schema. That never
+    /// finds a problem where the schema has none, but may overlook one.
+    ///
+    /// The text names places, members and rules, and quotes no other value than those that the schema holds.
+    pub fn problem_with(&self, answer: &Value) -> Option<String> {
+        schema::problem(&self.schema, answer)
+    }
+}
+
 /// How a model answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -285,10 +300,32 @@ impl Answer {
             .collect()
     }
 
+    /// The text of the answer as JSON. One fence of Markdown around the whole text is taken off before.
+    ///
+    /// # Errors
+    /// Says why the text is no JSON, so that a model can mend it. It quotes nothing of the text.
+    pub fn json(&self) -> Result<Value, String> {
+        let text = self.text();
+        serde_json::from_str(unfenced(text.trim())).map_err(|error| format!("the answer is no JSON: {error}"))
+    }
+
     /// The calls that it asks for, in its order.
     pub fn calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.said.iter().filter_map(|part| if let Said::Call(call) = part { Some(call) } else { None })
     }
+}
+
+/// What stands within one fence of three backticks or more, with or without the name of a language; a text that is not one
+/// fenced block is itself.
+fn unfenced(text: &str) -> &str {
+    let inner = || {
+        let ticks = text.len() - text.trim_start_matches('`').len();
+        let (fence, rest) = text.split_at_checked(ticks).filter(|_| ticks >= 3)?;
+        let (language, inner) = rest.split_once('\n')?;
+        let is_name = !language.contains(['`', '{', '[', '"']);
+        inner.strip_suffix(fence).filter(|inner| is_name && (inner.is_empty() || inner.ends_with('\n')))
+    };
+    inner().unwrap_or(text)
 }
 
 /// Why a model stopped.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use super::tool::Call;
+use crate::data::canonical::{NotCanonical, canonical_digest};
 use crate::data::{Answer, Message, Prompt, Usage};
-use crate::words::{ModelName, Timestamp};
+use crate::words::{Digest, ModelName, Timestamp};
 
 /// A model, in no vendor's shape.
 ///
@@ -50,12 +52,23 @@ pub trait Model: Send + Sync + 'static {
 pub type AnswerStream = BoxStream<'static, Result<Chunk, ModelError>>;
 
 /// What is asked: the prompt, and after it the messages, the oldest first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelRequest {
     /// What stands before every message.
     pub prompt: Arc<Prompt>,
     /// The messages. The last one is a user's, or holds results.
     pub messages: Vec<Arc<Message>>,
+}
+
+impl ModelRequest {
+    /// By which a request is recognised: SHA-256 of the canonical JSON of an object with the members `prompt` and `messages`.
+    /// Equal requests have equal digests, in every build and on every machine.
+    ///
+    /// # Errors
+    /// [`NotCanonical`] when something holds a number that canonical JSON can't write.
+    pub fn digest(&self) -> Result<Digest, NotCanonical> {
+        canonical_digest(&serde_json::json!(self))
+    }
 }
 
 /// A part of an answer under way.
@@ -143,7 +156,8 @@ impl ModelError {
 }
 
 /// What a caller should do about a model that did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ModelErrorKind {
     /// It can't be reached, or answered with an error of its own: try again.
