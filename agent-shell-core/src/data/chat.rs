@@ -99,7 +99,8 @@ impl Said {
     }
 }
 
-/// What only one wire understands. It goes back to that wire byte for byte as JSON, and to no other.
+/// What only one wire understands. It goes back to that wire as the same JSON, its members maybe in another order, and to no
+/// other: what has to stay as it is byte for byte is a string in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Opaque {
     /// The wire: `anthropic.messages`, say.
@@ -148,7 +149,8 @@ pub struct ToolResult {
     pub tool: String,
     /// What became of it.
     pub status: CallStatus,
-    /// The tool's output, or what went wrong.
+    /// The tool's output, or what went wrong. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
+    /// the object with the one member `content`.
     pub output: Value,
 }
 
@@ -282,6 +284,9 @@ pub struct Answer {
     /// Which model answered, in its vendor's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// By which the vendor finds the request again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 impl Answer {
@@ -289,7 +294,7 @@ impl Answer {
     pub fn new(said: Vec<Said>) -> Self {
         let calls = said.iter().any(|part| matches!(part, Said::Call(_)));
         let finish = if calls { Finish::Calls } else { Finish::Done };
-        Self { said, finish, usage: Usage::default(), model: None }
+        Self { said, finish, usage: Usage::default(), model: None, request_id: None }
     }
 
     /// The text of the answer, without what was thought.
@@ -339,8 +344,11 @@ pub enum Finish {
     Calls,
     /// The answer reached its bound of tokens.
     Length,
-    /// The model, or its vendor, declined to answer.
+    /// The model, or its vendor, declined to answer. What it said of that is text like any other.
     Declined,
+    /// It has not ended: asked again with what it said so far as the last message, it goes on. Tools that run at a vendor's
+    /// make long pauses.
+    Paused,
     /// Another reason, in the vendor's words.
     Other(String),
 }
@@ -356,6 +364,9 @@ pub struct Usage {
     /// Of these, tokens that were read from a cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<u64>,
+    /// Of these, tokens that were written to a cache; some vendors take more for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_written_tokens: Option<u64>,
     /// Tokens of the answer, what was thought included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,

@@ -56,7 +56,8 @@ pub type AnswerStream = BoxStream<'static, Result<Chunk, ModelError>>;
 pub struct ModelRequest {
     /// What stands before every message.
     pub prompt: Arc<Prompt>,
-    /// The messages. The last one is a user's, or holds results.
+    /// The messages. The last one is a user's, or holds results; or it is the model's own that
+    /// [paused](crate::data::Finish::Paused).
     pub messages: Vec<Arc<Message>>,
 }
 

@@ -22,6 +22,7 @@ pub struct Reply {
     usage: Used,
     finish: Option<Finish>,
     model: Option<String>,
+    request_id: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -43,14 +44,8 @@ enum Used {
 
 impl Reply {
     fn of(said: Vec<Said>, end: End) -> Self {
-        Self {
-            after: Duration::ZERO,
-            said,
-            end,
-            usage: Used::Counted,
-            finish: None,
-            model: Some("scripted".into()),
-        }
+        let (after, usage, model) = (Duration::ZERO, Used::Counted, Some("scripted".into()));
+        Self { after, said, end, usage, finish: None, model, request_id: None }
     }
 
     /// It answers with a text.
@@ -186,7 +181,7 @@ impl Reply {
             Used::Counted => Some((json_bytes(request).div_ceil(4), said_bytes(&self.said).div_ceil(4))),
         };
         let mut answer = Answer::new(self.said);
-        answer.model = self.model;
+        (answer.model, answer.request_id) = (self.model, self.request_id);
         if let Some(finish) = self.finish {
             answer.finish = finish;
         }
@@ -210,8 +205,8 @@ pub(super) fn answers(request: &ModelRequest) -> usize {
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
         let mut reply = Self::of(answer.said, End::Answer);
-        (reply.usage, reply.finish, reply.model) =
-            (Used::AsIs(answer.usage), Some(answer.finish), answer.model);
+        (reply.usage, reply.finish) = (Used::AsIs(answer.usage), Some(answer.finish));
+        (reply.model, reply.request_id) = (answer.model, answer.request_id);
         reply
     }
 }

@@ -32,6 +32,7 @@ async fn what_was_recorded_is_said_again_in_its_turn() {
     let opaque = Some(Opaque { wire: "some.wire".into(), data: json!({ "signature": "abc" }) });
     let mut thought = Answer::new(vec![Said::Thinking { text: "Hm.".into(), opaque }, Said::text("First")]);
     thought.usage.input_tokens = Some(7);
+    thought.request_id = Some("req-1".into());
     let wait =
         ModelError::new(ModelErrorKind::RateLimited, "slow down").retry_after(Duration::from_millis(1500));
     let other = request(vec![user("Other")]);
