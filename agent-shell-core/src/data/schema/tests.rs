@@ -126,21 +126,27 @@ fn table() -> Vec<(Value, Value, Verdict)> {
     ]
 }
 
+/// The rows that a check judges otherwise than it should.
+fn misjudged(
+    check: impl Fn(&Value, &Value) -> Option<String>,
+    refuses: impl Fn(Verdict) -> bool,
+) -> Vec<String> {
+    let judge = |(schema, value, verdict)| {
+        let problem = check(&schema, &value);
+        (problem.is_some() != refuses(verdict)).then(|| format!("{schema} of {value}: {problem:?}"))
+    };
+    table().into_iter().filter_map(judge).collect()
+}
+
 #[test]
 fn the_light_check_refuses_nothing_that_a_schema_allows() {
-    for (schema, value, verdict) in table() {
-        let problem = light::problem(&schema, &value);
-        assert_eq!(problem.is_some(), verdict == Refused, "{schema} of {value}: {problem:?}");
-    }
+    assert_eq!(misjudged(light::problem, |verdict| verdict == Refused), [""; 0]);
 }
 
 #[cfg(feature = "json-schema")]
 #[test]
 fn the_full_check_knows_the_whole_of_json_schema() {
-    for (schema, value, verdict) in table() {
-        let problem = super::full::problem(&schema, &value);
-        assert_eq!(problem.is_some(), verdict != Allowed, "{schema} of {value}: {problem:?}");
-    }
+    assert_eq!(misjudged(super::full::problem, |verdict| verdict != Allowed), [""; 0]);
     let problem = super::problem(&json!({ "type": "strin" }), &json!("a")).unwrap();
     assert!(problem.starts_with("the form itself is no JSON Schema: "), "{problem}");
     let elsewhere = json!({ "$ref": "https://example.com/elsewhere" });
