@@ -48,6 +48,27 @@ pub trait Model: Send + Sync + 'static {
     async fn ask(&self, request: Arc<ModelRequest>, call: Call) -> Result<AnswerStream, ModelError>;
 }
 
+/// What is shared is a model like that which is shared.
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<T: Model + ?Sized> Model for Arc<T> {
+    fn capabilities(&self) -> ModelCapabilities {
+        (**self).capabilities()
+    }
+
+    fn headroom(&self) -> ModelHeadroom {
+        (**self).headroom()
+    }
+
+    fn bound(&self, request: &ModelRequest) -> Option<ModelBound> {
+        (**self).bound(request)
+    }
+
+    async fn ask(&self, request: Arc<ModelRequest>, call: Call) -> Result<AnswerStream, ModelError> {
+        (**self).ask(request, call).await
+    }
+}
+
 /// The parts of an answer as they come.
 pub type AnswerStream = BoxStream<'static, Result<Chunk, ModelError>>;
 

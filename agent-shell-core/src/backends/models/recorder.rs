@@ -29,7 +29,7 @@ use crate::words::Digest;
 /// ([`Spawn::spawn_blocking`]): it outlives the process, and maybe not the machine. An answer that nobody waited for is not
 /// recorded. One process writes to a file at a time.
 pub struct Recorder {
-    model: Arc<dyn Model>,
+    model: Box<dyn Model>,
     pen: Pen,
     with_requests: bool,
 }
@@ -56,12 +56,12 @@ impl Recorder {
     ///
     /// # Errors
     /// That the file can't be opened, read or cut.
-    pub fn open(path: impl AsRef<Path>, model: impl Into<Arc<dyn Model>>) -> io::Result<Self> {
+    pub fn open(path: impl AsRef<Path>, model: impl Model) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let whole_bytes = mend(&mut file)?;
         let sheet = Arc::new(Mutex::new(Sheet { file, whole_bytes }));
         let pen = Pen { sheet, lost: Arc::default(), spawn: None };
-        Ok(Self { model: model.into(), pen, with_requests: false })
+        Ok(Self { model: Box::new(model), pen, with_requests: false })
     }
 
     /// Writes whole requests too, under `asked`: with them a request that is not recorded can be told from its nearest.
@@ -191,6 +191,7 @@ impl Entry {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Model for Recorder {
     fn capabilities(&self) -> ModelCapabilities {
         self.model.capabilities()

@@ -13,7 +13,7 @@ use crate::data::{Answer, Opaque, Said};
 use crate::ports::{Chunk, Model, ModelError, ModelErrorKind, ModelRequest, Spawn};
 
 fn recorder(path: &Path, script: impl IntoIterator<Item = Reply>) -> Recorder {
-    Recorder::open(path, Arc::new(Scripted::new(script)) as Arc<dyn Model>).unwrap()
+    Recorder::open(path, Arc::new(Scripted::new(script)) as Arc<dyn Model>).unwrap() // an `Arc` is a model, too
 }
 
 fn lines(path: &Path) -> Vec<Value> {
