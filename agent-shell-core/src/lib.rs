@@ -49,6 +49,7 @@ pub mod runtime;
 pub mod simulation;
 pub mod words;
 
+pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, ToolLoop, Window};
 pub use data::{
     EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,

@@ -16,6 +16,7 @@ mod mail;
 mod outcome;
 mod plan;
 mod record;
+mod schema;
 mod seal;
 mod step;
 mod template;
