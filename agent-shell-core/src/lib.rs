@@ -57,7 +57,7 @@ pub use ports::{
     Call, EventHandler, HandlerError, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool, ToolError,
 };
 pub use runtime::{
-    Approval, Approvals, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn,
-    Unclaimable,
+    Approval, Approvals, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
+    ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -10,6 +10,7 @@ mod events;
 mod executor;
 mod export;
 mod failure;
+mod follow;
 mod history;
 mod inbox;
 mod keyring;
@@ -39,6 +40,7 @@ pub use archive::{
 };
 pub use consumer::Consumer;
 pub use export::ExportError;
+pub use follow::{Follow, Followed};
 pub use history::{History, HistoryEntry};
 #[cfg(feature = "simulation")]
 pub use observer::Observer;

@@ -233,6 +233,8 @@ impl PlanExecutor {
         let entries = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let ended = ends(&entries);
+        let running = self.turn().map(|turn| turn.id);
+        let news = self.core.live.news(self.entry.id, running, &entries);
         let intends = entries.iter().any(|entry| matches!(entry.body, Body::StepStarted { .. }));
         let mark = status(&self.state, &self.live);
         let required_by = self.state.turn.as_ref().map(|turn| (turn.id, turn.round));
@@ -254,6 +256,7 @@ impl PlanExecutor {
         if intends {
             reach!(IntentDurable);
         }
+        self.core.live.durable(self.live.durable, news);
         self.show(ended);
         Ok(())
     }
