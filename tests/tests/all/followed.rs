@@ -197,6 +197,29 @@ async fn who_is_slow_holds_up_nothing_and_is_told_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_turn_is_driven_no_poll_is_waited_for() {
+    on_each(|shell, _| async {
+        let gate = Arc::new(Semaphore::new(0));
+        let mut rare = limits();
+        rare.poll_ms = 600_000;
+        let shell = shell.limits(rare).tool(gated(&gate)).open().await.unwrap();
+        let session = shell.session("s").unwrap();
+        let turn = session.submit(chain(10)).await.unwrap();
+        let mut follow = turn.follow();
+        let mut told = Vec::new();
+        while let Some(entry) = next(&mut follow).await {
+            if matches!(entry.body, Body::StepStarted { .. }) {
+                gate.add_permits(1);
+            }
+            told.push(HistoryEntry::clone(&entry));
+        }
+        assert_eq!(told, history(&session, &turn).await);
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stands_between_records_of_the_turn_is_told_too() {
     on_each(|shell, _| async {
         let gate = Arc::new(Semaphore::new(0));

@@ -1,5 +1,7 @@
 //! The hub alone: text, its bounds, and its order among records.
 
+mod whole;
+
 use std::sync::Arc;
 
 use super::Followed;
