@@ -233,7 +233,6 @@ impl Turn {
     }
 }
 
-/// That text may not be sent on any more, or a record not be found, is no reason to be silent.
 fn not_found(turn: TurnId) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no turn {turn}"))
 }

@@ -87,6 +87,12 @@ impl Tail {
         self.bytes = 0;
     }
 
+    /// How many records it holds, and how many bytes of them.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.opened.len(), self.bytes)
+    }
+
     /// Forgets records and keys.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

@@ -25,7 +25,8 @@ impl Stage {
         self.gate.add_permits(1);
     }
 
-    /// A step that says two words. Its first attempt fails after the first word.
+    /// A step that says two words, each when it is let: what is said before anybody follows is not kept. Its first attempt
+    /// fails after the first word.
     fn tool(&self) -> Tool {
         let stage = self.clone();
         let speak = Tool::idempotent("speak", "Speaks", move |_: Value, call: Call| {
@@ -33,6 +34,7 @@ impl Stage {
             async move {
                 let core = &stage.shell.get().expect("the shell is open").core;
                 let mut voice = core.live.voice(call.turn, call.step.clone(), call.attempt);
+                stage.wait().await?;
                 voice.say("one ");
                 stage.wait().await?;
                 if call.attempt == 1 {
@@ -75,10 +77,12 @@ async fn a_step_is_heard_while_it_speaks_and_its_outcome_takes_the_place() {
     let plan = Plan::new([Step::tool("a", "speak", json!({}))]).unwrap();
     let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
     let mut follow = turn.follow();
+    let mut slow = turn.follow();
+    stage.go();
     for expected in ["turn.started", "plan.adopted", "step.started", "1@0: one "] {
         assert_eq!(next(&mut follow).await, expected);
     }
-    let mut slow = turn.follow();
+    stage.go();
     stage.go();
     for expected in ["1 retracted", "attempt.failed", "step.started", "2@0: one "] {
         assert_eq!(next(&mut follow).await, expected);
@@ -107,10 +111,11 @@ async fn a_step_is_heard_while_it_speaks_and_its_outcome_takes_the_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_shell_leaves_behind_when_it_stops_is_not_heard_any_more() {
-    let (_stage, shell) = Stage::open().await;
+    let (stage, shell) = Stage::open().await;
     let plan = Plan::new([Step::tool("a", "speak", json!({}))]).unwrap();
     let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
     let mut follow = turn.follow();
+    stage.go();
     while next(&mut follow).await != "1@0: one " {}
     shell.shutdown().await.unwrap();
     let mut told = None;
@@ -123,4 +128,42 @@ async fn what_a_shell_leaves_behind_when_it_stops_is_not_heard_any_more() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(told, Some(1), "its attempt was dropped");
+}
+
+/// Opens a shell, and follows a turn of so many steps whose outputs have so many bytes. Returns the most records and bytes
+/// that its followers shared.
+async fn shared(steps: usize, bytes: usize) -> (usize, usize) {
+    let tool =
+        Tool::idempotent(
+            "act",
+            "",
+            move |_: Value, _: Call| async move { Ok::<_, ToolError>("x".repeat(bytes)) },
+        );
+    let shell = Shell::volatile().tool(tool).open().await.unwrap();
+    let step = |nth: usize| {
+        let step = Step::tool(format!("s{nth}"), "act", json!({}));
+        if nth == 0 { step } else { step.after([format!("s{}", nth - 1)]) }
+    };
+    let turn = shell.session("s").unwrap().submit(Plan::new((0..steps).map(step)).unwrap()).await.unwrap();
+    turn.outcome().await.unwrap();
+    let (mut follow, mut behind) = (turn.follow(), turn.follow());
+    let (mut most, mut told) = ((0, 0), Vec::new());
+    while let Some(Followed::Durable { entry, .. }) = follow.next().await.unwrap() {
+        let (records, bytes) = follow.seat.channel().tail.lock().unwrap().held();
+        most = (records.max(most.0), bytes.max(most.1));
+        told.push(entry);
+    }
+    for entry in told {
+        assert_eq!(behind.next().await.unwrap(), Some(Followed::Durable { seq: entry.seq, entry }));
+    }
+    assert_eq!(behind.next().await.unwrap(), None);
+    shell.shutdown().await.unwrap();
+    most
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_followers_share_is_bounded_and_who_is_behind_reads_for_itself() {
+    assert_eq!(shared(100, 10).await.0, 64);
+    let (records, bytes) = shared(12, 400 << 10).await;
+    assert!(records < 24 && bytes <= 1 << 20, "{records} records, {bytes} bytes");
 }
