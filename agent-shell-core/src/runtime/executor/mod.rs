@@ -17,6 +17,7 @@ use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
 use super::core::{Core, Stopping};
+use super::follow::News;
 use super::inbox::Inbox;
 use super::processor::Completion;
 use super::registry::SessionHandle;
@@ -234,7 +235,7 @@ impl PlanExecutor {
         self.pending_bytes = 0;
         let ended = ends(&entries);
         let running = self.turn().map(|turn| turn.id);
-        let news = self.core.live.news(self.entry.id, running, &entries);
+        let news = News::of(self.entry.id, running, &entries);
         let intends = entries.iter().any(|entry| matches!(entry.body, Body::StepStarted { .. }));
         let mark = status(&self.state, &self.live);
         let required_by = self.state.turn.as_ref().map(|turn| (turn.id, turn.round));

@@ -71,7 +71,7 @@ impl State {
     }
 }
 
-/// What an append says to followers, as far as anybody follows.
+/// What an append says to followers.
 pub(crate) struct News {
     session: SessionId,
     turns: Vec<(TurnId, TurnNews)>,
@@ -129,44 +129,12 @@ impl Live {
         self.voices.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// What entries that are about to be appended will say to followers; none when nobody follows anything. `running` is
-    /// the turn that runs after them.
-    pub(crate) fn news(
-        &self,
-        session: SessionId,
-        running: Option<TurnId>,
-        entries: &[Entry],
-    ) -> Option<News> {
+    /// That the entries are durable, and the session ends at `head`. Whoever follows from here on finds them in the
+    /// store.
+    pub(crate) fn durable(&self, head: Seq, news: News) {
         if self.followed.load(Ordering::SeqCst) == 0 {
-            return None;
+            return;
         }
-        let mut news = News { session, turns: Vec::new(), is_purged: false };
-        if let Some(turn) = running {
-            news.of(turn);
-        }
-        for entry in entries {
-            news.is_purged |= matches!(entry.body, Body::SessionPurged { .. });
-            let Some(turn) = entry.body.turn() else { continue };
-            let of = news.of(turn);
-            match &entry.body {
-                Body::TurnStarted { .. } => of.started = Some(entry.seq),
-                Body::TurnEnded { .. } => of.ended = Some(entry.seq),
-                Body::MailRefused { .. } => (of.started, of.ended) = (Some(entry.seq), Some(entry.seq)),
-                _ => {}
-            }
-            match Ends::of(&entry.body) {
-                Ends::Nothing => {}
-                Ends::Attempt(step) => of.steps.push((step.clone(), false)),
-                Ends::Step(step) => of.steps.push((step.clone(), true)),
-                Ends::All => of.interrupted = true,
-            }
-        }
-        Some(news)
-    }
-
-    /// That the entries are durable, and the session ends at `head`.
-    pub(crate) fn durable(&self, head: Seq, news: Option<News>) {
-        let Some(news) = news else { return };
         if news.is_purged {
             for channel in self.of_session(news.session) {
                 channel.purge();
@@ -210,7 +178,34 @@ impl Live {
 }
 
 impl News {
-    fn of(&mut self, turn: TurnId) -> &mut TurnNews {
+    /// What entries that are about to be appended will say. It is gathered also when nobody follows, for somebody may
+    /// come while they are on their way. `running` is the turn that runs after them.
+    pub(crate) fn of(session: SessionId, running: Option<TurnId>, entries: &[Entry]) -> Self {
+        let mut news = Self { session, turns: Vec::new(), is_purged: false };
+        if let Some(turn) = running {
+            news.about(turn);
+        }
+        for entry in entries {
+            news.is_purged |= matches!(entry.body, Body::SessionPurged { .. });
+            let Some(turn) = entry.body.turn() else { continue };
+            let about = news.about(turn);
+            match &entry.body {
+                Body::TurnStarted { .. } => about.started = Some(entry.seq),
+                Body::TurnEnded { .. } => about.ended = Some(entry.seq),
+                Body::MailRefused { .. } => (about.started, about.ended) = (Some(entry.seq), Some(entry.seq)),
+                _ => {}
+            }
+            match Ends::of(&entry.body) {
+                Ends::Nothing => {}
+                Ends::Attempt(step) => about.steps.push((step.clone(), false)),
+                Ends::Step(step) => about.steps.push((step.clone(), true)),
+                Ends::All => about.interrupted = true,
+            }
+        }
+        news
+    }
+
+    fn about(&mut self, turn: TurnId) -> &mut TurnNews {
         let found = self.turns.iter().position(|(named, _)| *named == turn).unwrap_or(self.turns.len());
         if found == self.turns.len() {
             self.turns.push((turn, TurnNews::default()));

@@ -27,8 +27,8 @@ mod voice;
 
 use self::cursor::{Cursor, Next};
 use self::tail::Opened;
-pub(crate) use live::Live;
 use live::Seat;
+pub(crate) use live::{Live, News};
 
 /// What a follower of a turn is told. See [`Follow`] for the order.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Followed;
 use super::cursor::{Cursor, Next};
-use super::live::{Live, Seat};
+use super::live::{Live, News, Seat};
 use crate::data::{Body, Failure, FailureCode, Outcome, Payload};
 use crate::machine::Entry;
 use crate::words::{Epoch, Pseudonym, Seq, SessionId, StepId, Timestamp, TurnId};
@@ -106,8 +106,7 @@ fn ended(seq: u64) -> Entry {
 }
 
 fn durable(live: &Live, entry: &Entry) {
-    let news = live.news(session(), Some(turn()), std::slice::from_ref(entry));
-    live.durable(entry.seq, news);
+    live.durable(entry.seq, News::of(session(), Some(turn()), std::slice::from_ref(entry)));
 }
 
 #[test]
@@ -295,7 +294,8 @@ fn nothing_is_kept_when_nobody_follows() {
     let mut voice = live.voice(turn(), step("a"), 1);
     voice.say("to nobody ");
     assert_eq!(live.held(), (0, 0));
-    assert!(live.news(session(), Some(turn()), &[succeeded(3, "b")]).is_none());
+    durable(&live, &succeeded(3, "b"));
+    assert_eq!(live.held(), (0, 0));
     let mut watcher = Watcher::new(&live);
     voice.say("to one");
     assert_eq!(watcher.text(), Some((10, "to one".into())), "the offset counts what nobody heard");
@@ -334,4 +334,15 @@ fn ten_thousand_followers_share_one_text() {
         assert!(live.held().1 <= 64 << 10, "however many follow");
     }
     assert!(told.iter().all(|told| *told == 200_000), "and all are at the end");
+}
+
+#[test]
+fn who_comes_while_an_append_is_under_way_is_told_of_it() {
+    let live = live();
+    let entry = succeeded(3, "a");
+    let news = News::of(session(), Some(turn()), std::slice::from_ref(&entry));
+    // Its look at the store came before the append.
+    let mut watcher = Watcher::new(&live);
+    live.durable(entry.seq, news);
+    assert_eq!(watcher.record(&entry), None);
 }
