@@ -51,8 +51,7 @@ impl Stage {
 
     async fn open() -> (Self, Shell) {
         let stage = Self { shell: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
-        let mut limits = Limits::default();
-        limits.drain_ms = 50;
+        let limits = Limits { drain_ms: 50, ..Limits::default() };
         let shell = Shell::volatile().limits(limits).tool(stage.tool()).open().await.unwrap();
         drop(stage.shell.set(shell.clone()));
         (stage, shell)
