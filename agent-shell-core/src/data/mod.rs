@@ -6,6 +6,7 @@
 mod body;
 pub mod canonical;
 mod chain;
+mod chat;
 mod codec;
 mod contract;
 mod envelope;
@@ -22,6 +23,10 @@ pub use body::{
     Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
 };
 pub use chain::{ChainBreak, ChainVerifier, record_hash};
+pub use chat::{
+    Answer, AnswerFormat, Arguments, CallStatus, Content, Finish, Message, Opaque, Prompt, Said, Settings,
+    ToolCall, ToolResult, ToolSpec, Usage,
+};
 pub use codec::{CodecError, RECORD_VERSION, decode, encode};
 pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
 pub use envelope::Envelope;

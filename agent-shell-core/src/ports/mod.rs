@@ -8,6 +8,7 @@ mod journal;
 mod key_store;
 mod mailbox;
 mod marks;
+mod model;
 mod outbox;
 mod ownership;
 mod planner;
@@ -25,6 +26,10 @@ pub use journal::{
 pub use key_store::{KeyError, KeyStore};
 pub use mailbox::{Dedupe, MailItem, Mailbox, Post, PostError, Posted};
 pub use marks::{HighWater, Marks};
+pub use model::{
+    AnswerStream, Chunk, Model, ModelBound, ModelCapabilities, ModelError, ModelErrorKind, ModelHeadroom,
+    ModelRequest, ModelView,
+};
 pub use outbox::{Outbox, OutboxItem, OutboxPosition, Outgoing};
 pub use ownership::{Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError};
 pub use planner::{PlanView, Planned, Planner, PlannerError, StepReport};

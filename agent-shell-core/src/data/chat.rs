@@ -1,0 +1,331 @@
+//! What is said to a model and by it, in no vendor's shape: messages, prompts, answers and what they used.
+//!
+//! A codec of a wire turns these into its own shape and back. What only that wire understands, and must get back
+//! unchanged, travels as [`Opaque`].
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::canonical::{NotCanonical, canonical_digest};
+use crate::words::{Digest, ToolName};
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Message {
+    /// What the user, or the host, says.
+    User(Vec<Content>),
+    /// What the model said: its parts in the order in which they came.
+    Model(Vec<Said>),
+    /// What became of the calls of the message before, in the order of those calls.
+    Results(Vec<ToolResult>),
+    /// What stands in the place of earlier messages that were summarised.
+    Summary(String),
+}
+
+/// A part of what a user says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// A value that is no text; a wire writes it as JSON.
+    Json(Value),
+    /// A picture, a sound or a document, whole.
+    Media {
+        /// As RFC 6838 names it: `image/png`, say.
+        media_type: String,
+        /// The bytes in base64 (RFC 4648, section 4).
+        base64: String,
+    },
+    /// The same by its address.
+    Link {
+        /// As RFC 6838 names it.
+        media_type: String,
+        /// Where it is.
+        url: String,
+    },
+}
+
+impl Content {
+    /// What a turn's input, or another value, says: a text is itself, an object with the one member `content` lists parts in
+    /// the form in which they are written here, and every other value is JSON.
+    pub fn read(value: &Value) -> Vec<Self> {
+        if let Value::String(text) = value {
+            return vec![Self::Text(text.clone())];
+        }
+        let parts =
+            value.as_object().filter(|members| members.len() == 1).and_then(|members| members.get("content"));
+        let parts =
+            parts.and_then(|parts| Vec::<Self>::deserialize(parts).ok()).filter(|parts| !parts.is_empty());
+        parts.unwrap_or_else(|| vec![Self::Json(value.clone())])
+    }
+}
+
+/// A part of what a model says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Said {
+    /// Text of the answer.
+    Text {
+        /// The text.
+        text: String,
+        /// What must go back with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opaque: Option<Opaque>,
+    },
+    /// What it thought. Never an answer.
+    Thinking {
+        /// What of it may be read; empty when nothing may.
+        text: String,
+        /// What must go back with it: a signature, or the encrypted thought.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opaque: Option<Opaque>,
+    },
+    /// A call that it asks for.
+    Call(ToolCall),
+    /// Something that only its wire understands.
+    Opaque(Opaque),
+}
+
+impl Said {
+    /// Text of an answer.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), opaque: None }
+    }
+}
+
+/// What only one wire understands. It goes back to that wire byte for byte as JSON, and to no other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opaque {
+    /// The wire: `anthropic.messages`, say.
+    pub wire: String,
+    /// What it sent.
+    pub data: Value,
+}
+
+/// A call that a model asks for. Nothing of it is trusted: neither the name nor the arguments have been checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// By which the model recognises the result; unique within its message, or the codec makes it so.
+    pub id: String,
+    /// The tool, as the model wrote it.
+    pub tool: String,
+    /// The arguments.
+    pub arguments: Arguments,
+    /// What must go back with the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Opaque>,
+}
+
+impl ToolCall {
+    /// A call with arguments that could be read.
+    pub fn new(id: impl Into<String>, tool: impl Into<String>, arguments: Value) -> Self {
+        Self { id: id.into(), tool: tool.into(), arguments: Arguments::Value(arguments), opaque: None }
+    }
+}
+
+/// The arguments of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arguments {
+    /// As JSON.
+    Value(Value),
+    /// What the model wrote is no JSON.
+    Unreadable(String),
+}
+
+/// What a model is told of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// The call's id.
+    pub call: String,
+    /// The tool, as the model wrote it.
+    pub tool: String,
+    /// What became of it.
+    pub status: CallStatus,
+    /// The tool's output, or what went wrong.
+    pub output: Value,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CallStatus {
+    /// The tool returned.
+    Done,
+    /// The tool failed, or a person denied the call.
+    Failed,
+    /// No tool was called: there is none of that name, or it does not take the arguments.
+    Rejected,
+    /// It is held back until all else in the turn has succeeded.
+    Held,
+    /// The turn ended before the model could be told.
+    Closed,
+}
+
+impl CallStatus {
+    /// Whether a wire should mark the result as an error.
+    pub fn is_error(self) -> bool {
+        !matches!(self, Self::Done | Self::Held)
+    }
+}
+
+/// What stands before every message and stays the same from question to question: wires cache it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Prompt {
+    /// What the model is told to be and to do. Never summarised, never cut.
+    pub instructions: String,
+    /// The tools that it may call, in the order in which they are shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpec>,
+    /// The form of the answer; without it, free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerFormat>,
+    /// How it answers.
+    pub settings: Settings,
+}
+
+impl Prompt {
+    /// A prompt that only instructs.
+    pub fn new(instructions: impl Into<String>) -> Self {
+        Self { instructions: instructions.into(), ..Self::default() }
+    }
+
+    /// By which records name the prompt: SHA-256 of its canonical JSON.
+    ///
+    /// # Errors
+    /// [`NotCanonical`] when a schema or a setting holds a number that canonical JSON can't write.
+    pub fn digest(&self) -> Result<Digest, NotCanonical> {
+        canonical_digest(&serde_json::json!(self))
+    }
+}
+
+/// A tool as a model is shown it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// Its name.
+    pub name: ToolName,
+    /// What it does.
+    pub description: String,
+    /// The JSON Schema of its arguments.
+    pub input_schema: Value,
+}
+
+/// The form that an answer must have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswerFormat {
+    /// What the form is called; some wires want a name.
+    pub name: String,
+    /// The JSON Schema of the answer.
+    pub schema: Value,
+}
+
+/// How a model answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The most tokens that an answer may have, thinking included.
+    ///
+    /// Default: 4,096.
+    pub output_tokens: u64,
+    /// Of these, what it may think; without it, as the model does by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking_tokens: Option<u64>,
+    /// How much is left to chance, from 0 on; without it, as the model does by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// What a wire understands beyond that, as it is written there.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub further: serde_json::Map<String, Value>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { output_tokens: 4096, thinking_tokens: None, temperature: None, further: Default::default() }
+    }
+}
+
+/// A model's answer, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Answer {
+    /// What it said.
+    pub said: Vec<Said>,
+    /// Why it stopped.
+    pub finish: Finish,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Which model answered, in its vendor's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+impl Answer {
+    /// An answer that is complete.
+    pub fn new(said: Vec<Said>) -> Self {
+        let calls = said.iter().any(|part| matches!(part, Said::Call(_)));
+        let finish = if calls { Finish::Calls } else { Finish::Done };
+        Self { said, finish, usage: Usage::default(), model: None }
+    }
+
+    /// The text of the answer, without what was thought.
+    pub fn text(&self) -> String {
+        self.said
+            .iter()
+            .filter_map(|part| if let Said::Text { text, .. } = part { Some(text.as_str()) } else { None })
+            .collect()
+    }
+
+    /// The calls that it asks for, in its order.
+    pub fn calls(&self) -> impl Iterator<Item = &ToolCall> {
+        self.said.iter().filter_map(|part| if let Said::Call(call) = part { Some(call) } else { None })
+    }
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Finish {
+    /// It had said all.
+    Done,
+    /// It waits for the results of its calls.
+    Calls,
+    /// The answer reached its bound of tokens.
+    Length,
+    /// The model, or its vendor, declined to answer.
+    Declined,
+    /// Another reason, in the vendor's words.
+    Other(String),
+}
+
+/// What an answer used. What the vendor did not say is none, never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the request, those from a cache included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Of these, tokens that were read from a cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Tokens of the answer, what was thought included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Of these, tokens that were thought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking_tokens: Option<u64>,
+    /// What it costs, in billionths of a US dollar, rounded up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_nano_usd: Option<u64>,
+}
