@@ -60,7 +60,7 @@ pub use ports::{
     ToolError,
 };
 pub use runtime::{
-    Approval, Approvals, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn,
-    Unclaimable,
+    Approval, Approvals, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
+    ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::consumer::{self, Telling};
 use super::core::{Core, Stop, Stopping, model_requirement, planner_requirement, tool_requirement};
 use super::export;
+use super::follow::Live;
 use super::history::History;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
@@ -227,6 +228,7 @@ impl ShellBuilder {
             admission: Admission::new(self.limits.running_turns),
             apart: Arc::new(Semaphore::new(1)),
             watchers: Watchers::default(),
+            live: Arc::new(Live::new(self.limits.live_bytes)),
             stop: Stop::new(),
             limits: self.limits,
             events,

@@ -14,6 +14,7 @@ mod dynamic;
 mod endings;
 mod events;
 mod export;
+mod followed;
 mod front_door;
 mod golden;
 mod holding;
