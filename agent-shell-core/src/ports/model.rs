@@ -160,13 +160,13 @@ pub struct ModelError {
     /// How long to wait at least before another try.
     pub retry_after: Option<Duration>,
     /// What was used all the same, as far as it is known.
-    pub usage: Usage,
+    pub usage: Box<Usage>,
 }
 
 impl ModelError {
     /// An error of a kind.
     pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, usage: Usage::default() }
+        Self { kind, message: message.into(), retry_after: None, usage: Box::default() }
     }
 
     /// Not to be tried again before so long.

@@ -234,6 +234,7 @@ impl<'a> Ends<'a> {
             | Body::StepInDoubt { step, .. }
             | Body::StepResolved { step, resolution: Resolution::Retry, .. } => Self::Attempt(step),
             Body::StepSucceeded { step, .. }
+            | Body::ModelAnswered { step, .. }
             | Body::StepFailed { step, .. }
             | Body::StepResolved { step, .. } => Self::Step(step),
             Body::TurnInterrupted { .. } | Body::TurnEnded { .. } | Body::SessionPurged { .. } => Self::All,

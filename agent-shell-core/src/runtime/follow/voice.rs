@@ -62,7 +62,6 @@ pub(crate) struct Voice {
     is_finished: bool,
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "no step of this version speaks before its outcome"))]
 impl Live {
     /// A voice for an attempt that begins now. Earlier voices of the step are not heard any more once it speaks.
     pub(crate) fn voice(self: &Arc<Self>, turn: TurnId, step: StepId, attempt: u32) -> Voice {
@@ -71,7 +70,6 @@ impl Live {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "no step of this version speaks before its outcome"))]
 impl Voice {
     /// Says more text to whoever follows. It never waits, and keeps nothing when nobody does.
     pub(crate) fn say(&mut self, text: &str) {
