@@ -3,7 +3,9 @@
 //!
 //! Nothing here does I/O, and nothing here knows a backend.
 
+mod balance;
 mod body;
+mod budget;
 pub mod canonical;
 mod chain;
 mod codec;
@@ -18,9 +20,11 @@ mod seal;
 mod step;
 mod template;
 
+pub use balance::{Balance, Movement, Spending, TooManyBills};
 pub use body::{
     Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
 };
+pub use budget::{Account, AccountKind, Amounts, AttemptId, Ceiling, Dimension, in_order};
 pub use chain::{ChainBreak, ChainVerifier, record_hash};
 pub use codec::{CodecError, RECORD_VERSION, decode, encode};
 pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
