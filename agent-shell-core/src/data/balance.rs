@@ -23,7 +23,8 @@ impl Balance {
         Dimension::ALL.into_iter().find_map(|dimension| {
             let used = self.settled.of(dimension).saturating_add(self.reserved.of(dimension));
             let ceiling = ceiling.of(dimension);
-            let fits = used.checked_add(asked.of(dimension)).is_some_and(|sum| sum <= ceiling.unwrap_or(u64::MAX));
+            let fits =
+                used.checked_add(asked.of(dimension)).is_some_and(|sum| sum <= ceiling.unwrap_or(u64::MAX));
             (!fits).then(|| (dimension, ceiling.unwrap_or(u64::MAX).saturating_sub(used)))
         })
     }

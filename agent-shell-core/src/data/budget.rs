@@ -143,7 +143,8 @@ pub struct Ceiling {
 
 impl Ceiling {
     /// A ceiling that bounds nothing.
-    pub const NONE: Self = Self { nano_usd: None, tokens: None, tool_calls: None, steps: None, time_ms: None };
+    pub const NONE: Self =
+        Self { nano_usd: None, tokens: None, tool_calls: None, steps: None, time_ms: None };
 
     /// The bound in one dimension; none is not bounded.
     pub const fn of(&self, dimension: Dimension) -> Option<u64> {

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 
 use super::journal::Fence;
 use super::store::StoreError;
-use crate::data::{Account, Amounts, AttemptId, Balance, Ceiling, Dimension, Movement, TooManyBills, in_order};
+use crate::data::{
+    Account, Amounts, AttemptId, Balance, Ceiling, Dimension, Movement, TooManyBills, in_order,
+};
 use crate::words::{Digest, Epoch, SessionId, Timestamp};
 
 /// What attempts may spend, what they have set aside, and what they spent.

@@ -25,8 +25,8 @@ pub use journal::{
 };
 pub use key_store::{KeyError, KeyStore};
 pub use ledger::{
-    Ledger, Operation, OperationKind, ReconcileError, ReopenError, Reserve, ReserveError, Reserved, SettleError,
-    Settlement,
+    Ledger, Operation, OperationKind, ReconcileError, ReopenError, Reserve, ReserveError, Reserved,
+    SettleError, Settlement,
 };
 pub use mailbox::{Dedupe, MailItem, Mailbox, Post, PostError, Posted};
 pub use marks::{HighWater, Marks};

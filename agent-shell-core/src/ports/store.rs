@@ -28,7 +28,9 @@ pub struct Store {
 
 impl Store {
     /// A store whose ports are all one object.
-    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks + Archive + Ledger>(backend: Arc<B>) -> Self {
+    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks + Archive + Ledger>(
+        backend: Arc<B>,
+    ) -> Self {
         Self {
             journal: backend.clone(),
             mailbox: backend.clone(),

@@ -34,7 +34,8 @@ struct Read<'a>(&'a [u8]);
 
 impl Read<'_> {
     fn byte(&mut self) -> rusqlite::Result<u8> {
-        let (first, rest) = self.0.split_first().ok_or_else(|| damaged("a row of the ledger ends too early"))?;
+        let (first, rest) =
+            self.0.split_first().ok_or_else(|| damaged("a row of the ledger ends too early"))?;
         self.0 = rest;
         Ok(*first)
     }
@@ -107,7 +108,10 @@ pub(super) fn accounts_to_bytes(accounts: &[(Account, Ceiling)]) -> Vec<u8> {
         written.0.extend_from_slice(account.id.as_bytes());
         let bounded = Dimension::ALL.map(|dimension| ceiling.of(dimension).is_some());
         written.0.push(mask(bounded));
-        Dimension::ALL.into_iter().filter_map(|dimension| ceiling.of(dimension)).for_each(|bound| written.number(bound));
+        Dimension::ALL
+            .into_iter()
+            .filter_map(|dimension| ceiling.of(dimension))
+            .for_each(|bound| written.number(bound));
     }
     written.bytes()
 }
@@ -180,6 +184,9 @@ mod tests {
             read.end().unwrap();
         }
         assert!(Read(&[0xff; 9]).number().is_err(), "it ends too early");
-        assert!(Read(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).number().is_err(), "too large");
+        assert!(
+            Read(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).number().is_err(),
+            "too large"
+        );
     }
 }

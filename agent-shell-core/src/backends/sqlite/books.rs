@@ -237,7 +237,11 @@ pub(super) fn reopen(connection: &Connection, account: Account, at: Timestamp) -
     record(connection, &mut operation)
 }
 
-pub(super) fn operations(connection: &Connection, after: u64, rows: usize) -> rusqlite::Result<Vec<Operation>> {
+pub(super) fn operations(
+    connection: &Connection,
+    after: u64,
+    rows: usize,
+) -> rusqlite::Result<Vec<Operation>> {
     let operation = |row: &Row<'_>| {
         Ok(Operation {
             number: columns::number(row, 0)?,

@@ -47,7 +47,11 @@ impl Books {
         let attempt = self.attempts.get(&reserve.attempt.digest())?;
         let accounts = reserve.in_order();
         let same = attempt.spending.reserved == reserve.amounts
-            && attempt.accounts.iter().map(|(account, _)| account).eq(accounts.iter().map(|(account, _)| account));
+            && attempt
+                .accounts
+                .iter()
+                .map(|(account, _)| account)
+                .eq(accounts.iter().map(|(account, _)| account));
         Some(if same { Ok(Reserved { operation: attempt.first }) } else { Err(ReserveError::Mismatch) })
     }
 
@@ -80,7 +84,9 @@ impl Books {
         at: Timestamp,
     ) -> Reserved {
         let (id, attempt) = (reserve.attempt.digest(), &reserve.attempt);
-        accounts.iter().for_each(|(account, _)| drop(self.accounts.entry(*account).or_default()));
+        for (account, _) in &accounts {
+            self.accounts.entry(*account).or_default();
+        }
         let movement = Movement::reserve(reserve.amounts);
         let (kind, session) = (OperationKind::Reserved, Some(attempt.session));
         let first = self.record(at, kind, Some(id), session, accounts.clone(), movement);
@@ -192,7 +198,12 @@ impl Books {
     }
 
     /// Opens an account; false when it is open.
-    pub(super) fn reopen(&mut self, account: Account, seen: Amounts, at: Timestamp) -> Result<bool, ReopenError> {
+    pub(super) fn reopen(
+        &mut self,
+        account: Account,
+        seen: Amounts,
+        at: Timestamp,
+    ) -> Result<bool, ReopenError> {
         let balance = self.accounts.get(&account).ok_or(ReopenError::NotFound)?;
         if balance.overrun != seen {
             return Err(ReopenError::Overrun { overrun: balance.overrun });
