@@ -49,11 +49,9 @@ pub async fn a_reservation_takes_all_accounts_or_none(fixture: &dyn StoreFixture
     let spender = scene.spender().await;
     for tight in 0..KINDS.len() {
         let accounts = KINDS.map(account);
-        let bounds: Vec<_> = accounts
-            .iter()
-            .zip(0..)
-            .map(|(account, place)| (*account, at_most(if place < tight { 100 } else { 50 })));
-        let bounds: Vec<_> = bounds.rev().collect();
+        let bound = |place: usize| (accounts[place], at_most(if place < tight { 100 } else { 50 }));
+        // Named the other way round.
+        let bounds: Vec<_> = (0..KINDS.len()).rev().map(bound).collect();
         scene.reserve(spender.ask(&format!("fits {tight}"), money(30), &bounds)).await;
         let refused = scene.try_reserve(spender.ask(&format!("does not {tight}"), money(25), &bounds)).await;
         assert_eq!(refused, Err(exceeded(accounts[tight], 25, 20)), "the first that refuses must be named");
