@@ -149,14 +149,12 @@ impl Scene<'_> {
     }
 }
 
-/// The balance that operations make of an account, and whether at some of them more was taken than its ceiling.
-pub(super) fn replayed(operations: &[Operation], account: Account) -> (Balance, bool) {
+/// The balance that operations make of an account, and whether after some of them it stood above a ceiling.
+pub(super) fn replayed(operations: &[Operation], account: Account, ceiling: Ceiling) -> (Balance, bool) {
     let (mut balance, mut above) = (Balance::default(), false);
     for operation in operations {
         balance = operation.apply(account, balance);
-        let judged = operation.accounts.iter().find(|(touched, _)| *touched == account);
-        // The ceilings stand with the reservations alone.
-        above |= judged.is_some_and(|(_, ceiling)| balance.exceeded(ceiling, &Amounts::ZERO).is_some());
+        above |= balance.exceeded(&ceiling, &Amounts::ZERO).is_some();
     }
     (balance, above)
 }
