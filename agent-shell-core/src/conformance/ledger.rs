@@ -111,9 +111,9 @@ pub async fn what_is_not_bounded_is_taken(fixture: &dyn StoreFixture) {
     scene.reserve(spender.ask("one", amounts, &accounts)).await;
     let many = Amounts { nano_usd: 0, tokens: u64::MAX >> 2, steps: 9, ..Amounts::ZERO };
     scene.reserve(spender.ask("two", many, &accounts)).await;
-    scene.settle(&spender, vec![spender.cost("one", 10)]).await;
-    let refused = scene.try_reserve(spender.ask("three", money(1), &accounts)).await;
-    assert_eq!(refused, Err(exceeded(bounded, 1, 0)), "what was spent must count");
+    scene.settle(&spender, vec![spender.cost("one", 9)]).await;
+    let refused = scene.try_reserve(spender.ask("three", money(2), &accounts)).await;
+    assert_eq!(refused, Err(exceeded(bounded, 2, 1)), "what was spent must count");
     let most = Amounts { tokens: u64::MAX, ..Amounts::ZERO };
     let refused = scene.try_reserve(spender.ask("four", most, &[(free, Ceiling::NONE)])).await;
     let refused = matches!(refused, Err(ReserveError::Exceeded { dimension: Dimension::Tokens, .. }));

@@ -124,3 +124,45 @@ impl Spending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the attempt has had {} bills: none more is taken", Spending::MOST_BILLS)]
 pub struct TooManyBills;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn money(nano_usd: u64) -> Amounts {
+        Amounts { nano_usd, ..Amounts::ZERO }
+    }
+
+    fn at_most(nano_usd: u64) -> Ceiling {
+        Ceiling { nano_usd: Some(nano_usd), ..Ceiling::NONE }
+    }
+
+    #[test]
+    fn a_ceiling_is_reached_and_not_passed() {
+        let balance = Balance { settled: money(3), reserved: money(4), ..Balance::default() };
+        assert_eq!(balance.exceeded(&at_most(10), &money(3)), None);
+        assert_eq!(balance.exceeded(&at_most(10), &money(4)), Some((Dimension::NanoUsd, 3)));
+        assert_eq!(balance.exceeded(&at_most(5), &Amounts::ZERO), Some((Dimension::NanoUsd, 0)));
+        assert_eq!(balance.exceeded(&Ceiling::NONE, &money(u64::MAX - 7)), None);
+        let left = u64::MAX - 7;
+        assert_eq!(balance.exceeded(&Ceiling::NONE, &money(u64::MAX - 6)), Some((Dimension::NanoUsd, left)));
+        let full = Balance { settled: money(u64::MAX), reserved: money(u64::MAX), ..Balance::default() };
+        assert_eq!(full.exceeded(&Ceiling::NONE, &money(1)), Some((Dimension::NanoUsd, 0)));
+    }
+
+    #[test]
+    fn an_attempt_moves_what_it_held() {
+        let mut attempt = Spending::of(money(10));
+        let mut balance = Balance::default().after(&Movement::reserve(money(10)));
+        balance = balance.after(&attempt.settle(money(12)).unwrap());
+        let stood = Balance { settled: money(12), reserved: money(0), overrun: money(2), closed: true };
+        assert_eq!(balance, stood);
+        assert_eq!(attempt.settle(money(13)), None, "once");
+        // Down, up to what was known, and above it.
+        for (billed, overrun) in [(5, 2), (12, 2), (15, 5), (14, 5)] {
+            balance = balance.after(&attempt.bill(money(billed)).unwrap().unwrap());
+            assert_eq!((balance.settled, balance.overrun), (money(billed), money(overrun)));
+            assert_eq!(attempt.bill(money(billed)), Ok(None), "once");
+        }
+    }
+}

@@ -68,7 +68,7 @@ struct Spender {
 impl Spender {
     async fn take(folder: &Path) -> Self {
         let store = open(folder).await;
-        let ids = Ids::new(Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+        let ids = Ids::new(Arc::new(SystemClock::new()), Arc::new(SystemEntropy::new()));
         let new = NewSession {
             id: ids.make(),
             tenant: tenant("default"),

@@ -249,6 +249,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
             "a_reservation_is_idempotent_by_its_attempt",
             "a_repeat_is_answered_under_a_full_ceiling",
             "another_reservation_of_an_attempt_is_a_mismatch",
+            "concurrent_repeats_reserve_once",
             "the_ledger_outlives_a_reopening",
         ],
     ),

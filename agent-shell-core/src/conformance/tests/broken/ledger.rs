@@ -1,5 +1,7 @@
 //! Faults of the ledger.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::{Broken, Fault};
@@ -19,6 +21,7 @@ pub(super) struct Spent {
     ceilings: Vec<(Account, Ceiling)>,
     bills: Vec<(Digest, Amounts)>,
     ended: Vec<AttemptId>,
+    looks: HashMap<Account, (Balance, u32)>,
 }
 
 impl Spent {
@@ -87,17 +90,23 @@ impl Broken {
         }
     }
 
-    /// Judges by a look that others may have made false by the time of the reservation.
+    /// Judges by a balance that was looked at a few reservations ago.
     async fn reserve_after_a_look(&self, mut reserve: Reserve) -> Result<Reserved, ReserveError> {
         for (account, ceiling) in reserve.in_order() {
-            let balance = self.inner.balance(account).await.unwrap().unwrap_or_default();
+            let now = self.inner.balance(account).await.unwrap().unwrap_or_default();
+            let balance = {
+                let mut seen = self.seen();
+                let (balance, times) = seen.spent.looks.entry(account).or_insert((now, 0));
+                if *times == 8 {
+                    (*balance, *times) = (now, 0);
+                }
+                *times += 1;
+                *balance
+            };
             if let Some((dimension, left)) = balance.exceeded(&ceiling, &reserve.amounts) {
                 let asked = reserve.amounts.of(dimension);
                 return Err(ReserveError::Exceeded { account, dimension, asked, left });
             }
-        }
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
         }
         reserve.accounts.iter_mut().for_each(|(_, ceiling)| *ceiling = Ceiling::NONE);
         self.inner.reserve(reserve).await
