@@ -20,6 +20,7 @@ mod golden;
 mod holding;
 mod killers;
 mod layers;
+mod ledger_killed;
 mod licences;
 mod machine;
 mod owners;

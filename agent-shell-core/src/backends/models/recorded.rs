@@ -87,7 +87,6 @@ impl Recorded {
     }
 
     /// What was recorded for the request, next in its turn.
-    #[allow(clippy::result_large_err, reason = "once for each request, and the port hands it on so")]
     fn next(&self, request: &ModelRequest) -> Result<Line, ModelError> {
         let invalid = |message| ModelError::new(ModelErrorKind::InvalidRequest, message);
         let digest = request.digest().map_err(|error| invalid(error.to_string()))?;

@@ -147,7 +147,6 @@ impl Reply {
     }
 
     /// Gives the reply to a request.
-    #[allow(clippy::result_large_err, reason = "once for each request, and the port hands it on so")]
     pub(super) fn give(
         self,
         request: &ModelRequest,

@@ -48,7 +48,6 @@ impl Script {
     }
 
     /// The reply to a request. It counts as asked for, whatever becomes of it.
-    #[allow(clippy::result_large_err, reason = "once for each request, and the port hands it on so")]
     pub(super) fn reply(&self, request: &ModelRequest) -> Result<Reply, ModelError> {
         match self {
             Self::With(reply) => Ok(reply(request)),

@@ -247,6 +247,7 @@ impl PlanExecutor {
             consume_mail: std::mem::take(&mut self.consumed),
             requires: requires.clone(),
             mark: (mark != self.mark).then_some(mark),
+            settle: Vec::new(),
         };
         self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
