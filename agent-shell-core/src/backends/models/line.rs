@@ -52,7 +52,7 @@ impl From<&ModelError> for Refusal {
             kind: error.kind,
             message: error.message.clone(),
             retry_after_ms: error.retry_after.map(millis),
-            usage: error.usage,
+            usage: *error.usage,
         }
     }
 }
@@ -61,7 +61,7 @@ impl From<Refusal> for ModelError {
     fn from(refusal: Refusal) -> Self {
         let mut error = Self::new(refusal.kind, refusal.message);
         error.retry_after = refusal.retry_after_ms.map(Duration::from_millis);
-        error.usage = refusal.usage;
+        error.usage = Box::new(refusal.usage);
         error
     }
 }
