@@ -49,6 +49,7 @@ pub mod runtime;
 pub mod simulation;
 pub mod words;
 
+pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, ToolLoop, Window};
 pub use data::{
     EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
@@ -59,7 +60,7 @@ pub use ports::{
     ToolError,
 };
 pub use runtime::{
-    Approval, Approvals, Consumer, Lacking, Needs, Request, Rest, Session, Shell, ShellBuilder, Turn,
-    Unclaimable,
+    Approval, Approvals, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
+    ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -1,6 +1,8 @@
-//! The backends that come with this crate: what the operating system gives, stores that need no server, and planners.
+//! The backends that come with this crate: what the operating system gives, stores that need no server, models that need
+//! no vendor, and planners.
 
 pub mod local_bus;
+pub mod models;
 pub mod planners;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

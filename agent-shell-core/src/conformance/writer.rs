@@ -53,6 +53,7 @@ impl Writer {
             turns: Vec::new(),
             snapshot: None,
             actors: Vec::new(),
+            settle: Vec::new(),
         };
         for body in bodies {
             let head = append.records.last().map_or(self.head, Record::head);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::{NotCanonical, canonical_digest};
+use super::schema;
 use crate::words::{Digest, ToolName};
 
 /// One message of a conversation.
@@ -98,7 +99,8 @@ impl Said {
     }
 }
 
-/// What only one wire understands. It goes back to that wire byte for byte as JSON, and to no other.
+/// What only one wire understands. It goes back to that wire as the same JSON, its members maybe in another order, and to no
+/// other: what has to stay as it is byte for byte is a string in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Opaque {
     /// The wire: `anthropic.messages`, say.
@@ -147,7 +149,8 @@ pub struct ToolResult {
     pub tool: String,
     /// What became of it.
     pub status: CallStatus,
-    /// The tool's output, or what went wrong.
+    /// The tool's output, or what went wrong. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
+    /// the object with the one member `content`.
     pub output: Value,
 }
 
@@ -227,6 +230,20 @@ pub struct AnswerFormat {
     pub schema: Value,
 }
 
+impl AnswerFormat {
+    /// What is wrong with an answer, in a sentence or some that a model can mend it by; none when it has the form.
+    ///
+    /// With the feature `json-schema` the whole of JSON Schema is checked, and a schema that is none, or that refers to
+    /// something outside of itself, is a problem of every answer. Without it only the structure is: types, required and
+    /// known members, items, constants, enumerations, `anyOf`, `oneOf`, `allOf` and references within the schema. That never
+    /// finds a problem where the schema has none, but may overlook one.
+    ///
+    /// The text names places, members and rules, and quotes no other value than those that the schema holds.
+    pub fn problem_with(&self, answer: &Value) -> Option<String> {
+        schema::problem(&self.schema, answer)
+    }
+}
+
 /// How a model answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -267,6 +284,9 @@ pub struct Answer {
     /// Which model answered, in its vendor's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// By which the vendor finds the request again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 impl Answer {
@@ -274,7 +294,7 @@ impl Answer {
     pub fn new(said: Vec<Said>) -> Self {
         let calls = said.iter().any(|part| matches!(part, Said::Call(_)));
         let finish = if calls { Finish::Calls } else { Finish::Done };
-        Self { said, finish, usage: Usage::default(), model: None }
+        Self { said, finish, usage: Usage::default(), model: None, request_id: None }
     }
 
     /// The text of the answer, without what was thought.
@@ -285,10 +305,32 @@ impl Answer {
             .collect()
     }
 
+    /// The text of the answer as JSON. One fence of Markdown around the whole text is taken off before.
+    ///
+    /// # Errors
+    /// Says why the text is no JSON, so that a model can mend it. It quotes nothing of the text.
+    pub fn json(&self) -> Result<Value, String> {
+        let text = self.text();
+        serde_json::from_str(unfenced(text.trim())).map_err(|error| format!("the answer is no JSON: {error}"))
+    }
+
     /// The calls that it asks for, in its order.
     pub fn calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.said.iter().filter_map(|part| if let Said::Call(call) = part { Some(call) } else { None })
     }
+}
+
+/// What stands within one fence of three backticks or more, with or without the name of a language; a text that is not one
+/// fenced block is itself.
+fn unfenced(text: &str) -> &str {
+    let inner = || {
+        let ticks = text.len() - text.trim_start_matches('`').len();
+        let (fence, rest) = text.split_at_checked(ticks).filter(|_| ticks >= 3)?;
+        let (language, inner) = rest.split_once('\n')?;
+        let is_name = !language.contains(['`', '{', '[', '"']);
+        inner.strip_suffix(fence).filter(|inner| is_name && (inner.is_empty() || inner.ends_with('\n')))
+    };
+    inner().unwrap_or(text)
 }
 
 /// Why a model stopped.
@@ -302,8 +344,11 @@ pub enum Finish {
     Calls,
     /// The answer reached its bound of tokens.
     Length,
-    /// The model, or its vendor, declined to answer.
+    /// The model, or its vendor, declined to answer. What it said of that is text like any other.
     Declined,
+    /// It has not ended: asked again with what it said so far as the last message, it goes on. Tools that run at a vendor's
+    /// make long pauses.
+    Paused,
     /// Another reason, in the vendor's words.
     Other(String),
 }
@@ -319,6 +364,9 @@ pub struct Usage {
     /// Of these, tokens that were read from a cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<u64>,
+    /// Of these, tokens that were written to a cache; some vendors take more for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_written_tokens: Option<u64>,
     /// Tokens of the answer, what was thought included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,

@@ -4,7 +4,9 @@
 //! Nothing here does I/O, and nothing here knows a backend.
 
 mod ask;
+mod balance;
 mod body;
+mod budget;
 pub mod canonical;
 mod chain;
 mod chat;
@@ -16,14 +18,17 @@ mod mail;
 mod outcome;
 mod plan;
 mod record;
+mod schema;
 mod seal;
 mod step;
 mod template;
 
 pub use ask::{Ask, CallResult, PromptRef, ResultOf, Say};
+pub use balance::{Balance, Movement, Spending, TooManyBills};
 pub use body::{
     Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
 };
+pub use budget::{Account, AccountKind, Amounts, AttemptId, Ceiling, Dimension, in_order};
 pub use chain::{ChainBreak, ChainVerifier, record_hash};
 pub use chat::{
     Answer, AnswerFormat, Arguments, CallStatus, Content, Finish, Message, Opaque, Prompt, Said, Settings,

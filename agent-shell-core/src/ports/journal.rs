@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::archive::Archived;
+use super::ledger::Settlement;
 use super::mailbox::Post;
 use super::outbox::Outgoing;
 use super::store::StoreError;
@@ -16,7 +17,8 @@ use crate::words::{
 /// The truth: what is in a journal has happened.
 ///
 /// # What an implementation must do
-/// - **Atomic**: an [`Append`] happens whole or not at all: its records, blobs, mail, marks, outbox rows, snapshot.
+/// - **Atomic**: an [`Append`] happens whole or not at all: its records, blobs, mail, marks, outbox rows, snapshot,
+///   and what it settles.
 /// - **Durable on return**: when `append` or `open_session` returns `Ok`, a loss of power loses nothing of it
 ///   (`volatile` excepted, which promises it for the life of the process).
 /// - **Contiguous**: a session's records have the places 1, 2, 3, ... in the order of their appends.
@@ -339,12 +341,21 @@ pub struct Append {
     pub snapshot: Option<Snapshot>,
     /// Actors that appear for the first time.
     pub actors: Vec<NamedActor>,
+    /// What attempts of this session cost. One that is not reserved in the ledger, or is settled already, is passed over.
+    pub settle: Vec<Settlement>,
 }
 
 impl Append {
     /// Whether the session is purged with this append.
     pub fn purges(&self) -> bool {
         self.mark.is_some_and(|mark| mark.status == SessionStatus::Purged)
+    }
+
+    /// Whether it may change the [ledger](super::Ledger): it settles, ends a turn, or purges.
+    pub fn changes_budgets(&self) -> bool {
+        !self.settle.is_empty()
+            || self.turns.iter().any(|mark| matches!(mark, TurnMark::Ended(..)))
+            || self.purges()
     }
 }
 

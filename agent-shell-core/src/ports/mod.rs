@@ -7,6 +7,7 @@ mod handler;
 mod history;
 mod journal;
 mod key_store;
+mod ledger;
 mod mailbox;
 mod marks;
 mod model;
@@ -26,6 +27,10 @@ pub use journal::{
     SessionFilter, SessionStatus, Snapshot, TurnEntry, TurnMark,
 };
 pub use key_store::{KeyError, KeyStore};
+pub use ledger::{
+    Ledger, Operation, OperationKind, ReconcileError, ReopenError, Reserve, ReserveError, Reserved,
+    SettleError, Settlement,
+};
 pub use mailbox::{Dedupe, MailItem, Mailbox, Post, PostError, Posted};
 pub use marks::{HighWater, Marks};
 pub use model::{

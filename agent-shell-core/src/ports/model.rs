@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use super::tool::Call;
+use crate::data::canonical::{NotCanonical, canonical_digest};
 use crate::data::{Answer, Message, Prompt, Usage};
-use crate::words::{ModelName, Timestamp};
+use crate::words::{Digest, ModelName, Timestamp};
 
 /// A model, in no vendor's shape.
 ///
@@ -46,16 +48,49 @@ pub trait Model: Send + Sync + 'static {
     async fn ask(&self, request: Arc<ModelRequest>, call: Call) -> Result<AnswerStream, ModelError>;
 }
 
+/// What is shared is a model like that which is shared.
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<T: Model + ?Sized> Model for Arc<T> {
+    fn capabilities(&self) -> ModelCapabilities {
+        (**self).capabilities()
+    }
+
+    fn headroom(&self) -> ModelHeadroom {
+        (**self).headroom()
+    }
+
+    fn bound(&self, request: &ModelRequest) -> Option<ModelBound> {
+        (**self).bound(request)
+    }
+
+    async fn ask(&self, request: Arc<ModelRequest>, call: Call) -> Result<AnswerStream, ModelError> {
+        (**self).ask(request, call).await
+    }
+}
+
 /// The parts of an answer as they come.
 pub type AnswerStream = BoxStream<'static, Result<Chunk, ModelError>>;
 
 /// What is asked: the prompt, and after it the messages, the oldest first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelRequest {
     /// What stands before every message.
     pub prompt: Arc<Prompt>,
-    /// The messages. The last one is a user's, or holds results.
+    /// The messages. The last one is a user's, or holds results; or it is the model's own that
+    /// [paused](crate::data::Finish::Paused).
     pub messages: Vec<Arc<Message>>,
+}
+
+impl ModelRequest {
+    /// By which a request is recognised: SHA-256 of the canonical JSON of an object with the members `prompt` and `messages`.
+    /// Equal requests have equal digests, in every build and on every machine.
+    ///
+    /// # Errors
+    /// [`NotCanonical`] when something holds a number that canonical JSON can't write.
+    pub fn digest(&self) -> Result<Digest, NotCanonical> {
+        canonical_digest(&serde_json::json!(self))
+    }
 }
 
 /// A part of an answer under way.
@@ -125,13 +160,13 @@ pub struct ModelError {
     /// How long to wait at least before another try.
     pub retry_after: Option<Duration>,
     /// What was used all the same, as far as it is known.
-    pub usage: Usage,
+    pub usage: Box<Usage>,
 }
 
 impl ModelError {
     /// An error of a kind.
     pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, usage: Usage::default() }
+        Self { kind, message: message.into(), retry_after: None, usage: Box::default() }
     }
 
     /// Not to be tried again before so long.
@@ -143,7 +178,8 @@ impl ModelError {
 }
 
 /// What a caller should do about a model that did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ModelErrorKind {
     /// It can't be reached, or answered with an error of its own: try again.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Archive, Journal, Mailbox, Marks, Outbox, Ownership};
+use super::{Archive, Journal, Ledger, Mailbox, Marks, Outbox, Ownership};
 
-/// What one backend builds: ports onto one store, whose appends, mail, ownership and outbox share transactions.
+/// What one backend builds: ports onto one store, whose appends, mail, ownership, outbox and ledger share
+/// transactions.
 /// Cheap to clone.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -21,18 +22,23 @@ pub struct Store {
     pub marks: Arc<dyn Marks>,
     /// What leaves the journal, and comes back.
     pub archive: Arc<dyn Archive>,
+    /// What may be spent.
+    pub ledger: Arc<dyn Ledger>,
 }
 
 impl Store {
     /// A store whose ports are all one object.
-    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks + Archive>(backend: Arc<B>) -> Self {
+    pub fn new<B: Journal + Mailbox + Ownership + Outbox + Marks + Archive + Ledger>(
+        backend: Arc<B>,
+    ) -> Self {
         Self {
             journal: backend.clone(),
             mailbox: backend.clone(),
             ownership: backend.clone(),
             outbox: backend.clone(),
             marks: backend.clone(),
-            archive: backend,
+            archive: backend.clone(),
+            ledger: backend,
         }
     }
 }

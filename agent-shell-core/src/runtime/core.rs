@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::admission::Admission;
 use super::events::Events;
+use super::follow::Live;
 use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     /// The one place for a session whose work is suspected of ending the process.
     pub(crate) apart: Arc<Semaphore>,
     pub(crate) watchers: Watchers,
+    /// The turns that are followed here.
+    pub(crate) live: Arc<Live>,
     pub(crate) stop: Stop,
     /// What is told to others; none when the host did not ask for it.
     pub(crate) events: Option<Arc<Events>>,

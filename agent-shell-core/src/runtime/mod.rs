@@ -11,6 +11,7 @@ mod events;
 mod executor;
 mod export;
 mod failure;
+mod follow;
 mod history;
 mod inbox;
 mod keyring;
@@ -19,6 +20,7 @@ mod lines;
 mod manager;
 #[cfg(feature = "simulation")]
 mod observer;
+mod outputs;
 mod processor;
 mod publisher;
 mod purge;
@@ -41,6 +43,7 @@ pub use archive::{
 };
 pub use consumer::Consumer;
 pub use export::ExportError;
+pub use follow::{Follow, Followed};
 pub use history::{History, HistoryEntry};
 #[cfg(feature = "simulation")]
 pub use observer::Observer;

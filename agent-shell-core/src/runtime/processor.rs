@@ -182,7 +182,16 @@ impl StepProcessor {
         };
         let call = self.call_of(&question.step, question.key, question.attempt, question.deadline);
         let remaining = call.deadline.monotonic.since(self.core.clock.monotonic());
-        let asked = ask(&*model, question.request, call, self.core.limits.payload_bytes, |_| {});
+        let mut voice = self.core.live.voice(self.turn, question.step, question.attempt);
+        let most_bytes = self.core.limits.payload_bytes;
+        let asked = async move {
+            let end = ask(&*model, question.request, call, most_bytes, |text| voice.say(text)).await;
+            // Dropped before that, it takes back what it said.
+            if matches!(end, AttemptEnd::Answered(_)) {
+                voice.finish();
+            }
+            end
+        };
         match self.within(remaining, AssertUnwindSafe(asked).catch_unwind()).await {
             None => unanswered(true, "the model took longer than it may".into()),
             Some(Err(panic)) => unanswered(true, format!("the model panicked: {}", message_of(&*panic))),

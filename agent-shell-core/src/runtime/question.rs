@@ -14,7 +14,7 @@ pub(super) async fn ask(
     request: Arc<ModelRequest>,
     call: Call,
     most_bytes: usize,
-    show: impl Fn(&str) + Send,
+    show: impl FnMut(&str) + Send,
 ) -> AttemptEnd {
     match read(model, request.clone(), call, most_bytes, show).await {
         Ok(answer) => end_of(*answer, &request),
@@ -31,7 +31,7 @@ async fn read(
     request: Arc<ModelRequest>,
     call: Call,
     most_bytes: usize,
-    show: impl Fn(&str) + Send,
+    mut show: impl FnMut(&str) + Send,
 ) -> Result<Box<Answer>, ModelError> {
     let mut parts = model.ask(request, call).await?;
     let mut bytes = 0;

@@ -12,10 +12,12 @@ use super::admission::Admission;
 use super::consumer::{self, Telling};
 use super::core::{Core, Stop, Stopping, model_requirement, planner_requirement, tool_requirement};
 use super::export;
+use super::follow::Live;
 use super::history::History;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
 use super::manager::TurnManager;
+use super::outputs::ReadOutput;
 use super::registry::Registry;
 use super::rest::Rest;
 use super::session::Session;
@@ -24,7 +26,7 @@ use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
 use crate::failpoint::reach;
 use crate::ports::{
-    KeyStore, Lag, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool,
+    DynTool, KeyStore, Lag, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool,
 };
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
@@ -67,6 +69,7 @@ pub struct ShellBuilder {
     planners: Vec<(std::result::Result<PlannerName, InvalidName>, Arc<dyn Planner>)>,
     models: Vec<(std::result::Result<ModelName, InvalidName>, Arc<dyn Model>)>,
     fallback: Option<fn() -> Arc<dyn Planner>>,
+    reads_outputs: bool,
     pub(super) telling: Telling,
     #[cfg(feature = "simulation")]
     observer: Option<Arc<dyn super::observer::Observer>>,
@@ -86,6 +89,7 @@ impl ShellBuilder {
             planners: Vec::new(),
             models: Vec::new(),
             fallback: None,
+            reads_outputs: false,
             telling: Telling::default(),
             #[cfg(feature = "simulation")]
             observer: None,
@@ -118,6 +122,14 @@ impl ShellBuilder {
     /// Adds a model that plans may name.
     pub fn named_model(mut self, name: impl AsRef<str>, model: impl Model) -> Self {
         self.models.push((ModelName::new(name), Arc::new(model)));
+        self
+    }
+
+    /// Gives the shell the tool `read_output`, by which a model reads on in an output that it was shown as a handle
+    /// ([`ToolLoop::handles_above`](crate::ToolLoop::handles_above)): `handle`, and if it likes `offset` and `bytes`. It reads
+    /// outputs of the same session alone, and changes nothing.
+    pub fn reads_outputs(mut self) -> Self {
+        self.reads_outputs = true;
         self
     }
 
@@ -158,6 +170,13 @@ impl ShellBuilder {
             let tool = tool.build()?;
             let name = tool.contract().name.clone();
             if tools.insert(name.clone(), tool).is_some() {
+                return Err(twice("tool", name.as_str()));
+            }
+        }
+        let reader = self.reads_outputs.then(ReadOutput::new).transpose()?.map(Arc::new);
+        if let Some(reader) = &reader {
+            let name = reader.contract().name.clone();
+            if tools.insert(name.clone(), reader.clone() as Arc<dyn DynTool>).is_some() {
                 return Err(twice("tool", name.as_str()));
             }
         }
@@ -209,12 +228,16 @@ impl ShellBuilder {
             admission: Admission::new(self.limits.running_turns),
             apart: Arc::new(Semaphore::new(1)),
             watchers: Watchers::default(),
+            live: Arc::new(Live::new(self.limits.live_bytes)),
             stop: Stop::new(),
             limits: self.limits,
             events,
             #[cfg(feature = "simulation")]
             observer: self.observer,
         });
+        if let Some(reader) = reader {
+            reader.serve(&core);
+        }
         let shell = start(core).await?;
         consumer::start(&shell.core, consumers).await;
         Ok(shell)

@@ -28,6 +28,10 @@ impl Turn {
         Self { core, manager, session, id }
     }
 
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// The same turn, when its session is known.
     pub(super) fn in_session(&self, session: SessionId) -> Self {
         Self { session: Some(session), ..self.clone() }

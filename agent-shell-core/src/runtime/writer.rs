@@ -10,7 +10,7 @@ use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
 use crate::failpoint::reach;
 use crate::machine::{Entry, FOLD_VERSION, Folded};
-use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Snapshot, TurnMark};
+use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Settlement, Snapshot, TurnMark};
 use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
 
 /// The longest pause between two tries of one append.
@@ -25,6 +25,7 @@ pub(crate) struct Beside {
     pub(crate) consume_mail: Vec<MailId>,
     pub(crate) requires: Option<Vec<RequirementId>>,
     pub(crate) mark: Option<Mark>,
+    pub(crate) settle: Vec<Settlement>,
 }
 
 /// The writing end of one session, under one epoch.
@@ -132,6 +133,7 @@ impl SessionWriter {
             turns,
             snapshot,
             actors: Vec::new(),
+            settle: beside.settle,
         }
     }
 

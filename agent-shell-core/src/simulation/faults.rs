@@ -148,6 +148,22 @@ operations! {
     SaveMarks = "marks.save" writes,
     /// `Marks::behind`.
     Behind = "marks.behind" reads,
+    /// `Ledger::reserve`.
+    Reserve = "ledger.reserve" writes,
+    /// `Ledger::settle`.
+    Settle = "ledger.settle" writes,
+    /// `Ledger::sweep`.
+    Sweep = "ledger.sweep" writes,
+    /// `Ledger::reconcile`.
+    Reconcile = "ledger.reconcile" writes,
+    /// `Ledger::balance`.
+    Balance = "ledger.balance" reads,
+    /// `Ledger::reopen`.
+    Reopen = "ledger.reopen" writes,
+    /// `Ledger::operations`.
+    Operations = "ledger.operations" reads,
+    /// `Ledger::trim`.
+    TrimLedger = "ledger.trim" writes,
     /// `Bus::open`.
     OpenTopic = "bus.open" writes,
     /// `Bus::publish`.

@@ -15,12 +15,13 @@ use super::executor::Group;
 use super::faults::{Crashes, Faults, Operation};
 use super::time::SimTime;
 use super::way::{Lost, Way};
-use crate::data::{DataKey, KeyId, Lane, MailKind, Record};
+use crate::data::{Account, Amounts, AttemptId, Balance, DataKey, KeyId, Lane, MailKind, Record};
 use crate::ports::{
-    Append, AppendError, Appended, Archive, ArchiveError, Archived, Blob, Bus, Claim, ClaimFilter, Dedupe,
-    Duty, HighWater, Journal, KeyError, KeyStore, Lease, MailItem, Mailbox, Marks, NamedActor, NewSession,
-    Outbox, OutboxItem, OutboxPosition, Ownership, OwnershipError, Post, PostError, Posted, Restore,
-    SessionEntry, SessionFilter, Snapshot, Spawn, Store, StoreError, TurnEntry,
+    self, Append, AppendError, Appended, Archive, ArchiveError, Archived, Blob, Bus, Claim, ClaimFilter,
+    Dedupe, Duty, Fence, HighWater, Journal, KeyError, KeyStore, Lease, Ledger, MailItem, Mailbox, Marks,
+    NamedActor, NewSession, Outbox, OutboxItem, OutboxPosition, Ownership, OwnershipError, Post, PostError,
+    Posted, ReconcileError, ReopenError, Reserve, ReserveError, Reserved, Restore, SessionEntry,
+    SessionFilter, SettleError, Settlement, Snapshot, Spawn, Store, StoreError, TurnEntry,
 };
 use crate::words::{
     Digest, Epoch, GroupName, Head, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, Timestamp, TurnId,
@@ -288,6 +289,46 @@ impl Archive for UnreliableStore {
 
     async fn expire(&self, session: SessionId, archived: Archived) -> Result<(), ArchiveError> {
         asked!(self, archive.expire(session, archived), Expire, ArchiveError)
+    }
+}
+
+#[async_trait]
+impl Ledger for UnreliableStore {
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, ReserveError> {
+        asked!(self, ledger.reserve(reserve), Reserve, ReserveError)
+    }
+
+    async fn settle(
+        &self,
+        session: SessionId,
+        fence: Fence,
+        settlements: Vec<Settlement>,
+    ) -> Result<(), SettleError> {
+        asked!(self, ledger.settle(session, fence, settlements), Settle, SettleError)
+    }
+
+    async fn sweep(&self, session: SessionId, fence: Fence) -> Result<u64, SettleError> {
+        asked!(self, ledger.sweep(session, fence), Sweep, SettleError)
+    }
+
+    async fn reconcile(&self, attempt: AttemptId, billed: Amounts) -> Result<(), ReconcileError> {
+        asked!(self, ledger.reconcile(attempt, billed), Reconcile, ReconcileError)
+    }
+
+    async fn balance(&self, account: Account) -> Result<Option<Balance>, StoreError> {
+        asked!(self, ledger.balance(account), Balance, StoreError)
+    }
+
+    async fn reopen(&self, account: Account, overrun_seen: Amounts) -> Result<(), ReopenError> {
+        asked!(self, ledger.reopen(account, overrun_seen), Reopen, ReopenError)
+    }
+
+    async fn operations(&self, after: u64, limit: usize) -> Result<Vec<ports::Operation>, StoreError> {
+        asked!(self, ledger.operations(after, limit), Operations, StoreError)
+    }
+
+    async fn trim(&self, through: u64) -> Result<u64, StoreError> {
+        asked!(self, ledger.trim(through), TrimLedger, StoreError)
     }
 }
 

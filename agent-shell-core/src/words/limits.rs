@@ -164,6 +164,11 @@ pub struct Limits {
     ///
     /// Default: 4,096.
     pub parked_sessions: usize,
+    /// How much text of its running attempts is kept of a turn that is followed, for all its followers together, in
+    /// bytes. Who is slower misses the oldest. With 0 no text is shown before it is durable.
+    ///
+    /// Default: 256 KiB (262,144).
+    pub live_bytes: usize,
 }
 
 /// The most that [`Limits::archive_bytes`] may be, in bytes.
@@ -206,6 +211,7 @@ impl Default for Limits {
             handler_ms: 30_000,
             handler_pause_ms: 60_000,
             parked_sessions: 4096,
+            live_bytes: 256 << 10,
         }
     }
 }

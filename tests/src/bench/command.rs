@@ -12,13 +12,15 @@ use serde::Serialize;
 use super::load::Until;
 use super::report::{self, Row};
 use super::rounds::{self, Plan};
-use super::{BenchError, age, folder, fsyncs, machine, recovery, systems};
+use super::{BenchError, age, folder, followers, fsyncs, machine, recovery, systems};
 use crate::arguments::{Arguments, UsageError};
 
 const USAGE: &str = "bench steps [--seconds S] [--sessions 1,16,64] [--rounds R] [--json FILE] \
 [--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]
        bench recovery [--sessions 1000,10000,100000] [--rounds R] [--within SECONDS] [--json FILE] [--dir FOLDER]
-       bench age [--sessions N] [--turns 10,1000] [--rounds R] [--json FILE] [--dir FOLDER]";
+       bench age [--sessions N] [--turns 10,1000] [--rounds R] [--json FILE] [--dir FOLDER]
+       bench followers [--followers N] [--turns N] [--steps N] [--pace-ms MS] [--slow-ms MS] [--poll-ms MS] [--seed N] \
+[--json FILE] [--dir FOLDER]";
 
 /// Runs the program with these arguments (without its name).
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -28,6 +30,8 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         Some("once") => once(given),
         Some("recovery") => recover(given),
         Some("age") => aged(given),
+        Some("followers") => followed(given),
+        Some("followers-elsewhere") => followed_elsewhere(given),
         Some("interrupted") => interrupted(given),
         Some(other) => Err(UsageError::new(format!("{other}: there is no such benchmark")).into()),
         None => Err(UsageError::new("which benchmark?").into()),
@@ -139,6 +143,43 @@ fn aged(mut given: Arguments) -> Result<(), BenchError> {
     let warning = watch.warning();
     progress("");
     show(&age::table(&rows), &rows, warning, json)
+}
+
+/// Measures what many followers of many turns cost, and fails when one of them is not told everything.
+fn followed(mut given: Arguments) -> Result<(), BenchError> {
+    let mut number = |name: &str, default: u64| Ok::<u64, UsageError>(given.option(name)?.unwrap_or(default));
+    let followers = number("--followers", 10_000)?;
+    let turns = number("--turns", 100)?;
+    let steps = number("--steps", 29)?;
+    let (pace_ms, slow_ms) = (number("--pace-ms", 300)?, number("--slow-ms", 400)?);
+    let (poll_ms, seed) = (number("--poll-ms", 500)?, number("--seed", 1)?);
+    let json: Option<PathBuf> = given.option("--json")?;
+    let folder = data_folder(&mut given)?;
+    given.finish()?;
+    let bounds = [followers, turns, steps, pace_ms, slow_ms, poll_ms];
+    if bounds.into_iter().any(|bound| !(1..=1_000_000).contains(&bound)) {
+        return Err(UsageError::new("numbers from 1 to 1000000").into());
+    }
+    let program = env::current_exe()?;
+    let (followers, turns, steps) = (followers as usize, turns as usize, steps as usize);
+    let folder = &folder;
+    let settings =
+        followers::Settings { followers, turns, steps, pace_ms, slow_ms, poll_ms, seed, program, folder };
+    let watch = machine::Watch::start();
+    let row = followers::run(&settings, progress)?;
+    let warning = watch.warning();
+    progress("");
+    show(&followers::table(&row), std::slice::from_ref(&row), warning, json)?;
+    row.problem().map_or(Ok(()), |problem| Err(BenchError::system(problem)))
+}
+
+/// The followers in another process than the one that drives the turns.
+fn followed_elsewhere(mut given: Arguments) -> Result<(), BenchError> {
+    let folder: PathBuf = given.required("--dir")?;
+    let followers: usize = given.required("--followers")?;
+    let paces = (given.required("--slow-ms")?, given.required("--poll-ms")?, given.required("--seed")?);
+    given.finish()?;
+    followers::watch_elsewhere(&folder, followers, paces)
 }
 
 /// The process that the benchmark of recovery kills.

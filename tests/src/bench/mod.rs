@@ -8,6 +8,7 @@
 mod age;
 mod command;
 mod folder;
+mod followers;
 mod fsyncs;
 mod load;
 mod machine;

@@ -288,6 +288,8 @@ fn the_page_of_errors_tells_of_every_error() {
         ("backends/sqlite/fault.rs", "OpenError", 8),
         ("ports/journal.rs", "AppendError", 8),
         ("ports/bus.rs", "BusError", 6),
+        ("ports/model.rs", "ModelErrorKind", 7),
+        ("backends/models/recorded.rs", "RecordingError", 3),
         ("runtime/verify.rs", "VerifyError", 6),
         ("ports/archive.rs", "ArchiveError", 7),
         ("ports/archive.rs", "Busy", 4),

@@ -7,7 +7,7 @@ use super::fault::Work;
 use super::mail;
 use super::sessions::{Known, Sessions};
 use super::writer::Tx;
-use super::{outbox, purge, records, turns};
+use super::{ledger, outbox, purge, records, turns};
 use crate::failpoint::reach;
 use crate::ports::{Append, AppendError, Appended, NamedActor, SessionStatus};
 use crate::words::{Head, Tenant};
@@ -62,6 +62,13 @@ pub(super) fn append(tx: &mut Tx, append: &Append) -> Work<Appended, AppendError
     write_rest(&tx.connection, &session, append)?;
     turns::write(&tx.connection, session.nr, &turns)?;
     mail::write_all(tx, &append.post_mail, mail)?;
+    if append.changes_budgets() {
+        let at = tx.now();
+        ledger::settle_with(&tx.connection, append, at)?;
+        if append.purges() {
+            ledger::settle_purged(&tx.connection, session.nr, append.session, at)?;
+        }
+    }
     let head = append.records.last().map_or(append.expected, crate::data::Record::head);
     if append.purges() {
         purge::erase(&tx.connection, session.nr, append.session, head.seq)?;

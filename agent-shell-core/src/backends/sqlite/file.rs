@@ -25,7 +25,12 @@ pub(super) struct Format {
 /// "AgSh": a journal.
 pub(super) const JOURNAL: Format = Format {
     application_id: 0x4167_5368,
-    migrations: &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")],
+    migrations: &[
+        include_str!("schema_1.sql"),
+        include_str!("schema_2.sql"),
+        include_str!("schema_3.sql"),
+        include_str!("schema_4.sql"),
+    ],
 };
 
 /// "AgKy": keys.

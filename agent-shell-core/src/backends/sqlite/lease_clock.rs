@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::options::LeaseTime;
-use crate::words::{Clock, Monotonic};
+use crate::words::{Clock, Monotonic, Timestamp};
 
 /// A clock for leases, and the name of the run of the machine in which it counts.
 pub(super) struct LeaseClock {
@@ -19,6 +19,11 @@ impl LeaseClock {
             LeaseTime::Clock => "clock".into(),
         };
         Self { boot, clock, time }
+    }
+
+    /// Wall time, for what people read.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Names the machine's boot: a lease of another one is over.

@@ -7,8 +7,10 @@
 //! Any number of processes of one machine may open the same file. It never opens a file on a network, never goes on
 //! after the disk failed under a write, and never reads a body.
 
+mod amounts;
 mod append;
 mod archive;
+mod books;
 mod claim;
 mod columns;
 mod fault;
@@ -17,6 +19,7 @@ mod group;
 mod journal;
 mod keys;
 mod lease_clock;
+mod ledger;
 mod mail;
 mod mailbox;
 mod marks;
@@ -58,7 +61,7 @@ use self::writer::Tx;
 use crate::ports::{Store, StoreError};
 use crate::words::Clock;
 
-/// Journal, mailbox, ownership, outbox, marks and archive in one SQLite file.
+/// Journal, mailbox, ownership, outbox, marks, archive and ledger in one SQLite file.
 ///
 /// A write returns after its transaction is synced to the disk. Beside the file at `path` lie SQLite's own
 /// `path-wal` and `path-shm`, and the folder `path.owners` with one empty file for each process that owns sessions.

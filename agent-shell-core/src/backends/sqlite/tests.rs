@@ -20,6 +20,8 @@ mod failures;
 #[cfg(all(unix, feature = "conformance"))]
 mod keys;
 #[cfg(feature = "conformance")]
+mod ledger;
+#[cfg(feature = "conformance")]
 mod owners;
 #[cfg(feature = "conformance")]
 mod processes;

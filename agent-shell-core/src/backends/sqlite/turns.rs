@@ -15,6 +15,16 @@ pub(super) struct Stand {
     ended: Option<Seq>,
 }
 
+impl Stand {
+    pub(super) fn is_of(&self, session: i64) -> bool {
+        self.session == session
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+}
+
 /// The stands that turns have after the marks of an append, or what is wrong with them.
 pub(super) fn judge(
     connection: &Connection,
@@ -26,7 +36,7 @@ pub(super) fn judge(
         let (TurnMark::Started(turn, _) | TurnMark::Ended(turn, _)) = *mark;
         let before = match changed.iter().rev().find(|(id, _)| *id == turn) {
             Some((_, stand)) => Some(*stand),
-            None => stored(connection, turn)?,
+            None => stand(connection, turn)?,
         };
         let after = match (*mark, before) {
             (TurnMark::Started(_, started), None) => Stand { session, started: Some(started), ended: None },
@@ -50,13 +60,22 @@ pub(super) fn judge(
     Ok(Ok(changed))
 }
 
-fn stored(connection: &Connection, turn: TurnId) -> rusqlite::Result<Option<Stand>> {
+/// Where a turn stands.
+pub(super) fn stand(connection: &Connection, turn: TurnId) -> rusqlite::Result<Option<Stand>> {
     connection
         .prepare_cached("SELECT session, started, ended FROM turns WHERE turn = ?1")?
         .query_row((turn.to_bytes(),), |row| {
             Ok(Stand { session: row.get(0)?, started: place(row, 1)?, ended: place(row, 2)? })
         })
         .optional()
+}
+
+/// The turns of a session that have not ended.
+pub(super) fn open(connection: &Connection, session: i64) -> rusqlite::Result<Vec<TurnId>> {
+    connection
+        .prepare_cached("SELECT turn FROM turns WHERE session = ?1 AND ended IS NULL")?
+        .query_map((session,), |row| row.get(0).map(TurnId::from_bytes))?
+        .collect()
 }
 
 pub(super) fn write(
@@ -89,7 +108,7 @@ pub(super) fn register(connection: &Connection, session: i64, turn: TurnId) -> r
 
 /// Whether a turn is registered in this session. One that is another session's is damage: ids are unique.
 pub(super) fn is_of(connection: &Connection, session: i64, turn: TurnId) -> rusqlite::Result<bool> {
-    match stored(connection, turn)? {
+    match stand(connection, turn)? {
         Some(stand) if stand.session != session => Err(damaged("a turn is registered in another session")),
         stand => Ok(stand.is_some()),
     }

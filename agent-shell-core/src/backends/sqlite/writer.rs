@@ -10,7 +10,7 @@ use super::records::Places;
 use super::rounds::Rounds;
 use super::sessions::Sessions;
 use crate::failpoint::reach;
-use crate::words::SessionId;
+use crate::words::{SessionId, Timestamp};
 
 thread_local! {
     /// Pages in the write-ahead log after the latest commit of this thread, which has one such connection.
@@ -54,6 +54,11 @@ impl Tx {
             data_version: 0,
             log,
         }
+    }
+
+    /// Wall time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.owners.clock.now()
     }
 
     /// A session left, came back or went, and with it some of the index: what is remembered of both is read again.

@@ -96,9 +96,12 @@ impl VolatileStore {
             None => Vec::new(),
         };
         let mut unneeded = self.deliver(&append.post_mail, session, state, others, turns.as_deref_mut())?;
-        if let Some(mut turns) = turns {
+        if let Some(turns) = &mut turns {
             turns.extend(marked);
         }
+        unneeded += self.settle_with(append);
+        // Nobody sees that a turn has ended before what it had reserved is settled.
+        drop(turns);
         for named in &append.actors {
             self.remember_actor(&session.new.tenant, named.clone());
         }
@@ -113,8 +116,13 @@ impl VolatileStore {
             let last = state.head().seq;
             let mut turns = lock(&self.turns);
             let open =
-                turns.values_mut().filter(|turn| turn.session == append.session && turn.ended.is_none());
-            open.for_each(|turn| (turn.started, turn.ended) = (turn.started.or(Some(last)), Some(last)));
+                turns.iter_mut().filter(|(_, turn)| turn.session == append.session && turn.ended.is_none());
+            let end = |(id, turn): (&TurnId, &mut TurnEntry)| {
+                (turn.started, turn.ended) = (turn.started.or(Some(last)), Some(last));
+                *id
+            };
+            let ended: Vec<TurnId> = open.map(end).collect();
+            unneeded += self.settle_purged(append.session, &ended);
         }
         Ok(unneeded)
     }

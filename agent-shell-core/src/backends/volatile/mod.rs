@@ -5,8 +5,10 @@
 
 mod append;
 mod archive;
+mod books;
 mod journal;
 mod keys;
+mod ledger;
 mod mail;
 mod marks;
 mod outbox;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use keys::VolatileKeys;
 
+use self::books::Books;
 use self::marks::Kept;
 use self::outbox::Rows;
 use self::ownership::Owners;
@@ -32,7 +35,7 @@ use self::session::Session;
 use crate::ports::{NamedActor, Store, StoreError, TurnEntry};
 use crate::words::{Clock, Digest, Pseudonym, SessionId, Tenant, TurnId};
 
-/// Journal, mailbox, ownership, outbox, marks and archive in memory.
+/// Journal, mailbox, ownership, outbox, marks, archive and ledger in memory.
 ///
 /// An append of more than [`VolatileStore::MAX_APPEND_BYTES`] is refused as `TooLarge`, and what would not fit the
 /// store's capacity as `Unavailable`. Acknowledged outbox rows that are trimmed, mail that is consumed and
@@ -48,6 +51,7 @@ pub struct VolatileStore {
     actors: Mutex<HashMap<(Tenant, Pseudonym), NamedActor>>,
     rows: Mutex<Rows>,
     marks: Mutex<Kept>,
+    books: Mutex<Books>,
     room: Room,
     clock: Arc<dyn Clock>,
 }
@@ -70,6 +74,7 @@ impl VolatileStore {
             actors: Mutex::default(),
             rows: Mutex::default(),
             marks: Mutex::default(),
+            books: Mutex::default(),
             room: Room::of(Self::DEFAULT_CAPACITY_BYTES),
             clock,
         }

@@ -32,6 +32,7 @@ impl Kept {
             || !append.outbox.is_empty()
             || !append.actors.is_empty()
             || append.requires.is_some()
+            || !append.settle.is_empty()
             || append.snapshot.is_some();
         append.records.iter().enumerate().map(move |(place, record)| match has_more {
             true => Self::Alone(Box::new(record.clone())),

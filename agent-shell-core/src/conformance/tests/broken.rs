@@ -2,6 +2,7 @@
 
 mod archive;
 mod journal;
+mod ledger;
 mod mailbox;
 mod marks;
 mod outbox;
@@ -130,6 +131,51 @@ pub(in super::super) enum Fault {
     ExpiryIgnoresRows,
     ExpiryIgnoresMail,
     ExpiryIsForgotten,
+    LedgersAreNotFenced,
+    StepsShareAttempts,
+    AttemptsHaveNoNumber,
+    AttemptsHaveNoEpoch,
+    CeilingsAreIgnored,
+    OnlyMoneyIsBounded,
+    WhatIsNotBoundedIsRefused,
+    CeilingsAreKept,
+    OnlyTheFirstAccountCounts,
+    TwiceNamedCountsTheFirst,
+    ReservationsAreForgotten,
+    SettledAttemptsAreForgotten,
+    MismatchesAreRepeated,
+    RepeatsAreJudgedAnew,
+    ReservationsFollowALook,
+    AccountsAreReservedInTurn,
+    NothingIsLeft,
+    EndedTurnsReserve,
+    StrangeTurnsReserve,
+    AppendsDoNotSettle,
+    AppendsSettleFirst,
+    RepeatsSettleAgain,
+    TurnsEndAlone,
+    TurnsEndTogether,
+    PurgesSettleNothing,
+    SettlementsAreForgotten,
+    SettlementsAreBills,
+    OtherSessionsAreSettled,
+    SweepsTakeNothing,
+    SweepsTakeAll,
+    OverrunsAreForgotten,
+    OverrunsCloseNothing,
+    OnlyOneAccountCloses,
+    AnyOverrunReopens,
+    BillsAreAdded,
+    BillsCountEachTime,
+    BillsEndWithTheTurn,
+    UnknownBillsAreTaken,
+    AccountsAreInvented,
+    OperationsAreInAnyOrder,
+    SettlementsAreNoOperations,
+    OperationsMoveNothing,
+    ReservationsAreToldLate,
+    LedgersAreNotTrimmed,
+    LedgersAreTrimmedWhole,
 }
 
 /// The volatile store with a fault, or without one.
@@ -154,6 +200,7 @@ struct Seen {
     acknowledged: u64,
     duties: HashMap<Duty, OwnerId>,
     lowered: HashMap<(GroupName, SessionId), HighWater>,
+    spent: ledger::Spent,
 }
 
 impl Broken {

@@ -79,7 +79,12 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (SessionsShareRecords, &["sessions_have_chains_of_their_own"]),
     (
         PagesAreUnbounded,
-        &["records_are_read_in_pages", "mail_is_read_in_pages", "claims_keep_to_their_limit"],
+        &[
+            "records_are_read_in_pages",
+            "mail_is_read_in_pages",
+            "claims_keep_to_their_limit",
+            "operations_are_read_in_pages",
+        ],
     ),
     (TurnsDoNotEnd, &["turns_are_found_from_start_to_end"]),
     (ARefusalSpoilsTheNext, &["appends_are_judged_one_by_one"]),
@@ -182,6 +187,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
             "a_refusal_leaves_nothing_after_a_reopening",
             "marks_outlive_a_reopening",
             "an_archive_outlives_a_reopening",
+            "the_ledger_outlives_a_reopening",
         ],
     ),
     // The archive.
@@ -215,4 +221,106 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (ExpiryIgnoresRows, &["an_expired_session_is_gone"]),
     (ExpiryIgnoresMail, &["an_archived_session_takes_a_purge_alone"]),
     (ExpiryIsForgotten, &["an_expired_session_is_gone"]),
+    // The ledger: reservations.
+    (LedgersAreNotFenced, &["the_ledger_is_fenced"]),
+    (StepsShareAttempts, &["attempts_are_apart"]),
+    (AttemptsHaveNoNumber, &["attempts_are_apart"]),
+    (AttemptsHaveNoEpoch, &["attempts_are_apart"]),
+    (
+        CeilingsAreIgnored,
+        &[
+            "a_reservation_takes_all_accounts_or_none",
+            "a_ceiling_bounds_each_dimension",
+            "a_lowered_ceiling_applies_at_once",
+            "concurrent_reservations_keep_to_the_ceiling",
+        ],
+    ),
+    (OnlyMoneyIsBounded, &["a_ceiling_bounds_each_dimension"]),
+    (WhatIsNotBoundedIsRefused, &["what_is_not_bounded_is_taken"]),
+    (CeilingsAreKept, &["a_lowered_ceiling_applies_at_once"]),
+    (
+        OnlyTheFirstAccountCounts,
+        &["a_reservation_is_taken_from_each_account", "a_reservation_takes_all_accounts_or_none"],
+    ),
+    (TwiceNamedCountsTheFirst, &["a_lowered_ceiling_applies_at_once"]),
+    (
+        ReservationsAreForgotten,
+        &[
+            "a_reservation_is_idempotent_by_its_attempt",
+            "a_repeat_is_answered_under_a_full_ceiling",
+            "another_reservation_of_an_attempt_is_a_mismatch",
+            "concurrent_repeats_reserve_once",
+            "the_ledger_outlives_a_reopening",
+        ],
+    ),
+    (SettledAttemptsAreForgotten, &["a_reservation_is_idempotent_by_its_attempt"]),
+    (MismatchesAreRepeated, &["another_reservation_of_an_attempt_is_a_mismatch"]),
+    (RepeatsAreJudgedAnew, &["a_repeat_is_answered_under_a_full_ceiling"]),
+    (
+        ReservationsFollowALook,
+        &["concurrent_reservations_keep_to_the_ceiling", "no_operation_passes_a_ceiling"],
+    ),
+    (AccountsAreReservedInTurn, &["a_reservation_takes_all_accounts_or_none"]),
+    (NothingIsLeft, &["a_ceiling_bounds_each_dimension", "a_lowered_ceiling_applies_at_once"]),
+    (EndedTurnsReserve, &["a_turn_that_ended_reserves_nothing"]),
+    (StrangeTurnsReserve, &["a_turn_that_ended_reserves_nothing"]),
+    (AccountsAreInvented, &["a_reservation_is_taken_from_each_account", "a_turns_end_settles_what_is_left"]),
+    // The ledger: settlements.
+    (
+        AppendsDoNotSettle,
+        &[
+            "an_append_settles_with_its_records",
+            "a_repeated_append_settles_once",
+            "an_overrun_closes_each_account",
+        ],
+    ),
+    (AppendsSettleFirst, &["a_refused_append_settles_nothing"]),
+    (RepeatsSettleAgain, &["a_repeated_append_settles_once"]),
+    (TurnsEndAlone, &["a_turns_end_settles_what_is_left", "every_change_is_an_operation"]),
+    (TurnsEndTogether, &["turns_end_one_by_one"]),
+    (PurgesSettleNothing, &["a_purge_settles_what_is_left"]),
+    (
+        SettlementsAreForgotten,
+        &[
+            "a_settlement_frees_what_was_not_spent",
+            "a_settlement_is_made_once",
+            "what_is_not_bounded_is_taken",
+        ],
+    ),
+    (SettlementsAreBills, &["a_settlement_is_made_once"]),
+    (OtherSessionsAreSettled, &["what_is_not_reserved_is_passed_over"]),
+    (SweepsTakeNothing, &["a_sweep_takes_earlier_epochs_alone", "the_ledger_outlives_a_reopening"]),
+    (SweepsTakeAll, &["a_sweep_takes_earlier_epochs_alone"]),
+    // The ledger: overruns and bills.
+    (
+        OverrunsAreForgotten,
+        &[
+            "an_overrun_closes_each_account",
+            "an_overrun_counts_in_each_dimension",
+            "reopening_needs_the_overrun_seen",
+            "a_bill_above_the_reservation_closes",
+            "operations_make_the_balances",
+        ],
+    ),
+    (
+        OverrunsCloseNothing,
+        &[
+            "an_overrun_closes_each_account",
+            "an_overrun_counts_in_each_dimension",
+            "a_bill_above_the_reservation_closes",
+        ],
+    ),
+    (OnlyOneAccountCloses, &["an_overrun_closes_each_account"]),
+    (AnyOverrunReopens, &["reopening_needs_the_overrun_seen"]),
+    (BillsAreAdded, &["a_bill_replaces_what_was_settled"]),
+    (BillsCountEachTime, &["a_bill_counts_once", "every_change_is_an_operation"]),
+    (BillsEndWithTheTurn, &["a_bill_may_come_late", "a_purge_settles_what_is_left"]),
+    (UnknownBillsAreTaken, &["a_bill_may_come_late", "what_is_not_reserved_is_passed_over"]),
+    // The ledger: its order.
+    (OperationsAreInAnyOrder, &["every_change_is_an_operation", "operations_are_read_in_pages"]),
+    (SettlementsAreNoOperations, &["every_change_is_an_operation", "no_operation_passes_a_ceiling"]),
+    (OperationsMoveNothing, &["operations_make_the_balances", "no_operation_passes_a_ceiling"]),
+    (ReservationsAreToldLate, &["no_operation_passes_a_ceiling"]),
+    (LedgersAreNotTrimmed, &["a_trim_removes_what_is_old_and_settled"]),
+    (LedgersAreTrimmedWhole, &["a_trim_removes_what_is_old_and_settled"]),
 ];

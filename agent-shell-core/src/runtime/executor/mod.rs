@@ -17,6 +17,7 @@ use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
 use super::core::{Core, Stopping};
+use super::follow::News;
 use super::inbox::Inbox;
 use super::processor::Completion;
 use super::registry::SessionHandle;
@@ -233,6 +234,8 @@ impl PlanExecutor {
         let entries = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let ended = ends(&entries);
+        let running = self.turn().map(|turn| turn.id);
+        let news = News::of(self.entry.id, running, &entries);
         let intends = entries.iter().any(|entry| matches!(entry.body, Body::StepStarted { .. }));
         let mark = status(&self.state, &self.live);
         let required_by = self.state.turn.as_ref().map(|turn| (turn.id, turn.round));
@@ -244,6 +247,7 @@ impl PlanExecutor {
             consume_mail: std::mem::take(&mut self.consumed),
             requires: requires.clone(),
             mark: (mark != self.mark).then_some(mark),
+            settle: Vec::new(),
         };
         self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
@@ -254,6 +258,7 @@ impl PlanExecutor {
         if intends {
             reach!(IntentDurable);
         }
+        self.core.live.durable(self.live.durable, news);
         self.show(ended);
         Ok(())
     }

@@ -61,7 +61,7 @@ impl PlanExecutor {
         Ok(false)
     }
 
-    fn turn(&self) -> Option<&TurnState> {
+    pub(super) fn turn(&self) -> Option<&TurnState> {
         self.state.turn.as_ref()
     }
 
@@ -169,9 +169,12 @@ impl PlanExecutor {
     }
 }
 
-/// However the loop ends, no act of it goes on.
+/// However the loop ends, no act of it goes on, and what its acts said counts for nothing.
 impl Drop for PlanExecutor {
     fn drop(&mut self) {
         self.handles.values().for_each(AbortHandle::abort);
+        if let Some(turn) = self.turn() {
+            self.core.live.released(turn.id);
+        }
     }
 }

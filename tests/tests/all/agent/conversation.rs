@@ -2,11 +2,11 @@
 
 use agent_shell_core::data::Message;
 use agent_shell_core::ports::{ModelError, ModelErrorKind, ModelRequest};
-use agent_shell_core::{Compaction, FailureCode, Shell, ToolLoop, Window};
+use agent_shell_core::{Call, Compaction, FailureCode, Shell, Tool, ToolError, ToolLoop, Window};
 use serde_json::{Value, json};
 
 use super::spy::{Spy, answers_in, calls, last, says};
-use super::{double, failing, failure, limits};
+use super::{Number, double, failing, failure, limits};
 
 /// The bytes of a request's prompt and messages, as a wire would write them one after another.
 fn bytes(request: &ModelRequest) -> String {
@@ -145,5 +145,42 @@ async fn a_turn_that_ends_amid_calls_closes_them_for_the_next() {
     assert_eq!((&results[0]["status"], &results[0]["output"]), (&json!("done"), &json!({ "n": 8 })));
     assert_eq!(results[1]["status"], "failed");
     assert_eq!(shown[3]["user"][0]["text"], "second");
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_output_is_shown_as_a_handle_that_a_tool_reads() {
+    let text = || (0..2_000).map(|n| format!("{n:04} ")).collect::<String>();
+    let large =
+        Tool::pure("large", "Says much", move |_: Number, _: Call| async move { Ok::<_, ToolError>(text()) });
+    let model = Spy::new(|request| {
+        let results = &last(request)["results"];
+        let output = &results[0]["output"];
+        Ok(match output.get("handle").and_then(Value::as_u64) {
+            Some(handle) => {
+                let bad = json!({ "handle": 1, "offset": 0 });
+                calls([
+                    ("read_output", json!({ "handle": handle, "offset": 5_000, "bytes": 10 })),
+                    ("read_output", bad),
+                ])
+            }
+            None if results.is_null() => calls([("large", json!({ "n": 1 }))]),
+            None => says(&format!(
+                "{} and {}",
+                output["text"].as_str().unwrap(),
+                results[1]["output"].as_str().unwrap()
+            )),
+        })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Shell::at(folder.path().join("shell.db")).limits(limits()).model(model.clone()).tool(large);
+    let planner = ToolLoop::new().handles_above(1_000).history(Window::bytes(6_000));
+    let shell = builder.reads_outputs().planner(planner).open().await.unwrap();
+    let turn = shell.session("ada").unwrap().submit("Read it").await.unwrap();
+    let answer = turn.outcome().await.unwrap();
+    assert_eq!(answer.text(), "1000 1001  and 1 is no handle: use one that you were shown", "{answer:?}");
+    let shown = json!(model.asked()[1].messages[2])["results"][0]["output"].clone();
+    assert_eq!(shown["bytes"], 10_000);
+    assert!(shown["beginning"].as_str().unwrap().starts_with("0000 0001"), "{shown}");
     shell.shutdown().await.unwrap();
 }

@@ -39,7 +39,7 @@ fn what_durability_rests_on_is_in_force() {
         ("wal_autocheckpoint", "0"),
         ("busy_timeout", "5000"),
         ("application_id", "1097290600"),
-        ("user_version", "3"),
+        ("user_version", "4"),
     ] {
         assert_eq!(setting(&journal, name), value, "{name} of a journal");
     }
@@ -127,8 +127,8 @@ fn a_key_store_is_no_journal() {
 
 #[test]
 fn a_newer_format_is_refused() {
-    let refusal = refusal_of("PRAGMA application_id = 1097290600; PRAGMA user_version = 4");
-    let OpenError::Newer { found: 4, known: 3, .. } = refusal else { panic!("{refusal}") };
+    let refusal = refusal_of("PRAGMA application_id = 1097290600; PRAGMA user_version = 5");
+    let OpenError::Newer { found: 5, known: 4, .. } = refusal else { panic!("{refusal}") };
     assert_eq!(refusal.kind(), ErrorKind::Unsupported);
     assert!(refusal.to_string().contains("upgrade agent-shell-core"), "{refusal}");
 }
@@ -151,7 +151,7 @@ fn a_file_of_the_first_format_is_brought_to_the_current_one() {
             "the tables of the new format are there"
         );
     });
-    assert_eq!(setting(&Connection::open(&path).unwrap(), "user_version"), "3");
+    assert_eq!(setting(&Connection::open(&path).unwrap(), "user_version"), "4");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_process_that_reads_does_not_hold_up_an_opening() {
         let _first = opened(&path).await;
         let other = Connection::open(&path).unwrap();
         // Something in the log, and a reader of it.
-        other.execute_batch("PRAGMA user_version = 3; BEGIN; SELECT count(*) FROM sessions").unwrap();
+        other.execute_batch("PRAGMA user_version = 4; BEGIN; SELECT count(*) FROM sessions").unwrap();
         let options = SqliteOptions { busy_timeout_ms: 20_000, ..SqliteOptions::default() };
         let clock = SystemClock::new();
         let begun = clock.monotonic();

@@ -183,7 +183,12 @@ impl Journal for Broken {
             Err(answer) => return answer,
         };
         self.spoil_parts(&mut append, &entry).await;
+        let is_repeat = append.expected.seq < entry.head.seq;
+        self.spoil_settlements(&mut append).await;
         let answer = self.inner.append(append.clone().into()).await;
+        if answer.is_ok() {
+            self.spoil_settled(&append, is_repeat).await;
+        }
         self.spoil_answer(append, answer).await
     }
 
