@@ -91,6 +91,17 @@ impl Talk {
         self.push(Message::Model(answer.said.clone()));
     }
 
+    /// The number that the first message of a turn has once what stands before `through` is summarised: what users said in the
+    /// turn stands right before the summary then.
+    pub(super) fn turn_first(&self, turn_first: u64, through: u64) -> u64 {
+        if through <= turn_first {
+            return turn_first;
+        }
+        let of_turn = (self.first..through).zip(&self.messages).filter(|(number, _)| *number >= turn_first);
+        let users = of_turn.filter(|(_, kept)| matches!(*kept.message, Message::User(_))).count();
+        through.saturating_sub(users as u64 + 1)
+    }
+
     /// Puts a summary in the place of what stands before a number. What the user said stays, in its order, and the numbers
     /// of what follows do not change.
     fn summarise(&mut self, through: u64, summary: String) {

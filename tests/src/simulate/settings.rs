@@ -103,7 +103,7 @@ impl Settings {
             late: some(60, 30),
             probe_failed: some(60, 60),
             probe_hung: some(45, 30),
-            model: some(70, 35),
+            model: some(70, 45),
             handler: some(70, 25),
         };
         let polls = |drawn: u64| if drawn == 0 { 0 } else { 150 + drawn };

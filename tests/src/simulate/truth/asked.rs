@@ -110,7 +110,7 @@ impl Truth {
         if self.is_calm() || !self.chance(rates.model) {
             return Mishap::None;
         }
-        let (mishap, fault) = match self.shared.entropy.below(if summarises { 18 } else { 16 }) {
+        let (mishap, fault) = match self.shared.entropy.below(if summarises { 22 } else { 16 }) {
             drawn @ 0..7 => {
                 let (kind, fault) = ERRORS[drawn as usize];
                 (Mishap::Fails(kind), fault)
