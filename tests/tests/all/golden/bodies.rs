@@ -294,7 +294,7 @@ fn asked() -> Vec<Body> {
     let rejected = ResultOf::Rejected("there is no such tool".into());
     let results = Say::Results(vec![result(ResultOf::Step(step("call"))), result(rejected)]);
     let plan = Plan::new([
-        Step::tool("call", "refund", json!({ "cents": 900 })).may_fail().for_call("c1"),
+        Step::tool("call", "refund", json!({ "cents": 900 })).may_fail(),
         Step::model("alone", ask(Say::User(input("/question")), None)),
         Step::model("user", ask(Say::User(input("")), Some(3))),
         Step::model("results", ask(results, Some(3))).after(["user"]),
