@@ -127,7 +127,8 @@ impl SimModel {
             if random.percent(40) {
                 said.push(Said::text(words(1 + random.below(50))));
             }
-            said.extend((0..1 + random.below(3)).map(|place| Said::Call(call(&mut random, place))));
+            let most = if random.percent(8) { 6 } else { 3 };
+            said.extend((0..1 + random.below(most)).map(|place| Said::Call(call(&mut random, place))));
         } else if request.prompt.answer.is_some() && random.percent(60) {
             said.push(Said::text(json!({ "n": random.below(100) }).to_string()));
         } else {
