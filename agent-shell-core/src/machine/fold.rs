@@ -86,8 +86,8 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             state.epoch = entry.epoch;
             state.turn = Some(TurnState {
                 begins_after: if waits { entry.seq } else { Seq::ZERO },
-                wants: wants.clone(),
-                budget: *budget,
+                wants: wants.as_deref().cloned(),
+                budget: budget.as_deref().copied(),
                 talk_from: state.talk.end(),
                 ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
             });
