@@ -99,10 +99,13 @@ impl HistoryPolicy for Compaction {
         let kept: u64 = before().filter(|shown| is_user(&shown.message)).map(|shown| shown.bytes).sum();
         let can_shrink =
             before().any(|shown| !matches!(*shown.message, Message::User(_) | Message::Summary(_)));
-        // A summary is allowed a quarter of what there is.
-        if !can_shrink || kept + bytes(through) + allowed / 4 > allowed {
+        // A summary is allowed a quarter of what there is, and an eighth stays free, or it would soon be asked for again.
+        if !can_shrink || kept + bytes(through) + allowed / 4 > allowed - allowed / 8 {
             return self.window.history(conversation);
         }
         Ok(History::from(first).summarised(through, self.words.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
-use crate::data::{EffectClass, PlannerRef};
+use crate::data::{Action, EffectClass, PlannerRef};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
 use crate::runtime::processor::{Attempt, Completion, Question, StepProcessor};
@@ -42,7 +42,8 @@ impl PlanExecutor {
                 let Some(turn) = self.turn() else { return Ok(false) };
                 let id = turn.steps[step].step.id.clone();
                 let processor = self.processor(turn.id);
-                let question = Question { place: step, step: id, model, request, key, attempt, deadline };
+                let alone = matches!(&turn.steps[step].step.action, Action::Model(ask) if ask.first_shown.is_none());
+                let question = Question { place: step, step: id, model, request, alone, key, attempt, deadline };
                 self.live.running.insert(step, attempt);
                 self.handles.insert(Work::Act(step), processor.question(question));
             }
