@@ -90,7 +90,8 @@ pub(super) use asking_setters;
 impl Asking {
     /// The tools that the model is shown, in the order of their names.
     pub(super) fn shown<'a>(&'a self, view: &'a PlanView) -> impl Iterator<Item = &'a ToolContract> {
-        let is_shown = |name: &str| self.tools.as_ref().is_none_or(|shown| shown.iter().any(|tool| tool == name));
+        let is_shown =
+            |name: &str| self.tools.as_ref().is_none_or(|shown| shown.iter().any(|tool| tool == name));
         view.tools.iter().filter(move |tool| is_shown(tool.name.as_str()))
     }
 

@@ -112,7 +112,9 @@ fn template(value: &Value, what: &str) -> Result<Template, String> {
 /// None for a value without references.
 fn read(value: &Value, what: &str, levels: usize) -> Result<Option<Template>, String> {
     let deeper = || levels.checked_sub(1).ok_or(format!("{what} is nested deeper than {MOST_LEVELS} levels"));
-    let whole = |value: &Value, template: Option<Template>| template.unwrap_or_else(|| Template::Value(value.clone()));
+    let whole = |value: &Value, template: Option<Template>| {
+        template.unwrap_or_else(|| Template::Value(value.clone()))
+    };
     Ok(match value {
         Value::Object(members) if members.contains_key(FROM) || members.contains_key(INPUT) => {
             Some(reference(members, what)?)
@@ -124,13 +126,16 @@ fn read(value: &Value, what: &str, levels: usize) -> Result<Option<Template>, St
                 .map(|(name, member)| Ok((name, member, read(member, what, levels)?)))
                 .collect::<Result<_, String>>()?;
             let has_references = read.iter().any(|(.., template)| template.is_some());
-            let parts = read.into_iter().map(|(name, member, template)| (name.clone(), whole(member, template)));
+            let parts =
+                read.into_iter().map(|(name, member, template)| (name.clone(), whole(member, template)));
             has_references.then(|| Template::object(parts))
         }
         Value::Array(items) => {
             let levels = deeper()?;
-            let read: Vec<_> =
-                items.iter().map(|item| Ok((item, read(item, what, levels)?))).collect::<Result<_, String>>()?;
+            let read: Vec<_> = items
+                .iter()
+                .map(|item| Ok((item, read(item, what, levels)?)))
+                .collect::<Result<_, String>>()?;
             let has_references = read.iter().any(|(_, template)| template.is_some());
             let parts = read.into_iter().map(|(item, template)| whole(item, template));
             has_references.then(|| Template::list(parts))
@@ -234,7 +239,10 @@ mod tests {
         for (draft, problem) in [
             (json!([]), "the plan is no JSON object"),
             (json!({}), "neither steps nor an answer"),
-            (json!({ "steps": [], "answer": null, "why": 1 }), "the plan has a member `why`: there are steps, answer"),
+            (
+                json!({ "steps": [], "answer": null, "why": 1 }),
+                "the plan has a member `why`: there are steps, answer",
+            ),
             (json!({ "steps": { "a": 1 } }), "the member `steps` is no list"),
             (json!({ "steps": [{ "tool": "t", "input": {} }] }), "step number 1 has no member `id`"),
             (json!({ "steps": [{ "id": "a", "tool": "t" }] }), "step `a` has no member `input`"),

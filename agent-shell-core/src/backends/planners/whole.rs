@@ -83,7 +83,10 @@ impl PlanByModel {
             false => format!("The tools, each with the JSON Schema of its input:\n{}", told.join("\n")),
         });
         parts.extend(view.wants.as_ref().map(|form| {
-            format!("With its references filled in, \"answer\" must have the form of this JSON Schema:\n{}", form.schema)
+            format!(
+                "With its references filled in, \"answer\" must have the form of this JSON Schema:\n{}",
+                form.schema
+            )
         }));
         parts.retain(|part| !part.is_empty());
         let mut prompt = Prompt::new(parts.join("\n\n"));
@@ -104,7 +107,8 @@ impl PlanByModel {
                 Err("give either steps or an answer: you are told first what the steps led to".into())
             }
             None if view.wants.is_some() && !self.reviews => {
-                Err("the plan has no member `answer`: say what is answered, in the form that is wanted".into())
+                Err("the plan has no member `answer`: say what is answered, in the form that is wanted"
+                    .into())
             }
             answer => {
                 let later = self.reviews || view.wants.is_some();
@@ -126,11 +130,14 @@ impl PlanByModel {
         }
         let answer = draft.answer.iter().flat_map(Template::steps);
         answer.into_iter().try_for_each(|needed| usable(view, needed, "answer"))?;
-        let is_held = |tool: &str| self.asking.shown(view).any(|known| known.held && known.name.as_str() == tool);
+        let is_held =
+            |tool: &str| self.asking.shown(view).any(|known| known.held && known.name.as_str() == tool);
         let held: BTreeSet<&StepId> =
             draft.steps.iter().filter(|step| is_held(&step.tool)).map(|step| &step.id).collect();
-        let taken = steps.iter().flat_map(|step| step.needs().into_iter().map(|needed| (step.id.as_str(), needed)));
-        let taken = taken.chain(before.iter().flat_map(|answer| answer.steps()).map(|needed| ("answer", needed)));
+        let taken =
+            steps.iter().flat_map(|step| step.needs().into_iter().map(|needed| (step.id.as_str(), needed)));
+        let taken =
+            taken.chain(before.iter().flat_map(|answer| answer.steps()).map(|needed| ("answer", needed)));
         if let Some((who, needed)) = taken.into_iter().find(|(_, needed)| held.contains(needed)) {
             return Err(held_back(who, needed));
         }
@@ -147,7 +154,9 @@ impl PlanByModel {
             return Err(format!("no step may be called `{id}`: do not begin with `ask-` or `summary-`"));
         }
         if view.steps.contains_key(id) {
-            return Err(format!("step `{id}` is in an earlier plan of this turn already: give it another id"));
+            return Err(format!(
+                "step `{id}` is in an earlier plan of this turn already: give it another id"
+            ));
         }
         if let Some(problem) = self.asking.unknown_tool(view, tool) {
             return Err(format!("step `{id}`: {problem}"));
@@ -212,7 +221,8 @@ impl PlanByModel {
             return self.asking.correct(view, self.prompt(view), problem);
         }
         self.asking.may_correct(view, &problem)?;
-        let of = |result: &CallResult| text_bytes(&problem) + text_bytes(&result.call) + text_bytes(&result.tool);
+        let of =
+            |result: &CallResult| text_bytes(&problem) + text_bytes(&result.call) + text_bytes(&result.tool);
         let bytes = rejected.iter().map(|result| of(result) + AROUND_A_PART).sum::<u64>() + AROUND_A_PART;
         self.asking.ask(view, self.prompt(view), Say::Results(rejected), bytes)
     }
@@ -222,7 +232,9 @@ impl PlanByModel {
 fn usable(view: &PlanView, needed: &StepId, who: &str) -> Result<(), String> {
     match view.steps.get(needed) {
         None | Some(StepReport::Succeeded(_)) => Ok(()),
-        Some(StepReport::Answered { .. }) => Err(format!("`{who}` refers to `{needed}`, and there is no such step")),
+        Some(StepReport::Answered { .. }) => {
+            Err(format!("`{who}` refers to `{needed}`, and there is no such step"))
+        }
         Some(StepReport::Held) => Err(held_back(who, needed)),
         Some(StepReport::Failed(_)) => {
             Err(format!("`{who}` refers to step `{needed}`, which failed: nothing can be taken from it"))
@@ -258,7 +270,8 @@ fn filled(view: &PlanView, template: &Template, room: &mut u64) -> Result<Value,
         Template::Output { step, pointer } => {
             usable(view, step, "answer")?;
             let output = view.output(step.as_str());
-            let output = output.ok_or_else(|| format!("`answer` refers to `{step}`, and there is no such step"))?;
+            let output =
+                output.ok_or_else(|| format!("`answer` refers to `{step}`, and there is no such step"))?;
             pointed(output, pointer, &format!("the output of step `{step}`"))?
         }
         Template::Context { .. } | Template::Invalid(_) => return Err("the answer can't be made".into()),

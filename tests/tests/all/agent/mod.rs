@@ -216,14 +216,18 @@ fn asks_for_a_number() -> Plan {
         Some(agent_shell_core::data::AnswerFormat { name: "n".into(), schema: json!({ "type": "integer" }) });
     let twice = Retry { attempts: 2, base_ms: 1, max_ms: 1 };
     let double = agent_shell_core::Template::object([("n", from("number", ""))]);
-    let steps =
-        [Step::ask("number", "default", prompt, "How many?").retry(twice), Step::tool("twice", "double", double)];
+    let steps = [
+        Step::ask("number", "default", prompt, "How many?").retry(twice),
+        Step::tool("twice", "double", double),
+    ];
     Plan::builder().steps(steps).answer(from("twice", "/n")).build().unwrap()
 }
 
 #[tokio::test]
 async fn an_answer_without_its_form_is_asked_for_again_and_is_never_the_output_of_a_step() {
-    for (first, reason) in [("a few", "the answer is no JSON"), ("1.5", "the answer does not have the form `n`")] {
+    for (first, reason) in
+        [("a few", "the answer is no JSON"), ("1.5", "the answer does not have the form `n`")]
+    {
         let model = Spy::script([says(first), says("```\n17\n```")]);
         let builder = shell(&model).open().await.unwrap();
         let turn = builder.session("ada").unwrap().submit(asks_for_a_number()).await.unwrap();

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use agent_shell_core::data::{Answer, AnswerFormat};
-use agent_shell_core::{
-    Call, FailureCode, Outcome, PlanByModel, Shell, ShellBuilder, Tool, ToolError,
-};
+use agent_shell_core::{Call, FailureCode, Outcome, PlanByModel, Shell, ShellBuilder, Tool, ToolError};
 use serde_json::{Value, json};
 
 use super::spy::{Spy, calls, last, says};
@@ -63,7 +61,9 @@ async fn a_whole_plan_runs_with_one_question_and_its_answer_is_made_of_outputs()
         assert!(!asked.prompt.instructions.contains(r#""tool":"fail""#) && asked.prompt.tools.is_empty());
         let form: &AnswerFormat = asked.prompt.answer.as_ref().unwrap();
         assert_eq!(form.problem_with(&chain()), None, "what the model is told is what is read");
-        assert!(form.problem_with(&json!({ "steps": [{ "id": "a", "tool": "fail", "input": {} }] })).is_some());
+        assert!(
+            form.problem_with(&json!({ "steps": [{ "id": "a", "tool": "fail", "input": {} }] })).is_some()
+        );
         let kinds = super::kinds(&shell, "ada").await;
         assert_eq!(kinds.iter().filter(|kind| **kind == "plan.adopted").count(), 2, "{kinds:?}");
         shell.shutdown().await.unwrap();
@@ -75,7 +75,8 @@ async fn a_whole_plan_runs_with_one_question_and_its_answer_is_made_of_outputs()
 async fn a_model_answers_without_a_plan_and_in_a_fence() {
     let (outcome, _) = played(PlanByModel::new(), [says("```json\n{\"answer\": \"Eight.\"}\n```")]).await;
     assert_eq!(outcome.text(), "Eight.");
-    let (outcome, told) = played(PlanByModel::new(), [says("Eight."), plan(&json!({ "answer": { "$input": "/n" } }))]).await;
+    let (outcome, told) =
+        played(PlanByModel::new(), [says("Eight."), plan(&json!({ "answer": { "$input": "/n" } }))]).await;
     assert_eq!(outcome, Outcome::Answered(json!(4)));
     assert!(told[1]["user"][0]["text"].as_str().unwrap().starts_with("the answer is no JSON"), "{}", told[1]);
 }
@@ -98,7 +99,10 @@ async fn what_is_no_plan_goes_back_with_the_reason_before_anything_runs() {
         (json!({ "steps": [step("a", "double", from("b")), step("b", "double", from("a"))] }), "a cycle"),
         (json!({ "steps": [step("a", "double", from("z"))] }), "`z`"),
         (json!({ "steps": [step("a", "double", four())], "answer": { "$from": "z" } }), "`z`"),
-        (json!({ "steps": [step("a", "double", four()), step("a", "double", four())] }), "two steps are called `a`"),
+        (
+            json!({ "steps": [step("a", "double", four()), step("a", "double", four())] }),
+            "two steps are called `a`",
+        ),
         (json!({ "steps": [step("a", "double", json!({ "n": { "$input": "n" } }))] }), "`n` is no pointer"),
         (
             json!({ "steps": [step("l", "late", four()), step("a", "double", from("l"))] }),
@@ -107,7 +111,10 @@ async fn what_is_no_plan_goes_back_with_the_reason_before_anything_runs() {
         (json!({ "steps": [step("ask-3", "double", four())] }), "no step may be called `ask-3`"),
         (json!({ "answer": { "$from": "ask-1" } }), "there is no such step"),
         (json!({ "steps": [step("a", "double", from("ask-1"))] }), "there is no such step"),
-        (json!({ "answer": { "$input": "/m" } }), "what was asked has nothing at `/m`: it is an object with n"),
+        (
+            json!({ "answer": { "$input": "/m" } }),
+            "what was asked has nothing at `/m`: it is an object with n",
+        ),
     ] {
         let effects = Arc::new(AtomicU32::new(0));
         let mut wrong = wrong;
@@ -142,7 +149,10 @@ async fn corrections_are_bounded_and_calls_are_answered_as_calls() {
     let called = calls([("double", json!({ "n": 4 }))]);
     let (outcome, told) = played(PlanByModel::new(), [called, plan(&chain())]).await;
     assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
-    assert_eq!((&told[1]["results"][0]["call"], &told[1]["results"][0]["status"]), (&json!("c1"), &json!("rejected")));
+    assert_eq!(
+        (&told[1]["results"][0]["call"], &told[1]["results"][0]["status"]),
+        (&json!("c1"), &json!("rejected"))
+    );
     let model = Spy::new(|_| Ok(calls([("double", json!({ "n": 4 }))])));
     let shell = super::whole::shell(&model, PlanByModel::new()).open().await.unwrap();
     let turn = shell.session("ada").unwrap().submit("hi").await.unwrap();
@@ -167,7 +177,8 @@ async fn a_step_that_fails_fails_the_turn_unless_it_may() {
 
 #[tokio::test]
 async fn what_is_held_back_runs_last_and_may_be_answered_with() {
-    let held = json!({ "steps": [{ "id": "l", "tool": "late", "input": { "n": 1 } }], "answer": { "$from": "l" } });
+    let held =
+        json!({ "steps": [{ "id": "l", "tool": "late", "input": { "n": 1 } }], "answer": { "$from": "l" } });
     let (outcome, _) = played(PlanByModel::new(), [plan(&held)]).await;
     assert_eq!(outcome.text(), "late");
 }
@@ -228,7 +239,11 @@ async fn the_answer_has_the_form_that_the_turn_wants() {
     let told = |place: usize| last(&asked[place])["user"][0]["text"].as_str().unwrap().to_owned();
     assert!(told(1).contains("the answer does not have the form that is wanted: "), "{}", told(1));
     assert!(told(2).contains("the plan has no member `answer`"), "{}", told(2));
-    assert!(told(3).contains("does not have the form that is wanted: ") && told(3).contains("/cents"), "{}", told(3));
+    assert!(
+        told(3).contains("does not have the form that is wanted: ") && told(3).contains("/cents"),
+        "{}",
+        told(3)
+    );
     shell.shutdown().await.unwrap();
 }
 

@@ -49,7 +49,12 @@ fn calls(bytes: u64) -> Message {
 
 fn results(bytes: u64) -> Message {
     let output = json!(text(bytes));
-    Message::Results(vec![ToolResult { call: "c".into(), tool: "t".into(), status: CallStatus::Done, output }])
+    Message::Results(vec![ToolResult {
+        call: "c".into(),
+        tool: "t".into(),
+        status: CallStatus::Done,
+        output,
+    }])
 }
 
 fn users(messages: &[ShownMessage]) -> Vec<ShownMessage> {
@@ -88,7 +93,10 @@ impl<'a> Talk<'a> {
         let before = self.conversation.clone();
         let history = self.policy.history(&before).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(before.can_begin_at(history.first), "seed {seed}: begins at {}", history.first);
-        assert!(history.first >= before.first && history.first <= before.turn_first.max(before.first), "seed {seed}");
+        assert!(
+            history.first >= before.first && history.first <= before.turn_first.max(before.first),
+            "seed {seed}"
+        );
         let whole = before.bytes_from(before.first) + next.bytes;
         let is_cut = history.first > before.first || history.summary.is_some();
         assert_eq!(is_cut, whole > BOUND, "seed {seed}: it is cut when it must be, and not before");
@@ -97,7 +105,8 @@ impl<'a> Talk<'a> {
             assert_eq!(history.first, before.first, "seed {seed}: what is summarised is not let go");
             self.summarise(summary.through);
         }
-        let skipped = usize::try_from(history.first.max(self.conversation.first) - self.conversation.first).unwrap();
+        let skipped =
+            usize::try_from(history.first.max(self.conversation.first) - self.conversation.first).unwrap();
         self.conversation.messages.drain(..skipped);
         self.conversation.first += skipped as u64;
         let bytes = self.conversation.bytes_from(self.conversation.first) + next.bytes;
@@ -151,7 +160,12 @@ fn a_window_shows_what_it_may_and_is_cut_seldom() {
             talk.turn(&mut random);
         }
         // Half of it is free after each cut, because no turn is larger than that.
-        assert!(talk.cuts <= talk.said / (BOUND / 2) + 1, "seed {seed}: {} cuts of {} bytes", talk.cuts, talk.said);
+        assert!(
+            talk.cuts <= talk.said / (BOUND / 2) + 1,
+            "seed {seed}: {} cuts of {} bytes",
+            talk.cuts,
+            talk.said
+        );
         assert!(talk.cuts > 0, "seed {seed}");
     }
 }
