@@ -1,7 +1,9 @@
 //! Turns that a model plans: tools called in a loop, corrections, the conversation, typed answers.
 
+mod budgets;
 mod conversation;
 mod spy;
+mod streamed;
 mod whole;
 
 use std::sync::Arc;
