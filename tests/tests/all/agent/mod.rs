@@ -230,7 +230,7 @@ async fn an_answer_without_its_form_is_asked_for_again_and_is_never_the_output_o
     for (first, reason) in
         [("a few", "the answer is no JSON"), ("1.5", "the answer does not have the form `n`")]
     {
-        let model = Spy::script([says(first), says("```\n17\n```")]);
+        let model = Spy::script([says(first), says("17")]);
         let builder = shell(&model).open().await.unwrap();
         let turn = builder.session("ada").unwrap().submit(asks_for_a_number()).await.unwrap();
         assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(json!(34)), "{first}");
@@ -246,6 +246,15 @@ async fn an_answer_without_its_form_is_asked_for_again_and_is_never_the_output_o
         assert_eq!(model.asked().len(), 2);
         builder.shutdown().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_output_of_a_step_is_the_json_within_a_fence() {
+    let model = Spy::script([says("```json\n17\n```")]);
+    let shell = shell(&model).open().await.unwrap();
+    let turn = shell.session("ada").unwrap().submit(asks_for_a_number()).await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(json!(34)));
+    shell.shutdown().await.unwrap();
 }
 
 #[tokio::test]
