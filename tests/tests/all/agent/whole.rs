@@ -54,7 +54,8 @@ async fn a_whole_plan_runs_with_one_question_and_its_answer_is_made_of_outputs()
         let turn = shell.session("ada").unwrap().submit(json!({ "n": 4 })).await.unwrap();
         let answer = json!({ "four_times": 16, "of": 4, "list": [{ "n": 8 }, 1] });
         assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(answer));
-        let [asked] = &model.asked()[..] else { panic!("{}", model.asked().len()) };
+        let asked = model.asked();
+        let [asked] = &asked[..] else { panic!("{}", asked.len()) };
         assert_eq!(last(asked), json!({ "user": [{ "json": { "n": 4 } }] }));
         assert!(asked.prompt.instructions.starts_with("You double numbers."));
         assert!(asked.prompt.instructions.contains(r#""tool":"double""#));
