@@ -136,7 +136,8 @@ impl ToolLoop {
                         .map_or(bytes, |above| if bytes > above { bytes.min(OF_A_HANDLE) } else { bytes })
                 }
                 Some(StepReport::Failed(failure)) => text_bytes(&failure.message),
-                _ => 0,
+                // A sentence says that it is held back.
+                _ => AROUND_A_PART,
             },
         };
         told + text_bytes(&result.call) + text_bytes(&result.tool) + AROUND_A_PART
@@ -156,7 +157,8 @@ impl ToolLoop {
         if let Some(problem) = view.problem_with(&call.tool, arguments) {
             return Err(format!("the tool does not take these arguments: {problem}"));
         }
-        Ok(Step::tool(call_name(asked, place), &call.tool, arguments.clone()).may_fail())
+        let step = Step::tool(call_name(asked, place), &call.tool, arguments.clone());
+        Ok(step.may_fail().for_call(&call.id))
     }
 }
 
