@@ -43,9 +43,9 @@ impl PlanExecutor {
             Command::Ask { step, model, request, key, attempt, deadline } => {
                 let Some(turn) = self.turn() else { return Ok(false) };
                 let id = turn.steps[step].step.id.clone();
-                let processor = self.processor(turn.id);
                 let alone =
                     matches!(&turn.steps[step].step.action, Action::Model(ask) if ask.first_shown.is_none());
+                let processor = self.processor(turn.id);
                 let question =
                     Question { place: step, step: id, model, request, alone, key, attempt, deadline };
                 self.live.running.insert(step, attempt);
