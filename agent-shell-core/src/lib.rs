@@ -50,7 +50,7 @@ pub mod simulation;
 pub mod words;
 
 pub use backends::models::{Recorded, Recorder, Reply, Scripted};
-pub use backends::planners::{Compaction, ToolLoop, Window};
+pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use data::{
     EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
     context, from, input, output,

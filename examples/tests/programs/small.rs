@@ -26,6 +26,15 @@ fn parallel_plan() {
 }
 
 #[test]
+fn plan_by_model() {
+    let told = r#"it was told: "step `p`: there is no tool `prices`: there are price, refund""#;
+    assert_eq!(
+        printed(env!("CARGO_BIN_EXE_plan_by_model"), &[]),
+        ["1250 cents of A-17 were paid back", told]
+    );
+}
+
+#[test]
 fn approval() {
     let lines = [
         r#"waits for a person: {"order":"A-17"}"#,
