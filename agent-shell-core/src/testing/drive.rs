@@ -128,7 +128,7 @@ where
                 && self.process == Some(group)
             {
                 self.polls += 1;
-                if self.lives == 1 {
+                if self.lives == 1 && !self.watch.is_over() {
                     self.polls_of_first += 1;
                     self.watch.polled(self.polls_of_first);
                 }

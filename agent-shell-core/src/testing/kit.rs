@@ -98,10 +98,7 @@ impl<W: World> TestKit<W> {
     ///
     /// # Errors
     /// [`Trouble`] when the host fails or never ends, and when it never comes to the crash.
-    pub fn run<T, F>(
-        &self,
-        host: impl Fn(Host<W>) -> F + Send + Sync + 'static,
-    ) -> Result<Run<T, W>, Trouble>
+    pub fn run<T, F>(&self, host: impl Fn(Host<W>) -> F + Send + Sync + 'static) -> Result<Run<T, W>, Trouble>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, BoxError>> + Send + 'static,

@@ -244,10 +244,7 @@ pub(super) async fn read(shell: &Shell, written: &[(SessionId, Seq, AppendId)]) 
         let entry = found.remove(&(*session, *seq))?;
         Some(Written { number: index + 1, session: *session, entry })
     });
-    Ok(Records {
-        all: records.collect(),
-        appends: written.iter().map(|(.., append)| *append).collect(),
-    })
+    Ok(Records { all: records.collect(), appends: written.iter().map(|(.., append)| *append).collect() })
 }
 
 async fn read_session(shell: &Shell, session: SessionId) -> Result<Vec<HistoryEntry>> {

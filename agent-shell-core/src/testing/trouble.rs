@@ -23,7 +23,9 @@ pub enum Problem {
     #[error("the host failed: {0}")]
     Failed(String),
     /// Nothing is ready and nothing sleeps: something waits for what is not simulated, or for nothing at all.
-    #[error("nothing will ever happen again, and the host is not done: does a tool wait for something outside the run?")]
+    #[error(
+        "nothing will ever happen again, and the host is not done: does a tool wait for something outside the run?"
+    )]
     Stuck,
     /// It took longer than it may.
     #[error("the host is not done after {0:?} of simulated time: see `TestKit::longest`")]

@@ -30,6 +30,7 @@ struct State {
     heads: BTreeMap<SessionId, Seq>,
     place: Option<Place>,
     process: Option<Group>,
+    is_over: bool,
 }
 
 impl Watch {
@@ -54,8 +55,13 @@ impl Watch {
     /// What was written so far, in this order. From here on nothing crashes any more.
     pub(super) fn finish(&self) -> Vec<(SessionId, Seq, AppendId)> {
         let mut state = self.lock();
-        state.place = None;
+        (state.place, state.is_over) = (None, true);
         state.written.clone()
+    }
+
+    /// Whether the host has returned.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over
     }
 
     /// Asks for the death of the process if this is its place, and says whether it is.
@@ -71,9 +77,7 @@ impl Watch {
 
     fn before(&self, append: &Append) -> bool {
         let new = append.records.len();
-        self.dies_if(
-            |place, written| matches!(place, Place::Before(n) if n > written && n <= written + new),
-        )
+        self.dies_if(|place, written| matches!(place, Place::Before(n) if n > written && n <= written + new))
     }
 
     fn after(&self, append: &Append) -> bool {

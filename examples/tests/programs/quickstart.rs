@@ -228,10 +228,11 @@ fn it_kills_itself_and_goes_on() {
     assert!(place.briefing().contains("40 new, 0 gone, 0 unchanged."));
 }
 
-/// What is published, without the line that names the folder of this test.
+/// What is published, without the path of this test's folder and the numbers of tickets, which are given as they come.
 fn published_text(place: &Place) -> String {
     let folder = fs::canonicalize(place.folder()).unwrap();
-    place.briefing().replace(folder.to_str().unwrap(), "FOLDER")
+    let text = place.briefing().replace(folder.to_str().unwrap(), "FOLDER");
+    (1..10).fold(text, |text, number| text.replace(&format!("ticket {number}, "), "a ticket, "))
 }
 
 #[test]
@@ -242,7 +243,10 @@ fn a_model_that_plans_does_the_same_by_the_same_tools() {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     assert!(errors(&output).contains("a scripted stand-in, because no provider is built yet"));
     let ended = summary(&output);
-    assert_eq!((&ended["tickets"], &ended["doubled"], &ended["verified"]), (&json!(3), &json!(0), &json!(true)));
+    assert_eq!(
+        (&ended["tickets"], &ended["doubled"], &ended["verified"]),
+        (&json!(3), &json!(0), &json!(true))
+    );
     assert_eq!(published_text(&by_model), published_text(&by_planner));
     let history = String::from_utf8(by_model.run(&["--history"]).stdout).unwrap();
     assert_eq!(history.matches("model.answered").count(), 5, "scans, tickets, briefing, publication, answer");

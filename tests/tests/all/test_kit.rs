@@ -70,7 +70,11 @@ fn a_tool_that_ignores_its_key_is_found() {
     assert_eq!((without.as_str(), with.as_str()), (&*format!("[{once}]"), &*format!("[{once},{once}]")));
     let told = trouble.to_string();
     assert!(told.contains("before record") && told.contains("`step.succeeded` of step `refund`"), "{told}");
-    assert_eq!(kit(ignores_its_key).run(refund).unwrap().world.applied("refund"), 1, "uncrashed, all is well");
+    assert_eq!(
+        kit(ignores_its_key).run(refund).unwrap().world.applied("refund"),
+        1,
+        "uncrashed, all is well"
+    );
 }
 
 #[test]
@@ -85,12 +89,10 @@ fn a_host_that_submits_without_a_dedupe_key_is_found() {
 
 #[test]
 fn an_outcome_that_depends_on_the_crash_is_found() {
-    let tool = |_| {
-        Tool::idempotent(
-            "refund",
-            "Refunds",
-            |_: Value, call: Call| async move { Ok(format!("after {} attempts", call.attempt)) },
-        )
+    let tool = |_: Arc<Target>| {
+        Tool::idempotent("refund", "Refunds", |_: Value, call: Call| async move {
+            Ok(format!("after {} attempts", call.attempt))
+        })
     };
     let trouble = kit(tool).each_crash(refund).unwrap_err();
     assert!(matches!(trouble.problem, Problem::OtherOutcome { .. }), "{trouble}");
@@ -114,7 +116,10 @@ fn what_happens_between_two_effects_is_found_by_the_sweep_over_polls_alone() {
     });
     kit.each_crash(refund).unwrap();
     let trouble = kit.each_poll(refund).unwrap_err();
-    assert!(matches!(&trouble.problem, Problem::OtherEffects { with, .. } if with == r#"[["debit",5]]"#), "{trouble}");
+    assert!(
+        matches!(&trouble.problem, Problem::OtherEffects { with, .. } if with == r#"[["debit",5]]"#),
+        "{trouble}"
+    );
     assert!(trouble.to_string().contains("after poll"), "{trouble}");
 }
 
@@ -167,14 +172,19 @@ fn a_crash_is_where_it_is_asked_for() {
     let calls = run.journal.calls("refund");
     let [call] = &calls[..] else { panic!("{calls:?}") };
     assert_eq!((call.attempts, call.end.clone()), (2, Some(CallEnd::Succeeded(Arc::new(json!("refunded"))))));
-    assert_eq!(run.world.find(call.key.as_deref().unwrap()), Some(json!("A-17")), "the key that the target got");
+    assert_eq!(
+        run.world.find(call.key.as_deref().unwrap()),
+        Some(json!("A-17")),
+        "the key that the target got"
+    );
     assert_eq!(call.input.as_deref(), Some(&json!("A-17")));
     assert_eq!((run.world.calls("refund"), run.world.applied("refund")), (2, 1));
     assert!(run.lasted >= Duration::from_secs(15), "the lease has expired: {:?}", run.lasted);
 
     let run = kit(keeps_its_key).crash_at(Crash::after("step.started")).run(refund).unwrap();
     assert_eq!((run.lives, run.world.calls("refund")), (2, 1), "it had not acted yet");
-    for crash in [Crash::before("step.in_doubt"), Crash::after("turn.ended").nth(2), Crash::after_record(99)] {
+    for crash in [Crash::before("step.in_doubt"), Crash::after("turn.ended").nth(2), Crash::after_record(99)]
+    {
         let trouble = kit(keeps_its_key).crash_at(crash).run(refund).unwrap_err();
         assert_eq!(trouble.problem, Problem::NotReached);
     }
@@ -183,12 +193,10 @@ fn a_crash_is_where_it_is_asked_for() {
 #[test]
 fn days_pass_at_once_and_a_seed_is_a_run() {
     let host = |host: Host<Target>| async move {
-        let steps = [
-            Step::timer("wait", 3 * DAY),
-            Step::tool("refund", "refund", json!("A-17")).after(["wait"]),
-        ];
+        let steps =
+            [Step::timer("wait", 3 * DAY), Step::tool("refund", "refund", json!("A-17")).after(["wait"])];
         let turn = host.session("ada")?.submit(Plan::new(steps)?).dedupe("request-1").await?;
-        Ok(turn.outcome().await?)
+        Ok::<_, BoxError>(turn.outcome().await?)
     };
     let trouble = kit(keeps_its_key).run(host).unwrap_err();
     assert_eq!(trouble.problem, Problem::TooLong(DAY));
@@ -201,7 +209,7 @@ fn days_pass_at_once_and_a_seed_is_a_run() {
 
 #[test]
 fn a_retry_waits_in_simulated_time() {
-    let tool = |_| {
+    let tool = |_: Arc<Target>| {
         Tool::idempotent("refund", "Refunds", |_: Value, call: Call| async move {
             if call.attempt < 3 { Err(ToolError::retry("busy")) } else { Ok("refunded") }
         })
@@ -228,7 +236,7 @@ fn a_conversation_with_a_model_passes_every_crash() {
     });
     let talk = |host: Host<Target>| async move {
         let turn = host.session("ada")?.submit("Please refund A-17").dedupe("request-1").await?;
-        Ok(turn.outcome().await?.text())
+        Ok::<_, BoxError>(turn.outcome().await?.text())
     };
     let sweep = kit.each_crash(talk).unwrap();
     assert_eq!(sweep.runs()[0].outcome, "It is done.");
@@ -241,7 +249,7 @@ fn a_host_that_fails_or_waits_for_ever_is_told() {
     assert_eq!(trouble.problem, Problem::Failed("out of paper".into()));
     let waits = |_: Host<Target>| async {
         std::future::pending::<()>().await;
-        Ok(())
+        Ok::<_, BoxError>(())
     };
     let trouble = kit(keeps_its_key).longest(Duration::from_secs(60)).run(waits).unwrap_err();
     assert_eq!(trouble.problem, Problem::TooLong(Duration::from_secs(60)));
@@ -296,18 +304,25 @@ fn every_assertion_can_fail() {
         for key in ["request-1", "request-2"] {
             host.session("ada")?.submit(plan()).dedupe(key).await?.outcome().await?;
         }
-        Ok(())
+        Ok::<_, BoxError>(())
     };
     let journal = kit(keeps_its_key).run(twice).unwrap().journal;
     assert!(said(move || journal.assert_once("refund")).contains("`refund` succeeded 2 times"));
     let leaves = |host: Host<Target>| async move {
         host.session("ada")?.submit(plan()).await?;
         host.sleep(Duration::from_secs(1)).await;
-        Ok(())
+        Ok::<_, BoxError>(())
     };
-    let hangs = |_| Tool::idempotent("refund", "Hangs", |_: Value, _: Call| std::future::pending::<Result<(), ToolError>>());
+    let hangs = |_: Arc<Target>| {
+        Tool::idempotent("refund", "Hangs", |_: Value, _: Call| {
+            std::future::pending::<Result<(), ToolError>>()
+        })
+    };
     let journal = kit(hangs).run(leaves).unwrap().journal;
-    let message = said({ let journal = journal.clone(); move || journal.assert_ended() });
+    let message = said({
+        let journal = journal.clone();
+        move || journal.assert_ended()
+    });
     assert!(message.contains("attempt 1 of step `refund`, turn "), "{message}");
     assert!(said(move || journal.assert_once("refund")).contains("1 of its calls have no known end"));
 }

@@ -60,8 +60,7 @@ fn says(state: &str, request: &ModelRequest) -> Result<Reply, String> {
     let shown = Shown::of(request)?;
     let Assignment { folder, past } = shown.assignment()?;
     if !shown.has(names::FILES) {
-        let scans =
-            [names::FILES, names::LANGUAGES, names::HEADINGS, names::NOTES, names::HISTORY];
+        let scans = [names::FILES, names::LANGUAGES, names::HEADINGS, names::NOTES, names::HISTORY];
         return Ok(Reply::calls(scans.map(|tool| (tool, json!({ "folder": folder })))));
     }
     let review = Review {
@@ -74,7 +73,8 @@ fn says(state: &str, request: &ModelRequest) -> Result<Reply, String> {
     };
     if !shown.has(names::WRITE) {
         let changes = Changes::between(&review, &past);
-        let about = |finding: &str, title: &str| json!({ "folder": folder, "finding": finding, "title": title });
+        let about =
+            |finding: &str, title: &str| json!({ "folder": folder, "finding": finding, "title": title });
         let open = changes.to_open.iter();
         let open = open.map(|new| (names::OPEN_TICKET, about(new.id.as_str(), &new.title)));
         let close = changes.to_close.iter();
