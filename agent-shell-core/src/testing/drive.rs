@@ -188,9 +188,9 @@ where
                 let (lasted, written) = (time.now(), watch.finish());
                 let journal = read(&shell, &written).await?;
                 shell.shutdown().await?;
-                Ok(Ended { outcome, journal, lasted })
+                Ok::<_, BoxError>(Ended { outcome, journal, lasted })
             };
-            let ended = lived.await.map_err(|error: BoxError| error.to_string());
+            let ended = lived.await.map_err(|error| error.to_string());
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         });
     }
