@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::budget::Ceiling;
 use super::chat::AnswerFormat;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::mail::MailKind;
@@ -282,7 +283,10 @@ bodies! {
         deadline: Option<Timestamp>,
         /// The form that its answer must have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        wants: Option<AnswerFormat>,
+        wants: Option<Box<AnswerFormat>>,
+        /// What it may spend.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Box<Ceiling>>,
     }
     /// A prompt that the turn's questions to models name by its digest.
     PromptSet = "prompt.set" {

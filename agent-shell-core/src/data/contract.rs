@@ -87,6 +87,9 @@ pub struct ToolContract {
     pub remembers_keys_ms: u64,
     /// How failed attempts are repeated.
     pub retry: Retry,
+    /// What a call costs at most, in billionths of a US dollar.
+    #[serde(default)]
+    pub cost_nano_usd: u64,
     /// The tool that undoes this one.
     pub compensation: Option<ToolName>,
 }
@@ -114,6 +117,7 @@ impl ToolContract {
             attempt_ms: None,
             remembers_keys_ms: Self::REMEMBERS_KEYS_MS,
             retry: Retry::default(),
+            cost_nano_usd: 0,
             compensation: None,
         }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::{Decision, Payload, PlannerRef, Resolution};
+use super::budget::Ceiling;
 use super::chat::AnswerFormat;
 use crate::words::{Digest, SignalName, StepId, Timestamp, TurnId};
 
@@ -23,7 +24,10 @@ pub enum Mail {
         deadline: Option<Timestamp>,
         /// The form that the answer must have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        wants: Option<AnswerFormat>,
+        wants: Option<Box<AnswerFormat>>,
+        /// What the turn may spend.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Box<Ceiling>>,
     },
     /// Approve or deny a call.
     Decide {

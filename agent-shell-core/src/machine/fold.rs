@@ -80,13 +80,14 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         }
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
         Body::MailRefused { .. } => {}
-        Body::TurnStarted { turn, input, planner, deadline, wants, .. } => {
+        Body::TurnStarted { turn, input, planner, deadline, wants, budget, .. } => {
             state.turns += 1;
             let waits = skipped(state.epoch, entry.epoch);
             state.epoch = entry.epoch;
             state.turn = Some(TurnState {
                 begins_after: if waits { entry.seq } else { Seq::ZERO },
-                wants: wants.clone(),
+                wants: wants.as_deref().cloned(),
+                budget: budget.as_deref().copied(),
                 talk_from: state.talk.end(),
                 ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
             });
@@ -209,6 +210,7 @@ fn started(
         ready: Default::default(),
         skipped: Default::default(),
         wants: None,
+        budget: None,
         talk_from: 0,
         corrections: 0,
         failing: Default::default(),

@@ -23,9 +23,9 @@ pub(super) fn received(
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
-        Mail::Submit { turn, input, planner, deadline, wants } => match &state.turn {
+        Mail::Submit { turn, input, planner, deadline, wants, budget } => match &state.turn {
             Some(_) => Err("a turn runs already".into()),
-            None => Ok(vec![Body::TurnStarted { turn, input, planner, posted, deadline, wants }]),
+            None => Ok(vec![Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget }]),
         },
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)

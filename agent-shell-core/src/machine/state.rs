@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::context::Context;
 use super::talk::Talk;
 use crate::data::{
-    Action, Answer, AnswerFormat, EffectClass, Failure, OpenAct, PlannerRef, Step, Template, ToolTerms,
-    WaitFor,
+    Action, Answer, AnswerFormat, Ceiling, EffectClass, Failure, OpenAct, PlannerRef, Step, Template,
+    ToolTerms, WaitFor,
 };
 use crate::words::{
     Digest, Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
@@ -76,6 +76,8 @@ pub struct TurnState {
     pub deadline: Option<Timestamp>,
     /// The form that its answer must have.
     pub wants: Option<AnswerFormat>,
+    /// What it may spend.
+    pub budget: Option<Ceiling>,
     /// The number of the first message of the conversation that belongs to it.
     pub talk_from: u64,
     /// How many answers in a row a model was told it could not use.

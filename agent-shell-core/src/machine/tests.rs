@@ -64,6 +64,7 @@ fn bodies() -> Vec<Body> {
             posted: at,
             deadline: None,
             wants: None,
+            budget: None,
         },
         Body::PromptSet { turn, digest: Digest::ZERO, prompt: json!(Prompt::default()).into() },
         Body::PlanAdopted { turn, round: 2, plan, more: false, terms: Default::default() },
@@ -149,6 +150,7 @@ fn with(made: Step, class: Option<EffectClass>) -> Folded {
         posted: Timestamp::default(),
         deadline: None,
         wants: None,
+        budget: None,
     };
     take(&mut state, started).unwrap();
     let terms = terms.into_iter().collect();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::history::Conversation;
 use super::model::ModelView;
 use super::tool::DynTool;
-use crate::data::{Answer, AnswerFormat, Failure, FailureCode, Plan, ToolContract};
+use crate::data::{Answer, AnswerFormat, Ceiling, Failure, FailureCode, Plan, ToolContract};
 use crate::words::{ContextKey, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// Plans turns: a whole graph, or round by round.
@@ -85,6 +85,9 @@ pub struct Headroom {
     pub rounds: u32,
     /// Steps that the turn may still have.
     pub steps: usize,
+    /// What is left of the turn's budgets, in each dimension the least of all; none without a budget, or when the ledger
+    /// could not say.
+    pub budget: Option<Ceiling>,
 }
 
 impl Headroom {

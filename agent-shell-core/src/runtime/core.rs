@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use super::admission::Admission;
+use super::budget::Budgets;
 use super::events::Events;
 use super::follow::Live;
 use super::keyring::Keyring;
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) tools: Arc<BTreeMap<ToolName, Arc<dyn DynTool>>>,
     pub(crate) models: BTreeMap<ModelName, Arc<dyn Model>>,
     pub(crate) contracts: Arc<Vec<ToolContract>>,
+    /// What says the ceilings; none when the host bounds nothing.
+    pub(crate) budgets: Option<Budgets>,
     pub(crate) planners: BTreeMap<PlannerName, Arc<dyn Planner>>,
     pub(crate) offers: BTreeSet<RequirementId>,
     pub(crate) owner: OwnerId,
@@ -205,6 +208,7 @@ impl Core {
             time_ms: turn.deadline.map(until),
             rounds: self.limits.rounds_per_turn.saturating_sub(turn.round),
             steps: self.limits.steps_per_turn.saturating_sub(turn.steps.len()),
+            budget: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! From the errors of ports to the errors of hosts.
 
-use crate::ports::{AppendError, ArchiveError, BusError, OwnershipError, PostError, StoreError};
+use crate::ports::{AppendError, ArchiveError, BusError, OwnershipError, PostError, SettleError, StoreError};
 use crate::words::{Error, ErrorKind};
 
 impl From<StoreError> for Error {
@@ -71,6 +71,15 @@ impl From<BusError> for Error {
             BusError::Unavailable { .. } => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<SettleError> for Error {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::Fenced { .. } => Self::new(ErrorKind::Fenced, error.to_string()),
+            SettleError::Store(error) => error.into(),
+        }
     }
 }
 

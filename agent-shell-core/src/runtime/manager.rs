@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::mpsc;
 
+use super::budget::SessionBudget;
 use super::core::{Core, Stopping};
 use super::events::Emitter;
 use super::executor::PlanExecutor;
@@ -289,9 +290,14 @@ impl TurnManager {
         let emitter = Emitter::begin(core, entry, &keys, &loaded.state).await?;
         let of = (entry.id, entry.tenant.clone());
         let writer = SessionWriter::new(core.clone(), of, fence, keys.clone(), from, emitter);
+        let budget = SessionBudget::of(core, entry, &keys).await?;
+        if loaded.state.turn.as_ref().is_some_and(|turn| core.budgets.is_some() || turn.budget.is_some()) {
+            // What owners that are gone had set aside, and of which no outcome came, counts as spent.
+            core.store.ledger.sweep(entry.id, fence).await?;
+        }
         let inbox = Inbox::new(core.clone(), entry.id, keys);
         let mut executor =
-            PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox);
+            PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox, budget);
         executor.run().await
     }
 

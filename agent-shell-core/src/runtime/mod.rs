@@ -5,6 +5,7 @@ mod admission;
 mod approvals;
 mod archive;
 mod asking;
+mod budget;
 mod consumer;
 mod core;
 mod events;
@@ -41,6 +42,7 @@ pub use approvals::{Approval, Approvals};
 pub use archive::{
     ArchiveReport, ArchivedSession, Archiving, ExpireReport, Expired, Expiring, PassedOver, Restored, WhyNot,
 };
+pub use budget::{Ceilings, Whose};
 pub use consumer::Consumer;
 pub use export::ExportError;
 pub use follow::{Follow, Followed};

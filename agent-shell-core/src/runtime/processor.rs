@@ -11,12 +11,15 @@ use futures::future::{AbortHandle, Abortable, Either, select};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::budget::{Purse, Used, most_of_call, spent_by_call, spent_by_question};
 use super::core::Core;
 use super::question::{ask, unanswered};
-use crate::data::{EffectClass, Failure, FailureCode};
+use crate::data::{AttemptId, EffectClass, Failure, FailureCode, Usage};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
-use crate::ports::{Call, DynTool, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError};
+use crate::ports::{
+    Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, Settlement, ToolError,
+};
 use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.
@@ -24,6 +27,8 @@ pub(crate) struct Completion {
     pub(crate) turn: TurnId,
     /// Boxed, because a channel has room for many and mostly holds few.
     pub(crate) event: Box<Event>,
+    /// What it cost, when a budget counts it.
+    pub(crate) spent: Option<Box<Settlement>>,
 }
 
 /// Whose steps are processed: one turn, under one epoch.
@@ -36,6 +41,8 @@ pub(crate) struct StepProcessor {
     /// Which lease the process held when it took the session.
     pub(crate) lease: u64,
     pub(crate) done: mpsc::Sender<Completion>,
+    /// What the attempts are charged to, when a budget counts them.
+    pub(crate) purse: Option<Arc<Purse>>,
 }
 
 /// One attempt, as the machine ordered it.
@@ -66,9 +73,9 @@ impl StepProcessor {
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
         let (step, number) = (attempt.place, attempt.attempt);
         let attempted = self.clone().attempt(attempt);
-        self.start(attempted.map(move |end| {
+        self.start(attempted.map(move |(end, spent)| {
             reach!(ActEnded);
-            Event::Finished { step, attempt: number, end }
+            (Event::Finished { step, attempt: number, end }, spent)
         }))
     }
 
@@ -80,14 +87,17 @@ impl StepProcessor {
             reach!(ProbeBegins);
             let answer = asked.await;
             reach!(ProbeEnds);
-            Event::Probed { step, answer }
+            (Event::Probed { step, answer }, None)
         })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
-    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, view: PlanView) -> AbortHandle {
+    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView) -> AbortHandle {
         let this = self.clone();
         self.start(async move {
+            if let Some(purse) = &this.purse {
+                view.headroom.budget = purse.left().await;
+            }
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
             let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
             let answer = match this
@@ -102,24 +112,48 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
             reach!(PlanAnswered);
-            Event::Planned(answer)
+            (Event::Planned(answer), None)
         })
     }
 
     /// The receiver has room for every completion that can be under way, so a send waits only when it is gone.
-    fn start(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
+    fn start(
+        &self,
+        work: impl Future<Output = (Event, Option<Box<Settlement>>)> + Send + 'static,
+    ) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
         let (turn, done) = (self.turn, self.done.clone());
         // Chained and not nested: an async block that awaits what it was given holds it twice.
-        let reported = work.then(move |event| {
+        let reported = work.then(move |(event, spent)| {
             let event = Box::new(event);
-            async move { drop(done.send(Completion { turn, event }).await) }
+            async move { drop(done.send(Completion { turn, event, spent }).await) }
         });
         self.core.spawn.spawn(Box::pin(Abortable::new(reported, registration).map(drop)));
         handle
     }
 
-    async fn attempt(self, attempt: Attempt) -> AttemptEnd {
+    /// Makes an attempt, within what is set aside for it.
+    async fn attempt(self, attempt: Attempt) -> (AttemptEnd, Option<Box<Settlement>>) {
+        let Some(purse) = self.purse.clone() else { return (self.make(attempt).await, None) };
+        let clock = self.core.clock.clone();
+        let cost = self.core.tools.get(&attempt.tool).map_or(0, |tool| tool.contract().cost_nano_usd);
+        let most = most_of_call(cost, attempt.deadline.since(clock.now()));
+        let id = self.attempt_id(&attempt.step, attempt.attempt);
+        if let Err(end) = purse.reserve(id.clone(), most).await {
+            return (end, None);
+        }
+        let began = clock.monotonic();
+        let end = self.make(attempt).await;
+        let amounts = spent_by_call(&end, most, clock.monotonic().since(began));
+        (end, Some(Box::new(Settlement { attempt: id, amounts })))
+    }
+
+    fn attempt_id(&self, step: &StepId, attempt: u32) -> AttemptId {
+        let (session, turn, epoch) = (self.session, self.turn, self.epoch);
+        AttemptId { session, turn, step: step.clone(), epoch, attempt }
+    }
+
+    async fn make(self, attempt: Attempt) -> AttemptEnd {
         let clock = &*self.core.clock;
         let Some(tool) = self.core.tools.get(&attempt.tool).cloned() else {
             return not_begun(format!("the shell has no tool `{}`", attempt.tool));
@@ -170,31 +204,52 @@ impl StepProcessor {
     pub(crate) fn question(&self, question: Question) -> AbortHandle {
         let (step, attempt) = (question.place, question.attempt);
         let asked = self.clone().asked(question);
-        self.start(asked.map(move |end| {
+        self.start(asked.map(move |(end, spent)| {
             reach!(ActEnded);
-            Event::Finished { step, attempt, end }
+            (Event::Finished { step, attempt, end }, spent)
         }))
     }
 
-    async fn asked(self, question: Question) -> AttemptEnd {
+    /// Asks a model, within what is set aside for it.
+    async fn asked(self, question: Question) -> (AttemptEnd, Option<Box<Settlement>>) {
         let Some(model) = self.core.models.get(&question.model).cloned() else {
-            return not_begun(format!("the shell has no model `{}`", question.model));
+            return (not_begun(format!("the shell has no model `{}`", question.model)), None);
         };
+        let Some(purse) = self.purse.clone() else { return (self.answer(&*model, question).await.0, None) };
+        let clock = self.core.clock.clone();
+        let bound = model.bound(&question.request);
+        let id = self.attempt_id(&question.step, question.attempt);
+        let most = match purse.most_of_question(bound, question.deadline.since(clock.now())) {
+            Ok(most) => most,
+            Err(end) => return (end, None),
+        };
+        if let Err(end) = purse.reserve(id.clone(), most).await {
+            return (end, None);
+        }
+        let began = clock.monotonic();
+        let (end, used) = self.answer(&*model, question).await;
+        let amounts = spent_by_question(used, most, clock.monotonic().since(began));
+        (end, Some(Box::new(Settlement { attempt: id, amounts })))
+    }
+
+    async fn answer(self, model: &dyn Model, question: Question) -> (AttemptEnd, Used) {
         let call = self.call_of(&question.step, question.key, question.attempt, question.deadline);
         let remaining = call.deadline.monotonic.since(self.core.clock.monotonic());
         let mut voice = self.core.live.voice(self.turn, question.step, question.attempt);
         let most_bytes = self.core.limits.payload_bytes;
         let asked = async move {
-            let end = ask(&*model, question.request, call, most_bytes, |text| voice.say(text)).await;
+            let (end, used) = ask(model, question.request, call, most_bytes, |text| voice.say(text)).await;
             // Dropped before that, it takes back what it said.
             if matches!(end, AttemptEnd::Answered(_)) {
                 voice.finish();
             }
-            end
+            (end, used)
         };
+        // What it used is not known, and counts at its bound.
+        let unknown = |reason: String| (unanswered(true, reason), Used::Known(Usage::default()));
         match self.within(remaining, AssertUnwindSafe(asked).catch_unwind()).await {
-            None => unanswered(true, "the model took longer than it may".into()),
-            Some(Err(panic)) => unanswered(true, format!("the model panicked: {}", message_of(&*panic))),
+            None => unknown("the model took longer than it may".into()),
+            Some(Err(panic)) => unknown(format!("the model panicked: {}", message_of(&*panic))),
             Some(Ok(end)) => end,
         }
     }

@@ -4,24 +4,34 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use crate::data::{Answer, Finish};
+use super::budget::Used;
+use crate::data::{Answer, Finish, Usage};
 use crate::machine::AttemptEnd;
 use crate::ports::{Call, Chunk, Model, ModelError, ModelErrorKind, ModelRequest};
 
-/// Asks, and shows the text of the answer as it comes. More than `most_bytes` of it are not read.
+/// Asks, and shows the text of the answer as it comes. Returns how it ended, and what was used. More than `most_bytes` of it are not read.
 pub(super) async fn ask(
     model: &dyn Model,
     request: Arc<ModelRequest>,
     call: Call,
     most_bytes: usize,
     show: impl FnMut(&str) + Send,
-) -> AttemptEnd {
+) -> (AttemptEnd, Used) {
     match read(model, request.clone(), call, most_bytes, show).await {
-        Ok(answer) => end_of(*answer, &request),
+        Ok(answer) => {
+            let used = Used::Known(answer.usage);
+            (end_of(*answer, &request), used)
+        }
         Err(error) => {
             let pause_ms =
                 error.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-            AttemptEnd::Unanswered { retry: error.kind.may_pass(), reason: error.message, pause_ms }
+            let used = match error.kind {
+                ModelErrorKind::Unavailable | ModelErrorKind::CutOff => Used::Known(*error.usage),
+                // A vendor bills nothing that it refused, unless it says so.
+                _ if *error.usage == Usage::default() => Used::Nothing,
+                _ => Used::Known(*error.usage),
+            };
+            (AttemptEnd::Unanswered { retry: error.kind.may_pass(), reason: error.message, pause_ms }, used)
         }
     }
 }

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::admission::Admission;
+use super::budget::{self, Budgets, Ceilings, Whose};
 use super::consumer::{self, Telling};
 use super::core::{Core, Stop, Stopping, model_requirement, planner_requirement, tool_requirement};
 use super::export;
@@ -24,9 +25,11 @@ use super::session::Session;
 use super::turn::Turn;
 use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
+use crate::data::{Account, AccountKind};
 use crate::failpoint::reach;
 use crate::ports::{
-    DynTool, KeyStore, Lag, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store, Tool,
+    DynTool, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store,
+    Tool,
 };
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
@@ -70,6 +73,7 @@ pub struct ShellBuilder {
     models: Vec<(std::result::Result<ModelName, InvalidName>, Arc<dyn Model>)>,
     fallback: Option<fn() -> Arc<dyn Planner>>,
     reads_outputs: bool,
+    budgets: Option<Budgets>,
     pub(super) telling: Telling,
     #[cfg(feature = "simulation")]
     observer: Option<Arc<dyn super::observer::Observer>>,
@@ -90,6 +94,7 @@ impl ShellBuilder {
             models: Vec::new(),
             fallback: None,
             reads_outputs: false,
+            budgets: None,
             telling: Telling::default(),
             #[cfg(feature = "simulation")]
             observer: None,
@@ -122,6 +127,24 @@ impl ShellBuilder {
     /// Adds a model that plans may name.
     pub fn named_model(mut self, name: impl AsRef<str>, model: impl Model) -> Self {
         self.models.push((ModelName::new(name), Arc::new(model)));
+        self
+    }
+
+    /// Bounds what turns may spend: `ceilings` is asked for each session when the shell takes it. An attempt at a tool or a
+    /// question to a model begins only when the most that it can spend fits under all ceilings, together with what is spent
+    /// and set aside; else its step fails with [`FailureCode::Budget`](crate::FailureCode::Budget). A model that can't say
+    /// what a question costs at most is refused where that counts.
+    ///
+    /// ```
+    /// use agent_shell_core::data::Ceiling;
+    /// use agent_shell_core::runtime::Ceilings;
+    /// use agent_shell_core::Shell;
+    ///
+    /// let a_cent = Ceiling { nano_usd: Some(10_000_000), ..Ceiling::NONE };
+    /// let builder = Shell::volatile().budgeted(move |_| Ceilings { turn: a_cent, ..Ceilings::default() });
+    /// ```
+    pub fn budgeted(mut self, ceilings: impl Fn(&Whose<'_>) -> Ceilings + Send + Sync + 'static) -> Self {
+        self.budgets = Some(Arc::new(ceilings));
         self
     }
 
@@ -226,6 +249,7 @@ impl ShellBuilder {
             ids,
             tools: Arc::new(tools),
             models,
+            budgets: self.budgets,
             contracts: Arc::new(contracts),
             planners,
             offers,
@@ -381,6 +405,34 @@ impl Shell {
     async fn rests_of(&self, entry: &SessionEntry) -> Result<Vec<Rest>> {
         let keys = self.core.keyring.session(entry.key, false).await?;
         Ok(Rest::all(&super::reader::load(&*self.core.store.journal, &keys, entry).await?.state))
+    }
+
+    /// The ledger of budgets: balances, the order of its operations, later bills ([`Ledger::reconcile`]), and the opening of
+    /// an account that an overrun closed. The attempt of a record is named by [`AttemptId`](crate::data::AttemptId): the
+    /// record's session, turn, step and attempt, and its epoch.
+    pub fn ledger(&self) -> &dyn Ledger {
+        &*self.core.store.ledger
+    }
+
+    /// The account of a tenant.
+    pub fn tenant_account(&self, tenant: &Tenant) -> Account {
+        Account { kind: AccountKind::Tenant, id: budget::of_tenant(tenant) }
+    }
+
+    /// The account of a user of a tenant.
+    ///
+    /// # Errors
+    /// What the key store says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the tenant with a key.
+    pub async fn user_account(&self, tenant: &Tenant, user: &UserId) -> Result<Account> {
+        self.core.account_of_user(tenant, user).await
+    }
+
+    /// The account of a session.
+    pub fn session_account(&self, session: SessionId) -> Account {
+        Account { kind: AccountKind::Session, id: budget::of_session(session) }
     }
 
     /// Who is behind a record's actor; none when the name is not known here.

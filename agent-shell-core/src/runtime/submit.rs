@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::session::Session;
 use super::turn::Turn;
-use crate::data::{AnswerFormat, Mail, Payload, Plan, PlannerRef};
+use crate::data::{AnswerFormat, Ceiling, Mail, Payload, Plan, PlannerRef};
 use crate::ports::Posted;
 use crate::words::{Actor, DedupeKey, Error, ErrorKind, InvalidName, PlannerName, Result, TurnId};
 
@@ -78,12 +78,13 @@ pub struct Submit {
     dedupe: Option<std::result::Result<DedupeKey, InvalidName>>,
     deadline: Option<Duration>,
     wants: Option<AnswerFormat>,
+    budget: Option<Ceiling>,
     actor: Actor,
 }
 
 impl Submit {
     pub(crate) fn new(session: Session, request: Request) -> Self {
-        Self { session, request, dedupe: None, deadline: None, wants: None, actor: Actor::Host }
+        Self { session, request, dedupe: None, deadline: None, wants: None, budget: None, actor: Actor::Host }
     }
 
     /// The caller's own name for this request. Submitted again with the same name and input it is the same turn, as
@@ -108,6 +109,12 @@ impl Submit {
             name: T::schema_name().into_owned(),
             schema: schemars::schema_for!(T).to_value(),
         });
+        self
+    }
+
+    /// What the turn may spend at most, besides the ceilings that the shell sets.
+    pub fn budget(mut self, ceiling: Ceiling) -> Self {
+        self.budget = Some(ceiling);
         self
     }
 
@@ -139,7 +146,8 @@ impl Submit {
             input: Payload::from(self.request.input),
             planner,
             deadline,
-            wants: self.wants,
+            wants: self.wants.map(Box::new),
+            budget: self.budget.map(Box::new),
         };
         let dedupe = self.dedupe.transpose()?;
         let opened = inner.opened().await?;

@@ -110,7 +110,7 @@ impl Spender {
         let (session, epoch) = (self.writer.session, self.writer.fence.epoch);
         let attempt =
             AttemptId { session, turn, step: StepId::new(format!("step {nth}")).unwrap(), epoch, attempt: 1 };
-        let nano_usd = 1 + nth * 13 % MOST;
+        let nano_usd = 2 + nth * 13 % (MOST - 1);
         let accounts = vec![tenants(), turns(turn)];
         let ask = Reserve {
             attempt: attempt.clone(),

@@ -348,6 +348,7 @@ impl<'a> Run<'a> {
             planner: PlannerRef::Fixed(plan.clone()),
             deadline: None,
             wants: None,
+            budget: None,
         };
         self.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: self.now });
         for _ in 0..10_000 {
@@ -484,6 +485,7 @@ fn waits_that_end_together_share_nothing() {
         planner: PlannerRef::Fixed(plan.clone()),
         deadline: None,
         wants: None,
+        budget: None,
     };
     run.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: run.now });
     run.settle(&plan);

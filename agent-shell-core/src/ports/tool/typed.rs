@@ -181,6 +181,13 @@ impl Tool {
         self
     }
 
+    /// What a call costs at most, in billionths of a US dollar, where a budget counts money. By default nothing.
+    #[must_use]
+    pub fn costs_at_most(mut self, nano_usd: u64) -> Self {
+        self.contract.cost_nano_usd = nano_usd;
+        self
+    }
+
     /// The tool that undoes this one. It is declared and recorded; it is carried out in a later version.
     #[must_use]
     pub fn compensated_by(mut self, tool: impl AsRef<str>) -> Self {

@@ -16,6 +16,7 @@ use self::pace::{Apart, Timer, weight};
 use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
+use super::budget::{Purse, SessionBudget};
 use super::core::{Core, Stopping};
 use super::follow::News;
 use super::inbox::Inbox;
@@ -25,7 +26,7 @@ use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, RequirementId};
 use crate::failpoint::reach;
 use crate::machine::{Entry, Env, Folded, Live, fold, owed, status};
-use crate::ports::{Mark, SessionEntry, SessionStatus};
+use crate::ports::{Mark, SessionEntry, SessionStatus, Settlement};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
 mod mail;
@@ -50,6 +51,10 @@ pub(crate) struct PlanExecutor {
     /// About how many bytes `pending` holds.
     pending_bytes: usize,
     consumed: Vec<MailId>,
+    /// What attempts cost that have ended, to be settled with what is pending.
+    spent: Vec<Settlement>,
+    budget: SessionBudget,
+    purse: Option<(TurnId, Option<Arc<Purse>>)>,
     letters_read: u64,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
@@ -78,6 +83,7 @@ impl PlanExecutor {
         state: Folded,
         writer: SessionWriter,
         inbox: Inbox,
+        budget: SessionBudget,
     ) -> Self {
         let live = Live { durable: state.seq, ..Live::default() };
         let active_at = core.clock.monotonic();
@@ -98,6 +104,9 @@ impl PlanExecutor {
             pending: Vec::new(),
             pending_bytes: 0,
             consumed: Vec::new(),
+            spent: Vec::new(),
+            budget,
+            purse: None,
             letters_read: 0,
             urgent: false,
             riding_since: None,
@@ -247,7 +256,7 @@ impl PlanExecutor {
             consume_mail: std::mem::take(&mut self.consumed),
             requires: requires.clone(),
             mark: (mark != self.mark).then_some(mark),
-            settle: Vec::new(),
+            settle: std::mem::take(&mut self.spent),
         };
         self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;

@@ -9,6 +9,8 @@ use super::PlanExecutor;
 use crate::data::{EffectClass, PlannerRef};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
+use crate::ports::Fence;
+use crate::runtime::budget::Purse;
 use crate::runtime::processor::{Attempt, Completion, Question, StepProcessor};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
 
@@ -99,16 +101,18 @@ impl PlanExecutor {
     ) {
         let (Work::Act(place) | Work::Probe(place)) = work else { return };
         let Some(turn) = self.state.turn.as_ref() else { return };
-        let processor = self.processor(turn.id);
         let step = turn.steps[place].step.id.clone();
+        let processor = self.processor(turn.id);
         let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class };
         let handle =
             if matches!(work, Work::Act(_)) { processor.act(attempt) } else { processor.probe(attempt) };
         self.handles.insert(work, handle);
     }
 
-    fn processor(&self, turn: TurnId) -> StepProcessor {
+    fn processor(&mut self, turn: TurnId) -> StepProcessor {
+        let purse = self.purse(turn);
         StepProcessor {
+            purse,
             core: self.core.clone(),
             session: self.entry.id,
             turn,
@@ -118,14 +122,29 @@ impl PlanExecutor {
         }
     }
 
+    /// What the attempts of a turn are charged to.
+    fn purse(&mut self, turn: TurnId) -> Option<Arc<Purse>> {
+        if let Some((of, purse)) = &self.purse
+            && *of == turn
+        {
+            return purse.clone();
+        }
+        let fence = Fence { owner: self.core.owner, epoch: self.entry.epoch };
+        let budget = self.turn().and_then(|running| running.budget);
+        let purse = self.budget.purse(&self.core, fence, turn, budget);
+        self.purse = Some((turn, purse.clone()));
+        purse
+    }
+
     /// Takes a completion and all others that have arrived.
     pub(super) fn complete(&mut self, first: Option<Completion>) -> Result<()> {
         let mut next = first;
-        while let Some(Completion { turn, event }) = next {
+        while let Some(Completion { turn, event, spent }) = next {
             next = if self.is_heavy() { None } else { self.done.1.try_recv().ok() };
             if self.turn().is_none_or(|running| running.id != turn) {
                 continue;
             }
+            self.spent.extend(spent.map(|spent| *spent));
             let mut rides = false;
             match &*event {
                 Event::Planned(_) => {

@@ -1,7 +1,9 @@
 //! Turns that a model plans: tools called in a loop, corrections, the conversation, typed answers.
 
+mod budgets;
 mod conversation;
 mod spy;
+mod streamed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

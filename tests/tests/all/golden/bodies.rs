@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_shell_core::data::{
-    Answer, AnswerFormat, Arguments, Ask, Body, CallResult, EffectClass, Failure, FailureCode, Finish,
-    MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt, PromptRef, Reducer, RequirementId,
-    Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall, ToolContract, ToolSpec, ToolTerms,
-    WaitEnd, WaitFor, context, from, input, output,
+    Answer, AnswerFormat, Arguments, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode,
+    Finish, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt, PromptRef, Reducer,
+    RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall, ToolContract, ToolSpec,
+    ToolTerms, WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
@@ -65,6 +65,7 @@ fn opened() -> Vec<Body> {
         posted: AT,
         deadline,
         wants: None,
+        budget: None,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     vec![
@@ -262,7 +263,7 @@ fn open_act() -> OpenAct {
 fn asked() -> Vec<Body> {
     let form = AnswerFormat { name: "Refund".into(), schema: json!({ "type": "object" }) };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
-    let wants = Some(form.clone());
+    let wants = Some(Box::new(form.clone()));
     let started = Body::TurnStarted {
         turn: TURN,
         input: value().into(),
@@ -270,6 +271,7 @@ fn asked() -> Vec<Body> {
         posted: AT,
         deadline: None,
         wants,
+        budget: Some(Box::new(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE })),
     };
     let mut prompt = Prompt::new("You refund orders.");
     prompt.tools = vec![ToolSpec {

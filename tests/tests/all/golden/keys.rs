@@ -77,8 +77,14 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
     let (limits, now) = (Limits::default(), Timestamp::from_millis(1_764_000_000_000));
     let env = Env { epoch: Epoch::new(1), now, limits: &limits, random: 0 };
     let input = Value::Null.into();
-    let mail =
-        Mail::Submit { turn, input, planner: PlannerRef::Fixed(plan.clone()), deadline: None, wants: None };
+    let mail = Mail::Submit {
+        turn,
+        input,
+        planner: PlannerRef::Fixed(plan.clone()),
+        deadline: None,
+        wants: None,
+        budget: None,
+    };
     let mut records = react(&state, Event::Mail { id: MailId::from_bytes([1; 16]), mail, posted: now }, &env);
     let mut all = Vec::new();
     loop {

@@ -9,8 +9,14 @@ use super::golden;
 
 /// What the lines of `mail-v1.jsonl` say, in their order.
 fn mail() -> Vec<Mail> {
-    let submit =
-        |input, planner, deadline| Mail::Submit { turn: TURN, input, planner, deadline, wants: None };
+    let submit = |input, planner, deadline| Mail::Submit {
+        turn: TURN,
+        input,
+        planner,
+        deadline,
+        wants: None,
+        budget: None,
+    };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     let digest = Digest::from_bytes([7; 32]);
     let decide = |decision| Mail::Decide { turn: TURN, step: step("ask"), digest, decision };

@@ -77,6 +77,7 @@ fn started(turn: TurnId) -> Body {
         posted,
         deadline: None,
         wants: None,
+        budget: None,
     }
 }
 
