@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::data::{Action, Body, Failure, Payload};
+use crate::data::{Action, Body, Failure, Resolution};
 use crate::runtime::{HistoryEntry, Shell};
 use crate::words::{AppendId, ErrorKind, Result, Seq, SessionId, StepId, TurnId};
 
@@ -214,11 +214,8 @@ impl JournaledCall {
             Body::StepFailed { failure, .. } => self.end = Some(CallEnd::Failed(failure.clone())),
             Body::StepInDoubt { reason, .. } => self.end = Some(CallEnd::InDoubt(reason.clone())),
             Body::StepResolved { resolution, .. } => {
-                use crate::data::Resolution;
                 self.end = match resolution {
-                    Resolution::Applied(output) => {
-                        Some(CallEnd::Succeeded(Payload::from(output.clone()).value()))
-                    }
+                    Resolution::Applied(output) => Some(CallEnd::Succeeded(Arc::new(output.clone()))),
                     _ => None,
                 };
             }

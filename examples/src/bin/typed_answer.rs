@@ -18,10 +18,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Reply::text("Yes, I would give twelve fifty back."), // No JSON: it is asked again.
         Reply::json(json!({ "refund": true, "cents": 1250 })),
         Reply::json(json!({ "refund": false, "cents": 0 })),
-        Reply::json(json!("no")),
-        Reply::json(json!({ "refund": "perhaps" })),
-        Reply::json(json!({ "cents": -1 })),
-        Reply::text("I don't know."),
+        Reply::text("No."),
+        Reply::text("As I said: no."),
+        Reply::text("I can't see why you ask again."),
+        Reply::text("No!"),
     ]);
     let shell = Shell::volatile().model(model.clone()).open().await?;
     let session = shell.session("customer-42")?;
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let turn = submit.dedupe("request-2").deadline(Duration::from_secs(60)).await?;
     println!("{:?}", turn.answer::<Verdict>().await?);
 
-    // A model that never answers in this form fails the turn; it is no answer of another type.
+    // A model that does not answer in this form, as often as it is asked again, fails the turn; it is no answer of another type.
     let failed = session.ask::<Verdict>("And A-19?").await.err().ok_or("the script has no verdict")?;
     assert_eq!(failed.kind(), ErrorKind::TurnFailed);
     println!("no verdict, after {} answers", model.asked());

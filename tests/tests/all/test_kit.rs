@@ -261,7 +261,7 @@ fn a_host_that_fails_or_waits_for_ever_is_told() {
 }
 
 /// A world of the host's own.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counter(std::sync::Mutex<u64>);
 
 impl World for Counter {

@@ -116,7 +116,7 @@ impl Past {
     /// A ticket that was opened stays open in whatever way its run ends.
     fn succeeded(&mut self, step: &StepId, output: &Value) {
         self.latest.iter_mut().for_each(|run| run.steps += 1);
-        let known = |tool| (self.tool(step) == tool).then(|| Known::deserialize(output).ok()).flatten();
+        let known = |tool: &str| (self.tool(step) == tool).then(|| Known::deserialize(output).ok()).flatten();
         if let Some(known) = known(names::OPEN_TICKET) {
             self.open.insert(known.id.clone(), known);
         } else if let Some(known) = known(names::CLOSE_TICKET) {

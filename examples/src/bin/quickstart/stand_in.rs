@@ -32,7 +32,7 @@ pub(crate) const LABEL: &str =
 const SHOWN_BYTES: u64 = 3 << 20;
 
 /// The form of the answer: what the next run must know of this one.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Briefed {
     digest: String,
     #[schemars(with = "Value")]
