@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::embed;
 use crate::runtime::{Ports, Session, Shell, ShellBuilder};
-use crate::words::{Clock, Result};
+use crate::words::{Clock, Limits, Result};
 
 /// One life of the process: what a shell is opened on.
 pub struct Life<W> {
@@ -23,9 +23,14 @@ impl<W> Clone for Life<W> {
 
 impl<W> Life<W> {
     /// A shell on the run's store, in simulated time: add tools, models and planners to it. It is opened by the kit.
+    ///
+    /// Its bounds are the defaults, but that its lease lasts a minute, and that it looks for work once a minute: so there is
+    /// less to run while days pass. With [`ShellBuilder::limits`] it has yours.
     pub fn shell(&self) -> ShellBuilder {
         let ports = self.ports.clone();
-        embed::on_ports(async move { Ok(ports) })
+        let mut limits = Limits::default();
+        (limits.lease_ms, limits.poll_ms) = (60_000, 60_000);
+        embed::on_ports(async move { Ok(ports) }).limits(limits)
     }
 
     /// What outlives the process.

@@ -2,7 +2,7 @@
 //! holds and what it did to the world.
 //!
 //! - **Time passes at once.** Timers, retries, deadlines and leases are those of a simulated clock, so a test of a reminder
-//!   after three days takes milliseconds. The test is a plain `#[test]`, or one of any runtime: nothing of it is needed.
+//!   after a day takes a moment. The test is a plain `#[test]`, or one of any runtime: nothing of it is needed.
 //! - **Crashes.** [`TestKit::crash_at`] lets the process die before or after a record; [`TestKit::each_crash`] before and after
 //!   each one, a run for each; [`TestKit::each_poll`] after every single poll. The next life of the process is a new owner on
 //!   the same store, after the lease of the dead one has expired.
@@ -31,7 +31,7 @@
 //!         Ok(())
 //!     })
 //!     .unwrap(); // or tells which crash changed the outcome, or the effects
-//! assert!(sweep.crashes() > 5);
+//! assert!(sweep.crashes() >= 4);
 //! for run in sweep.runs() {
 //!     run.journal.assert_once("refund");
 //!     run.journal.assert_order(["plan.adopted", "step.started refund", "step.succeeded refund", "turn.ended"]);

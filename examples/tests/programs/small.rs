@@ -149,8 +149,12 @@ fn approval_from_a_separate_process() {
 fn testing_an_agent() {
     let lines = printed(env!("CARGO_BIN_EXE_testing_an_agent"), &[]);
     let [survives, attempts, bug] = &lines[..] else { panic!("{lines:?}") };
-    let places = survives.strip_prefix("the agent survives a crash at ").and_then(|rest| rest.split(' ').next());
-    assert!(places.and_then(|places| places.parse().ok()).is_some_and(|places: u32| places > 10), "{survives}");
+    let places =
+        survives.strip_prefix("the agent survives a crash at ").and_then(|rest| rest.split(' ').next());
+    assert!(
+        places.and_then(|places| places.parse().ok()).is_some_and(|places: u32| places > 6),
+        "{survives}"
+    );
     assert_eq!(attempts, "cut off before it is recorded, the refund takes 2 attempts under one key");
     assert!(bug.starts_with("without the key: with a crash before record "), "{bug}");
     assert!(bug.contains("the effects are [") && bug.contains("and without the crash they are ["), "{bug}");
