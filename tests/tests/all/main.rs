@@ -32,6 +32,7 @@ mod resuming;
 mod simulation;
 mod sleeping;
 mod support;
+mod test_kit;
 mod turns;
 mod verifier;
 mod workspace;
