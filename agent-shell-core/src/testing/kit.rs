@@ -172,7 +172,7 @@ impl<W: World> TestKit<W> {
     }
 
     pub(super) fn trouble(&self, problem: Problem, crash: Option<&Crash>) -> Trouble {
-        Trouble { problem, crash: crash.cloned(), seed: self.seed }
+        Trouble { problem, crash: crash.cloned().map(Box::new), seed: self.seed }
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Trouble {
     /// What is wrong.
     pub problem: Problem,
     /// The crash of the run in which it is wrong; none when that run was not crashed.
-    pub crash: Option<Crash>,
+    pub crash: Option<Box<Crash>>,
     /// The seed of the run.
     pub seed: u64,
 }
