@@ -122,8 +122,7 @@ async fn attend(
     random: &mut Random,
     lives: &mut Lives,
 ) -> Result<(), SpendError> {
-    let mut filter = SessionFilter::default();
-    filter.status = Some(SessionStatus::Resting);
+    let filter = SessionFilter { status: Some(SessionStatus::Resting), ..SessionFilter::default() };
     for entry in shell.sessions(filter, None, 64).await? {
         for turn in turns.get(&entry.id).into_iter().flatten() {
             let Some(rest) = turn.rests().await?.into_iter().next() else { continue };
