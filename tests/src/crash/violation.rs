@@ -33,6 +33,8 @@ pub(crate) enum Rule {
     Person,
     /// The chain holds, and goes through every head that was durable.
     Chain,
+    /// What is reserved is settled, once, and the balances are what the ledger's operations make.
+    Budget,
     /// Nothing fails that has no reason to.
     Trouble,
 }

@@ -30,9 +30,12 @@ fn owners_that_die_pass_no_ceiling_and_leave_nothing_reserved() {
 
 #[test]
 fn a_wrong_command_line_is_refused() {
-    for (arguments, named) in
-        [("--kils 3", "--kils"), ("--sessions 0", "--sessions"), ("--workers 0", "--workers"), ("walk", "walk")]
-    {
+    for (arguments, named) in [
+        ("--kils 3", "--kils"),
+        ("--sessions 0", "--sessions"),
+        ("--workers 0", "--workers"),
+        ("walk", "walk"),
+    ] {
         let output = spend(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
+use agent_shell_core::data::Ceiling;
 use agent_shell_core::ports::{PlanView, SessionFilter, SessionStatus};
+use agent_shell_core::runtime::Ceilings;
 use agent_shell_core::{Planned, Planner, PlannerError, Shell, ShellBuilder};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
@@ -75,7 +77,8 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
         .into_iter()
         .fold(on(&assignment.journal).await?, |shell, tool| shell.tool(tool));
     let planner = Drawn { seed: assignment.seed };
-    let shell = builder.named_planner(PLANNER, planner).limits(assignment.limits.clone()).open().await?;
+    let builder = builder.named_planner(PLANNER, planner).budgeted(|_| ceilings());
+    let shell = builder.limits(assignment.limits.clone()).open().await?;
     say(&Event::Opened { recovered: shell.recovered() });
     let person = Arc::new(Person::new(&assignment, client));
     let watching = tokio::spawn(watch(shell.clone()));
@@ -124,6 +127,12 @@ async fn on(journal: &Path) -> Result<ShellBuilder, CrashError> {
     let keys = keys.map_err(agent_shell_core::Error::from)?;
     let store = SqliteStore::store(journal, options, clock).await.map_err(agent_shell_core::Error::from)?;
     Ok(Shell::on(store, Arc::new(keys)))
+}
+
+/// Ceilings that every attempt is judged under and that no run reaches: what a turn does follows from the seed alone.
+fn ceilings() -> Ceilings {
+    let plenty = Ceiling { tool_calls: Some(1 << 40), steps: Some(1 << 40), ..Ceiling::NONE };
+    Ceilings { tenant: plenty, user: plenty, session: plenty, turn: plenty }
 }
 
 /// Tells the harness how far the sessions are, and which heads are durable.
