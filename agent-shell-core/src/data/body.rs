@@ -283,10 +283,10 @@ bodies! {
         deadline: Option<Timestamp>,
         /// The form that its answer must have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        wants: Option<AnswerFormat>,
+        wants: Option<Box<AnswerFormat>>,
         /// What it may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        budget: Option<Ceiling>,
+        budget: Option<Box<Ceiling>>,
     }
     /// A prompt that the turn's questions to models name by its digest.
     PromptSet = "prompt.set" {

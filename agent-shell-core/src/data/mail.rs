@@ -24,10 +24,10 @@ pub enum Mail {
         deadline: Option<Timestamp>,
         /// The form that the answer must have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        wants: Option<AnswerFormat>,
+        wants: Option<Box<AnswerFormat>>,
         /// What the turn may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        budget: Option<Ceiling>,
+        budget: Option<Box<Ceiling>>,
     },
     /// Approve or deny a call.
     Decide {

@@ -40,6 +40,9 @@ pub struct Step {
     /// Whether the turn goes on when it fails. Who only awaits its end is then told; who needs its output fails as `Skipped`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_fail: bool,
+    /// The id of the call that it makes for a model: so the model is told what became of it although its turn ended first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
     #[serde(skip)]
     pub(super) fault: Option<Fault>,
 }
@@ -152,6 +155,7 @@ impl Step {
             attempt_ms: None,
             held: false,
             may_fail: false,
+            call: None,
             fault,
         }
     }
@@ -278,6 +282,13 @@ impl Step {
     #[must_use]
     pub fn may_fail(mut self) -> Self {
         self.may_fail = true;
+        self
+    }
+
+    /// Makes the call with this id, of the last message of the session's conversation. For planners.
+    #[must_use]
+    pub fn for_call(mut self, id: impl Into<String>) -> Self {
+        self.call = Some(id.into());
         self
     }
 

@@ -9,7 +9,9 @@ use super::context::Context;
 use super::state::{Ending, Folded, Phase, StepState, TurnState};
 use super::talk::{self, Talk};
 use super::transition::{Stage, Transition, find, may_come};
-use crate::data::{Action, Answer, Body, EffectClass, Plan, Prompt, PromptRef, Resolution, WaitEnd, WaitFor};
+use crate::data::{
+    Action, Answer, Body, EffectClass, Plan, Prompt, PromptRef, Resolution, Say, WaitEnd, WaitFor,
+};
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
@@ -86,8 +88,8 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             state.epoch = entry.epoch;
             state.turn = Some(TurnState {
                 begins_after: if waits { entry.seq } else { Seq::ZERO },
-                wants: wants.clone(),
-                budget: *budget,
+                wants: wants.as_deref().cloned(),
+                budget: budget.as_deref().copied(),
                 talk_from: state.talk.end(),
                 ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
             });
@@ -168,6 +170,9 @@ fn answered(turn: &mut TurnState, talk: &mut Talk, place: usize, body: &Body) ->
         let said = talk::said(turn, &ask, usize::MAX).map_err(|_| "what was said can't be made again")?;
         let before = talk.messages.back().map(|kept| kept.message.clone());
         turn.count_results(&ask, &said, before.as_deref());
+        if let Say::Summary { through, .. } = &ask.say {
+            turn.talk_from = talk.turn_first(turn.talk_from, *through);
+        }
         talk.take(&ask, said, &answer);
     }
     let step = &mut turn.steps[place];

@@ -16,7 +16,7 @@ use crate::data::canonical::canonical_digest;
 use crate::data::extent;
 use crate::data::{
     Action, Answer, Arguments, Ask, CallResult, CallStatus, Content, Message, Prompt, PromptRef, ResultOf,
-    Said, Say, Step, ToolResult,
+    Said, Say, Step, ToolCall, ToolResult,
 };
 use crate::ports::ModelRequest;
 use crate::words::Digest;
@@ -26,6 +26,9 @@ const PROMPTS_KEPT: usize = 4;
 
 /// Of an output that is shown as a handle, so many bytes are shown at once.
 const SHOWN_OF_A_HANDLE: usize = 512;
+
+/// What a model is told of a call that no step makes.
+const NOT_MADE: &str = "the turn ended before the call was made";
 
 /// The conversation of a session.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,17 @@ impl Talk {
         self.push(Message::Model(answer.said.clone()));
     }
 
+    /// The number that the first message of a turn has once what stands before `through` is summarised: what users said in the
+    /// turn stands right before the summary then.
+    pub(super) fn turn_first(&self, turn_first: u64, through: u64) -> u64 {
+        if through <= turn_first {
+            return turn_first;
+        }
+        let of_turn = (self.first..through).zip(&self.messages).filter(|(number, _)| *number >= turn_first);
+        let users = of_turn.filter(|(_, kept)| matches!(*kept.message, Message::User(_))).count();
+        through.saturating_sub(users as u64 + 1)
+    }
+
     /// Puts a summary in the place of what stands before a number. What the user said stays, in its order, and the numbers
     /// of what follows do not change.
     fn summarise(&mut self, through: u64, summary: String) {
@@ -106,12 +120,7 @@ impl Talk {
             && let Message::Model(said) = &**message
             && said.iter().any(|part| matches!(part, Said::Call(_)))
         {
-            let results = match turn.unanswered() {
-                Some((results, above)) => {
-                    results.iter().map(|result| result_of(turn, result, above)).collect()
-                }
-                None => said.iter().filter_map(closed).collect(),
-            };
+            let results = turn.last_results(said);
             self.push(Message::Results(results));
         }
         while self.prompts.len() > PROMPTS_KEPT {
@@ -123,13 +132,6 @@ impl Talk {
 /// The length of its JSON. What is said and asked always has one.
 fn bytes_of(value: &impl Serialize) -> u64 {
     extent(value).map_or(0, |extent| extent.bytes as u64)
-}
-
-fn closed(part: &Said) -> Option<ToolResult> {
-    let Said::Call(call) = part else { return None };
-    let output = json!("the turn ended before the call was made");
-    let (id, tool) = (call.id.clone(), call.tool.clone());
-    Some(ToolResult { call: id, tool, status: CallStatus::Closed, output })
 }
 
 /// What a question says, made of what is final: the same whenever it is made.
@@ -163,7 +165,7 @@ fn result_of(turn: &TurnState, result: &CallResult, handles_above: Option<u64>) 
                 }
                 _ => (CallStatus::Closed, text("the turn ended before the call had an outcome")),
             },
-            None => (CallStatus::Closed, text("the turn ended before the call was made")),
+            None => (CallStatus::Closed, text(NOT_MADE)),
         },
     };
     ToolResult { call: result.call.clone(), tool: result.tool.clone(), status, output }
@@ -237,19 +239,47 @@ impl Folded {
 }
 
 impl TurnState {
-    /// The results that the model of the last message waits for, and above which length they are handles.
-    fn unanswered(&self) -> Option<(&Vec<CallResult>, Option<u64>)> {
-        let asks = self.steps.iter().rev().filter_map(|step| match &step.step.action {
-            Action::Model(ask) if ask.first_shown.is_some() => Some((step, ask)),
+    /// What the model of the last message is told of its calls when the turn has ended: what became of those that steps make,
+    /// and that no step makes the others.
+    fn last_results(&self, said: &[Said]) -> Vec<ToolResult> {
+        let asks = self.steps.iter().enumerate().rev().filter_map(|(place, step)| match &step.step.action {
+            Action::Model(ask) if ask.first_shown.is_some() => Some((place, ask)),
             _ => None,
         });
-        let (step, ask) = asks.take(1).next()?;
-        match &ask.say {
-            Say::Results(results) if !matches!(step.phase, Phase::Succeeded(_)) => {
-                Some((results, ask.handles_above))
+        let latest = asks.take(1).next();
+        let above = latest.and_then(|(_, ask)| ask.handles_above);
+        let (told, made) = match latest {
+            Some((place, ask)) => match &ask.say {
+                Say::Results(results) if !matches!(self.steps[place].phase, Phase::Succeeded(_)) => {
+                    (Some(results), place)
+                }
+                _ => (None, place),
+            },
+            None => (None, self.steps.len()),
+        };
+        let calls =
+            said.iter().filter_map(|part| if let Said::Call(call) = part { Some(call) } else { None });
+        let result = |call: &ToolCall| {
+            let told = told.into_iter().flatten().find(|result| result.call == call.id);
+            let step = self.steps[made..].iter().find(|step| step.step.call.as_ref() == Some(&call.id));
+            let (id, tool) = (call.id.clone(), call.tool.clone());
+            let mut result = match (told, step) {
+                (Some(result), _) => result_of(self, result, above),
+                (None, Some(step)) => {
+                    let of = ResultOf::Step(step.step.id.clone());
+                    result_of(self, &CallResult { call: id, tool, of }, above)
+                }
+                (None, None) => {
+                    ToolResult { call: id, tool, status: CallStatus::Closed, output: json!(NOT_MADE) }
+                }
+            };
+            // Nothing holds it back any more.
+            if result.status == CallStatus::Held {
+                (result.status, result.output) = (CallStatus::Closed, json!(NOT_MADE));
             }
-            _ => None,
-        }
+            result
+        };
+        calls.map(result).collect()
     }
 
     /// Counts what was said in the conversation against a model that does not get on.

@@ -17,6 +17,7 @@ mod history;
 mod inbox;
 mod keyring;
 mod lease;
+mod ledger_keep;
 mod lines;
 mod manager;
 #[cfg(feature = "simulation")]

@@ -17,6 +17,7 @@ use super::follow::Live;
 use super::history::History;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
+use super::ledger_keep;
 use super::manager::TurnManager;
 use super::outputs::ReadOutput;
 use super::registry::Registry;
@@ -296,6 +297,9 @@ async fn start(core: Arc<Core>) -> Result<Shell> {
     reach!(OpenEnds);
     opening.core = None;
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
+    if core.budgets.is_some() {
+        core.spawn.spawn(Box::pin(ledger_keep::keep(core.clone())));
+    }
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
     Ok(Shell { core, manager, recovered })
 }

@@ -146,8 +146,8 @@ impl Submit {
             input: Payload::from(self.request.input),
             planner,
             deadline,
-            wants: self.wants,
-            budget: self.budget,
+            wants: self.wants.map(Box::new),
+            budget: self.budget.map(Box::new),
         };
         let dedupe = self.dedupe.transpose()?;
         let opened = inner.opened().await?;

@@ -144,6 +144,11 @@ pub struct Limits {
     ///
     /// Default: 86,400,000.
     pub outbox_keep_ms: u64,
+    /// How long the ledger keeps an operation, and with it the attempt that a later bill may name. A shell that is given
+    /// budgets lets go of older ones; balances stay.
+    ///
+    /// Default: 3,888,000,000.
+    pub ledger_keep_ms: u64,
     /// Events that a consumer takes from the bus at once.
     ///
     /// Default: 256.
@@ -206,6 +211,7 @@ impl Default for Limits {
             archived_at_once: 1024,
             archive_bytes: 256 << 20,
             outbox_keep_ms: 86_400_000,
+            ledger_keep_ms: 3_888_000_000,
             events_at_once: 256,
             sessions_at_once: 16,
             handler_ms: 30_000,

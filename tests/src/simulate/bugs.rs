@@ -42,11 +42,21 @@ pub enum Bug {
     ReplayForgotten,
     /// The key store says to have destroyed keys that it keeps.
     KeysKept,
+    /// A model is told of its calls in another order.
+    ResultsReordered,
+    /// A model is asked again what it has answered.
+    AskedAgain,
+    /// A question shows the whole conversation, whatever its policy allows.
+    BoundIgnored,
+    /// A loop corrects a model, and lets it repeat itself, for ever.
+    LoopUnbounded,
+    /// A turn's answer is not what the model said.
+    AnswerChanged,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -56,6 +66,11 @@ impl Bug {
         Self::MarkBeforeEffect,
         Self::ReplayForgotten,
         Self::KeysKept,
+        Self::ResultsReordered,
+        Self::AskedAgain,
+        Self::BoundIgnored,
+        Self::LoopUnbounded,
+        Self::AnswerChanged,
     ];
 
     /// Its name on a command line.
@@ -70,6 +85,11 @@ impl Bug {
             Self::MarkBeforeEffect => "mark-before-effect",
             Self::ReplayForgotten => "replay-forgotten",
             Self::KeysKept => "keys-kept",
+            Self::ResultsReordered => "results-reordered",
+            Self::AskedAgain => "asked-again",
+            Self::BoundIgnored => "bound-ignored",
+            Self::LoopUnbounded => "loop-unbounded",
+            Self::AnswerChanged => "answer-changed",
         }
     }
 

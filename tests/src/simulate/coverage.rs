@@ -63,6 +63,70 @@ world_faults! {
     PlannerHung = "planner hangs",
     /// A planner panics.
     PlannerPanicked = "planner panics",
+    /// A model can't be reached.
+    ModelUnavailable = "model is unavailable",
+    /// Too much was asked of a model.
+    ModelRateLimited = "model limits the rate",
+    /// A model says that its answer was cut off.
+    ModelCutOff = "model says that it was cut off",
+    /// A model takes no such request.
+    ModelInvalidRequest = "model refuses the request",
+    /// A request is too long for a model.
+    ModelTooLong = "model finds the request too long",
+    /// A model does not take the key.
+    ModelDenied = "model denies access",
+    /// A model can't do that.
+    ModelUnsupported = "model does not support it",
+    /// A model does not come back.
+    ModelHung = "model hangs",
+    /// A model is slow.
+    ModelSlow = "model is slow",
+    /// The stream of an answer ends before the answer.
+    ModelStreamEnded = "stream of an answer ends early",
+    /// A model panics.
+    ModelPanicked = "model panics",
+    /// An answer reached its bound of tokens.
+    ModelLength = "answer reaches its bound of tokens",
+    /// A model declines.
+    ModelDeclined = "model declines",
+    /// A summary says nothing.
+    ModelEmptySummary = "summary is empty",
+    /// A model thinks, or says what only its wire understands.
+    ModelOpaque = "answer with an opaque part",
+    /// A model calls a tool that there is not.
+    CallUnknown = "call of an unknown tool",
+    /// A model calls a tool with arguments that it does not take.
+    CallInvalid = "call with arguments that no tool takes",
+    /// A model writes arguments that are no JSON.
+    CallUnreadable = "call with arguments that are no JSON",
+    /// A model calls several tools at once.
+    CallsBeside = "several calls in one answer",
+    /// A model is told again of the same failing call.
+    CallRepeated = "the same failing call is told again",
+    /// A turn ended before the model was told of its calls.
+    CallsClosed = "calls closed at the end of a turn",
+    /// A turn ended when a call was done, and before the model was told.
+    CallDoneUntold = "call that is done and not told in its turn",
+    /// A model is told that its call is held back.
+    ResultHeld = "result of a held call",
+    /// A model is shown a handle.
+    ResultHandle = "result as a handle",
+    /// A model is told that its answer has not the form that is wanted.
+    AnswerCorrected = "answer corrected",
+    /// The beginning of a conversation is let go.
+    WindowSlid = "window slides",
+    /// A turn is larger than what may be shown.
+    WindowTooSmall = "turn larger than its window",
+    /// The beginning of a conversation is summarised.
+    Summarised = "summary is made",
+    /// A question is asked by another owner than the one before.
+    AskedAgain = "question asked again by the next owner",
+    /// A loop gives up.
+    LoopStuck = "loop is stuck",
+    /// A loop has no answer.
+    LoopUnanswered = "loop without an answer",
+    /// A step is not begun because another one failed.
+    StepSkipped = "step skipped because another failed",
     /// A session is purged while a turn runs or rests.
     PurgedRunning = "purge of a session with a turn",
     /// A session is purged that has no turn.

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::coverage::WorldFault;
 use super::rule::Rule;
 use super::settings::Settings;
+use super::talking::Number;
 use super::tools;
 use super::truth::{Truth, USER, tenant_name};
 use super::work::Work;
@@ -147,7 +148,12 @@ impl Host {
         let Some((key, work, _)) = among.get(self.entropy.below(among.len() as u64) as usize) else {
             return Ok(());
         };
+        let input = match work {
+            Work::Talk(talk) => talk.input(),
+            _ => json!(key),
+        };
         let request = match work.fixed() {
+            None if let Work::Talk(talk) = work => Request::new(Value::Null).planner(talk.planner()),
             None => Request::new(Value::Null).planner(PLANNER),
             Some(Ok(plan)) => Request::plan(plan),
             Some(Err(error)) => {
@@ -155,12 +161,13 @@ impl Host {
                 return Ok(());
             }
         };
-        let submit = self.session(shell, key.session)?.submit(request.input(json!(key)));
+        let submit = self.session(shell, key.session)?.submit(request.input(input));
         let mut submit = submit.dedupe(key.to_string());
-        if let Work::Wild(wild) = work
-            && let Some(deadline) = wild.deadline
-        {
+        if let Some(deadline) = work.deadline() {
             submit = submit.deadline(deadline);
+        }
+        if matches!(work, Work::Talk(talk) if talk.wants) {
+            submit = submit.wants::<Number>();
         }
         if self.percent(50) {
             submit = submit.actor(self.person()?);
@@ -282,10 +289,7 @@ impl Host {
     async fn see_to(&self, shell: &Shell, rest: &Rest) -> Result<()> {
         let turn = shell.turn(rest.turn);
         let Some((_, work)) = self.truth.work_of(rest.turn) else { return Ok(()) };
-        if let Work::Wild(wild) = &work
-            && wild.abandoned
-            && self.percent(30)
-        {
+        if work.is_abandoned() && self.percent(30) {
             return turn.abandon("nobody wants it", &self.person()?).await;
         }
         match &rest.needs {
@@ -298,7 +302,7 @@ impl Host {
                 let tool = tool.as_ref().map_or("", |tool| tool.as_str());
                 let gives_up = match &work {
                     Work::Drawn(scenario) => scenario.gives_up,
-                    Work::Wild(_) => self.percent(40),
+                    Work::Wild(_) | Work::Talk(_) => self.percent(40),
                 };
                 let resolution = match serde_json::from_value::<scenario::Work>((**input).clone()) {
                     Ok(work) if applied => Resolution::Applied(tools::output(tool, &work)),
@@ -334,7 +338,7 @@ impl Host {
                 }
                 spec.fate == Fate::Denied
             }
-            Work::Wild(_) => self.percent(20),
+            Work::Wild(_) | Work::Talk(_) => self.percent(20),
         };
         for _ in 0..if self.percent(15) { 2 } else { 1 } {
             let person = self.person()?;

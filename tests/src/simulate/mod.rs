@@ -9,15 +9,18 @@
 
 mod bugs;
 mod bugs_events;
+mod bugs_talk;
 mod command;
 mod coverage;
 mod events;
 mod host;
+mod model;
 mod planner;
 mod report;
 mod rule;
 mod run;
 mod settings;
+mod talking;
 mod tools;
 mod truth;
 mod watched;

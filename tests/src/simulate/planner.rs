@@ -32,6 +32,7 @@ impl Planner for Drawn {
                 });
             }
             Work::Wild(wild) => wild,
+            Work::Talk(_) => return Err(PlannerError::new("a loop plans it")),
         };
         let is_last = round + 1 >= wild.rounds();
         match wild.ends {

@@ -48,6 +48,10 @@ pub enum Rule {
     Early,
     /// A step ends once, in its order, and is repeated only as its class allows.
     Step,
+    /// A model is asked what the records say: its prompt, and each message once, in order, results behind their calls; what
+    /// users said stays, what was shown is shown in the same bytes, within the policy's bound; an answer is final; and a loop
+    /// gives up in time.
+    Talk,
     /// A forgotten subject's keys are destroyed, its sessions closed, its open acts told; nothing is shown of it or taken for
     /// it any more; and nobody else is touched.
     Purge,

@@ -57,6 +57,8 @@ pub(super) struct WorldRates {
     pub(super) late: u64,
     pub(super) probe_failed: u64,
     pub(super) probe_hung: u64,
+    /// Questions to models.
+    pub(super) model: u64,
     /// Handlers of events, which fail, hang or panic.
     pub(super) handler: u64,
 }
@@ -101,6 +103,7 @@ impl Settings {
             late: some(60, 30),
             probe_failed: some(60, 60),
             probe_hung: some(45, 30),
+            model: some(70, 45),
             handler: some(70, 25),
         };
         let polls = |drawn: u64| if drawn == 0 { 0 } else { 150 + drawn };
@@ -144,6 +147,7 @@ fn limits(random: &mut Random) -> Limits {
     limits.lateness_ms = 300;
     limits.attempt_ms = 600;
     limits.plan_ms = 900;
+    limits.model_ms = 700;
     limits.probe_attempts = 2 + random.below(4) as u32;
     limits.drain_ms = 1_500;
     limits.purge_ms = [200, 1_500, 6_000][random.below(3) as usize];

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use agent_shell_core::data::{PlanError, Retry};
+use agent_shell_core::data::{PlanError, Prompt, Retry};
 use agent_shell_core::{Plan, Step, Template, from};
 use serde_json::{Value, json};
 
+use super::talking::Talk;
 use crate::crash::scenario::{Act, Scenario, ToolKind, TurnKey};
 use crate::random::Random;
 
@@ -17,6 +18,8 @@ pub(super) enum Work {
     Drawn(Scenario),
     /// With any outcome.
     Wild(Wild),
+    /// Planned by a model.
+    Talk(Talk),
 }
 
 /// A turn of which only the promises are known.
@@ -55,6 +58,7 @@ struct WildStep {
     after: Vec<String>,
     of: Vec<String>,
     lock: bool,
+    may_fail: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +83,8 @@ enum WildAct {
     Approval {
         expires_ms: Option<u64>,
     },
+    /// A question alone.
+    Question,
 }
 
 /// Tools that only wild turns call, beside those of the scenarios: a `Pure` one that asks first, and an idempotent one
@@ -96,7 +102,9 @@ const TOOLS: [&str; 14] = [
 impl Work {
     pub(super) fn draw(seed: u64, key: TurnKey) -> Self {
         let mut random = Random::of(&[seed, key.session, key.number, 0x301d]);
-        if random.percent(60) {
+        if Talk::is_in(seed, key.session) && random.percent(75) {
+            Self::Talk(Talk::draw(&mut random, key))
+        } else if random.percent(60) {
             Self::Drawn(Scenario::draw(seed, key))
         } else {
             Self::Wild(Wild::draw(&mut random, key))
@@ -108,6 +116,25 @@ impl Work {
         match self {
             Self::Drawn(scenario) => (!scenario.planned).then(|| scenario.plan(0)),
             Self::Wild(wild) => (wild.ends == WildEnd::Fixed).then(|| wild.plan(0)),
+            Self::Talk(_) => None,
+        }
+    }
+
+    /// When it must have ended.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match self {
+            Self::Drawn(_) => None,
+            Self::Wild(wild) => wild.deadline,
+            Self::Talk(talk) => talk.deadline,
+        }
+    }
+
+    /// Whether an operator gives it up when it rests, if it does.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Drawn(_) => false,
+            Self::Wild(wild) => wild.abandoned,
+            Self::Talk(talk) => talk.abandoned,
         }
     }
 
@@ -126,6 +153,7 @@ impl Work {
                 let signals = steps.filter(|step| matches!(step.act, WildAct::Signal { .. }));
                 signals.map(|step| (wild.signal_name(&step.id), json!({ "n": 1 }))).collect()
             }
+            Self::Talk(_) => Vec::new(),
         }
     }
 }
@@ -206,8 +234,15 @@ impl Wild {
                     None => made,
                 }
             }
+            WildAct::Question => Step::ask(
+                &step.id,
+                "default",
+                Prompt::new("You are asked alone."),
+                agent_shell_core::input(""),
+            ),
         };
         let made = made.after(&step.after);
+        let made = if step.may_fail { made.may_fail() } else { made };
         if step.lock { made.lock("left") } else { made }
     }
 }
@@ -223,7 +258,7 @@ impl WildStep {
     }
 
     fn draw(random: &mut Random, id: String, earlier: &[String], steps: &[Self]) -> Self {
-        let act = match random.below(20) {
+        let act = match random.below(21) {
             0..13 => WildAct::Tool {
                 name: TOOLS[random.below(TOOLS.len() as u64) as usize],
                 attempts: [1, 1, 2, 3][random.below(4) as usize],
@@ -235,6 +270,7 @@ impl WildStep {
             14 => WildAct::Invalid,
             15..17 => WildAct::Timer { ms: random.below(800) },
             17 => WildAct::Signal { expires_ms: 50 + random.below(4_000) },
+            20 => WildAct::Question,
             _ => WildAct::Approval { expires_ms: random.percent(60).then(|| 50 + random.below(3_000)) },
         };
         let needed: Vec<&Self> = steps.iter().filter(|step| step.may_be_needed()).collect();
@@ -250,6 +286,6 @@ impl WildStep {
         if matches!(act, WildAct::Tool { .. }) && random.percent(35) {
             of.extend(random.pick(&giving).map(|step| step.id.clone()));
         }
-        Self { id, act, after, of, lock: random.percent(15) }
+        Self { id, act, after, of, lock: random.percent(15), may_fail: random.percent(25) }
     }
 }

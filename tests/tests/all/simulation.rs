@@ -103,6 +103,31 @@ fn keys_that_are_kept_after_a_purge_are_found() {
 }
 
 #[test]
+fn results_in_another_order_than_their_calls_are_found() {
+    expect(Bug::ResultsReordered, Rule::Talk);
+}
+
+#[test]
+fn a_question_that_is_asked_again_when_its_answer_is_durable_is_found() {
+    expect(Bug::AskedAgain, Rule::Talk);
+}
+
+#[test]
+fn a_question_that_shows_more_than_its_policy_allows_is_found() {
+    expect(Bug::BoundIgnored, Rule::Talk);
+}
+
+#[test]
+fn a_loop_without_an_end_is_found() {
+    expect(Bug::LoopUnbounded, Rule::Talk);
+}
+
+#[test]
+fn an_answer_that_the_model_did_not_give_is_found() {
+    expect(Bug::AnswerChanged, Rule::Talk);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

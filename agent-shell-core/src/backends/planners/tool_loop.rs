@@ -173,7 +173,7 @@ impl ToolLoop {
                 Ok(answer) => Ok(Planned::Answer(answer)),
                 Err(problem) => {
                     self.may_correct(view, &problem)?;
-                    let bytes = problem.len() as u64 + AROUND_A_PART;
+                    let bytes = text_bytes(&problem) + AROUND_A_PART;
                     self.ask(view, Say::Correction(problem), bytes)
                 }
             };
@@ -226,7 +226,8 @@ impl ToolLoop {
                         .map_or(bytes, |above| if bytes > above { bytes.min(OF_A_HANDLE) } else { bytes })
                 }
                 Some(StepReport::Failed(failure)) => text_bytes(&failure.message),
-                _ => 0,
+                // A sentence says that it is held back.
+                _ => AROUND_A_PART,
             },
         };
         told + text_bytes(&result.call) + text_bytes(&result.tool) + AROUND_A_PART
@@ -258,7 +259,8 @@ impl ToolLoop {
         if let Some(problem) = view.problem_with(&call.tool, arguments) {
             return Err(format!("the tool does not take these arguments: {problem}"));
         }
-        Ok(Step::tool(call_name(asked, place), &call.tool, arguments.clone()).may_fail())
+        let step = Step::tool(call_name(asked, place), &call.tool, arguments.clone());
+        Ok(step.may_fail().for_call(&call.id))
     }
 }
 

@@ -13,9 +13,13 @@ use agent_shell_core::words::Entropy;
 use super::{Life, Run};
 use crate::simulate::bugs::Bug;
 use crate::simulate::bugs_events::KeptKeys;
+use crate::simulate::bugs_talk;
 use crate::simulate::events::{BusKind, GROUPS, SimBus, consumer};
 use crate::simulate::host::{Host, PLANNER};
+use crate::simulate::model::SimModel;
 use crate::simulate::planner::Drawn;
+use crate::simulate::settings::Settings;
+use crate::simulate::talking::{LoopSpec, Talk, VARIANTS, planner_name};
 use crate::simulate::tools;
 use crate::simulate::truth::{LifeId, Truth};
 
@@ -75,6 +79,7 @@ impl Run {
             let builder = builder.limits(truth.settings().limits.clone()).named_planner(PLANNER, drawn);
             let builder = builder.observed_by(Arc::new(truth.clone()));
             let builder = events.on(builder, &truth);
+            let builder = talks(builder, &truth);
             tools::tools(&truth, &tools_clock).into_iter().fold(builder, ShellBuilder::tool)
         };
         self.executor.spawn(group, host.live(builder));
@@ -123,4 +128,16 @@ impl EventsOf {
         let consumers = self.groups.iter().map(|group| consumer(truth, entropy, *life, group, marks.clone()));
         consumers.fold(builder.bus(bus.clone()), ShellBuilder::consumer)
     }
+}
+
+/// What models plan: a loop of each kind, and the model.
+fn talks(builder: ShellBuilder, truth: &Truth) -> ShellBuilder {
+    let Settings { seed, sessions, bug, .. } = *truth.settings();
+    let sessions = (0..sessions).filter(|session| Talk::is_in(seed, *session));
+    let loops = sessions.flat_map(|session| (0..VARIANTS).map(move |variant| (session, variant)));
+    let builder = loops.fold(builder, |builder, (session, variant)| {
+        let spec = LoopSpec::draw(seed, session);
+        bugs_talk::planned(builder, planner_name(session, variant), spec, variant, bug)
+    });
+    bugs_talk::answered(builder, SimModel { truth: truth.clone() }, bug)
 }

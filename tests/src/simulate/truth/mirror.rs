@@ -13,6 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::purge::{SubjectOf, data_key, fetch, subject_key};
+use super::talk::TalkBook;
 
 /// A session.
 pub(super) struct Mirror {
@@ -33,6 +34,8 @@ pub(super) struct Mirror {
     /// The appends whose records are here, with the head that each reached.
     pub(super) appends: BTreeMap<AppendId, Head>,
     blobs: BTreeMap<Digest, Arc<Value>>,
+    /// What was said in it.
+    pub(super) talk: TalkBook,
     /// The bytes of all records, in order.
     pub(super) stored: Vec<u8>,
 }
@@ -62,6 +65,7 @@ impl Mirror {
             entries: Vec::new(),
             appends: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            talk: TalkBook::default(),
             stored: Vec::new(),
         })
     }

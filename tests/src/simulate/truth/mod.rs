@@ -1,6 +1,7 @@
 //! What is true in a run, whatever any process believes: what is in the store, what happened in the world, and what hosts
 //! were told. Every event is checked here in the moment in which it happens.
 
+mod asked;
 mod begun;
 mod book;
 mod end;
@@ -8,6 +9,7 @@ mod events;
 mod mirror;
 mod purge;
 mod records;
+mod talk;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,7 @@ use super::rule::{Breach, Rule};
 use super::settings::Settings;
 use crate::crash::scenario::TurnKey;
 
+pub(super) use self::asked::Mishap;
 pub(super) use self::events::LifeId;
 pub(super) use self::purge::{SubjectOf, USER, tenant_name};
 pub(super) use self::world::{End, Probing, ToolSpec, Verdict};

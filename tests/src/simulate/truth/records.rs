@@ -11,6 +11,7 @@ use agent_shell_core::words::{Timestamp, TurnId};
 use super::mirror::Mirror;
 use super::purge::check_purge;
 use super::{Facts, Truth, TurnFacts};
+use crate::simulate::coverage::{Coverage, WorldFault};
 use crate::simulate::events::BusKind;
 use crate::simulate::rule::Rule;
 use crate::simulate::settings::Settings;
@@ -92,6 +93,7 @@ impl Facts {
         if let Some((before, _)) = &before {
             let lateness = truth.settings().limits.lateness();
             check_step(before, class, &entry, lateness, &mut found);
+            check_skipped(mirror, before, &entry, &mut self.coverage, &mut found);
         }
         found.extend(purged);
         let row = fold(&mut mirror.state, &entry).map_err(|error| (Rule::Fold, error.to_string()))?;
@@ -100,6 +102,7 @@ impl Facts {
             found.push((Rule::Epoch, format!("record {} bears epoch {}", entry.seq, entry.epoch)));
         }
         mirror.entries.push(entry.clone());
+        self.take_talk(append.session, &entry, truth.settings(), &mut found);
         self.take_turn(&entry, truth.settings(), &mut found);
         self.take_key(&entry, &mut found);
         Ok(found)
@@ -200,5 +203,42 @@ fn check_step(before: &StepState, class: EffectClass, entry: &Entry, lateness: D
 fn resolved(before: &StepState, entry: &Entry, early: &mut impl FnMut(&str, Timestamp, Timestamp)) {
     if let Phase::InDoubt { not_applied_from, .. } = &before.phase {
         early("is resolved as not applied at", entry.time, *not_applied_from);
+    }
+}
+
+/// Who needs the output of a step that failed does not begin, and nobody else is skipped.
+fn check_skipped(
+    mirror: &Mirror,
+    before: &StepState,
+    entry: &Entry,
+    coverage: &mut Coverage,
+    found: &mut Found,
+) {
+    let (Body::StepFailed { turn, .. }
+    | Body::StepStarted { turn, .. }
+    | Body::WaitOpened { turn, .. }
+    | Body::StepSucceeded { turn, .. }
+    | Body::ModelAnswered { turn, .. }) = &entry.body
+    else {
+        return;
+    };
+    let is_skip =
+        matches!(&entry.body, Body::StepFailed { failure, .. } if failure.code == FailureCode::Skipped);
+    let needs = before.step.needs();
+    let has_failed = mirror.entries.iter().any(|entry| {
+        matches!(&entry.body, Body::StepFailed { turn: of, step, .. } if of == turn && needs.contains(step))
+    });
+    if is_skip {
+        coverage.count(WorldFault::StepSkipped);
+    }
+    let is_end = matches!(entry.body, Body::StepFailed { .. });
+    if (is_skip && !has_failed) || (has_failed && !is_end) {
+        let step = &before.step.id;
+        let what = if is_skip {
+            "is skipped, and all that it needs is there"
+        } else {
+            "goes on without what it needs"
+        };
+        found.push((Rule::Step, format!("step {step} {what}")));
     }
 }

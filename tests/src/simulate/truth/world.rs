@@ -35,6 +35,8 @@ pub(super) struct Target {
     keys: BTreeMap<String, Duration>,
     /// What every call bore.
     called: BTreeSet<String>,
+    /// The epoch of the latest call.
+    called_in: Epoch,
     /// The highest epoch that it was called or asked under.
     epoch: Epoch,
     /// The latest attempt that it said of that it was not applied, and will not be.
@@ -182,6 +184,11 @@ impl Truth {
         let mut facts = self.facts();
         let target = facts.targets.entry((call.turn, call.step.clone())).or_default();
         target.class = Some(tool.class);
+        // A plan of `Pure` steps may be acted on before it is durable, and made anew by the next owner.
+        if tool.class == EffectClass::Pure && target.called_in != call.epoch {
+            target.called.clear();
+        }
+        target.called_in = call.epoch;
         target.called.insert(call.key().to_owned());
         if target.called.len() > 1 {
             found.push((Rule::Key, format!("is called under the keys {:?}", target.called)));

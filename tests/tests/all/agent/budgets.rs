@@ -131,6 +131,33 @@ async fn a_question_that_is_given_up_counts_at_its_bound() {
     .await;
 }
 
+#[tokio::test]
+async fn operations_past_the_horizon_are_let_go_and_balances_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shell.db");
+    let open = |keep_ms: u64| {
+        let model = Scripted::with(|_| Reply::text("yes").usage(10, 10)).price(1_000_000, 1_000_000);
+        let mut limits = limits();
+        limits.ledger_keep_ms = keep_ms;
+        let builder = Shell::at(&path).limits(limits).model(model);
+        builder.budgeted(|_| Ceilings { tenant: money(1 << 40), ..Default::default() }).open()
+    };
+    let shell = open(1 << 40).await.unwrap();
+    shell.session("ada").unwrap().submit("hi").await.unwrap().outcome().await.unwrap();
+    let account = shell.tenant_account(&Default::default());
+    let balance = shell.ledger().balance(account).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(shell.ledger().operations(0, 10).await.unwrap().len(), 2);
+    shell.shutdown().await.unwrap();
+
+    let shell = open(1).await.unwrap();
+    while !shell.ledger().operations(0, 10).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(shell.ledger().balance(account).await.unwrap(), Some(balance));
+    shell.shutdown().await.unwrap();
+}
+
 struct Looks(tokio::sync::mpsc::UnboundedSender<Option<Ceiling>>);
 
 #[async_trait::async_trait]

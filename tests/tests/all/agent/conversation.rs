@@ -1,8 +1,10 @@
 //! What a model is shown of a session's conversation.
 
+use std::time::Duration;
+
 use agent_shell_core::data::Message;
 use agent_shell_core::ports::{ModelError, ModelErrorKind, ModelRequest};
-use agent_shell_core::{Call, Compaction, FailureCode, Shell, Tool, ToolError, ToolLoop, Window};
+use agent_shell_core::{Call, Compaction, FailureCode, Outcome, Shell, Tool, ToolError, ToolLoop, Window};
 use serde_json::{Value, json};
 
 use super::spy::{Spy, answers_in, calls, last, says};
@@ -127,6 +129,40 @@ async fn a_conversation_is_summarised_but_for_what_the_users_said() {
 }
 
 #[tokio::test]
+async fn what_the_user_said_in_a_turn_is_shown_also_when_the_turn_was_summarised() {
+    // The turn's own beginning is summarised, with the user's words right before the summary; then the rest outgrows the bound.
+    let model = Spy::new(|request| {
+        let text = last(request)["user"][0]["text"].as_str().unwrap_or_default().to_owned();
+        if text.starts_with("Summarise") {
+            return Ok(says("SUMMARY"));
+        }
+        let n = answers_in(request);
+        Ok(if text.starts_with("old") || request.messages.len() > 12 {
+            says(&"long answer ".repeat(20))
+        } else {
+            calls([("double", json!({ "n": n }))])
+        })
+    });
+    for bytes in (900..2_400).step_by(60) {
+        let planner = ToolLoop::new().history(Compaction::bytes(bytes));
+        let shell = Shell::volatile().limits(limits()).model(model.clone()).tool(double()).planner(planner);
+        let shell = shell.open().await.unwrap();
+        let session = shell.session("ada").unwrap();
+        for turn in 0..3 {
+            let said = format!("old {turn} {}", "x".repeat(100));
+            session.submit(said).await.unwrap().outcome().await.unwrap();
+        }
+        let begins = model.asked().len();
+        session.submit(format!("new {bytes}")).await.unwrap().outcome().await.unwrap();
+        for request in model.asked()[begins..].iter().filter(|request| !request.prompt.tools.is_empty()) {
+            let shown = json!(request.messages).to_string();
+            assert!(shown.contains(&format!("new {bytes}")), "{bytes}: {shown}");
+        }
+        shell.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_turn_that_ends_amid_calls_closes_them_for_the_next() {
     let model = Spy::new(|request| match request.messages.len() {
         1 => Ok(calls([("double", json!({ "n": 4 })), ("fail", json!({ "n": 4 }))])),
@@ -145,6 +181,32 @@ async fn a_turn_that_ends_amid_calls_closes_them_for_the_next() {
     assert_eq!((&results[0]["status"], &results[0]["output"]), (&json!("done"), &json!({ "n": 8 })));
     assert_eq!(results[1]["status"], "failed");
     assert_eq!(shown[3]["user"][0]["text"], "second");
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_turn_that_expires_behind_its_calls_tells_the_next_what_became_of_them() {
+    let model = Spy::new(|request| match request.messages.len() {
+        1 => Ok(calls([("double", json!({ "n": 4 })), ("slow", json!({ "n": 4 }))])),
+        _ => Ok(says("hello again")),
+    });
+    let slow = Tool::pure("slow", "Takes long", |_: Number, _: Call| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok::<_, ToolError>(json!(null))
+    });
+    let shell = Shell::volatile().limits(limits()).model(model.clone()).tool(double()).tool(slow);
+    let shell = shell.open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    let turn = session.submit("first").deadline(Duration::from_millis(300));
+    assert_eq!(turn.await.unwrap().outcome().await.unwrap(), Outcome::Expired);
+    let turn = session.submit("second").await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap().text(), "hello again");
+    let results = json!(model.asked()[1].messages)[2]["results"].clone();
+    assert_eq!((&results[0]["status"], &results[0]["output"]), (&json!("done"), &json!({ "n": 8 })));
+    assert_eq!(
+        (&results[1]["status"], &results[1]["output"]),
+        (&json!("closed"), &json!("the turn ended before the call had an outcome"))
+    );
     shell.shutdown().await.unwrap();
 }
 

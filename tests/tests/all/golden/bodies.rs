@@ -263,7 +263,7 @@ fn open_act() -> OpenAct {
 fn asked() -> Vec<Body> {
     let form = AnswerFormat { name: "Refund".into(), schema: json!({ "type": "object" }) };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
-    let wants = Some(form.clone());
+    let wants = Some(Box::new(form.clone()));
     let started = Body::TurnStarted {
         turn: TURN,
         input: value().into(),
@@ -271,7 +271,7 @@ fn asked() -> Vec<Body> {
         posted: AT,
         deadline: None,
         wants,
-        budget: Some(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE }),
+        budget: Some(Box::new(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE })),
     };
     let mut prompt = Prompt::new("You refund orders.");
     prompt.tools = vec![ToolSpec {

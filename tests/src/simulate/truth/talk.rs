@@ -1,0 +1,585 @@
+//! What was said to models and by them, as the records say: kept here by itself, without the machine's fold, and held
+//! against every question that a model gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use agent_shell_core::data::{
+    Action, Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
+    Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
+};
+use agent_shell_core::machine::Entry;
+use agent_shell_core::ports::ModelRequest;
+use agent_shell_core::words::{Digest, Epoch, StepId, TurnId};
+use agent_shell_core::{Failure, FailureCode};
+use serde_json::{Value, json};
+
+use crate::crash::scenario::ToolKind;
+use crate::simulate::coverage::{Coverage, WorldFault};
+use crate::simulate::talking::{CORRECTIONS, LoopSpec, REPEATS};
+
+/// What is wrong.
+pub(super) type Problems = Vec<String>;
+
+/// An attempt at a question.
+pub(super) type QuestionId = (TurnId, StepId, Epoch, u32);
+
+/// The conversation of a session, and what its turn has to do with it.
+#[derive(Default)]
+pub(super) struct TalkBook {
+    prompts: BTreeMap<Digest, Arc<Prompt>>,
+    /// What is kept, with its number.
+    said: Vec<(u64, Arc<Message>)>,
+    /// The number of the next message.
+    end: u64,
+    /// All that users, and hosts in their place, ever said.
+    users: Vec<Arc<Message>>,
+    summaries: u64,
+    /// A summary that no question has shown yet.
+    is_fresh: bool,
+    /// The latest question that was answered in the conversation: its first number, the summaries before it, and what it
+    /// showed.
+    last: Option<(u64, u64, Vec<Arc<Message>>)>,
+    /// What models were asked, and not yet found in the records; and what they answered.
+    pub(super) asked: BTreeMap<QuestionId, Asked>,
+    pub(super) turn: Option<TalkTurn>,
+}
+
+/// A question that a model got.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// What is to be checked when the records are there.
+    pub(super) request: Option<Arc<ModelRequest>>,
+    /// What the model said.
+    pub(super) answer: Option<Answer>,
+}
+
+/// A turn and its calls.
+pub(super) struct TalkTurn {
+    pub(super) id: TurnId,
+    input: Arc<Value>,
+    /// How its loop is made, where a loop plans it.
+    pub(super) spec: Option<LoopSpec>,
+    wants: bool,
+    steps: Vec<Step>,
+    ends: BTreeMap<StepId, End>,
+    pub(super) answered: BTreeSet<StepId>,
+    last_answer: Option<Answer>,
+    /// The question of the conversation that was answered last.
+    asked: Option<String>,
+    answer: Option<Arc<Value>>,
+    /// The user's first message in it, once it was answered.
+    first: Option<Arc<Message>>,
+    corrections: u32,
+    failing: BTreeMap<String, u32>,
+}
+
+/// How a step ended.
+enum End {
+    /// With this output, by the record of this number.
+    Done(Arc<Value>, u64),
+    Failed(String),
+}
+
+impl TalkBook {
+    /// Takes a record. `spec` says how the loop of a turn is made that begins with it.
+    pub(super) fn take(
+        &mut self,
+        entry: &Entry,
+        spec: Option<LoopSpec>,
+        coverage: &mut Coverage,
+        found: &mut Problems,
+    ) {
+        match &entry.body {
+            Body::TurnStarted { turn, input, wants, .. } => {
+                self.turn = Some(TalkTurn::new(*turn, input.value(), spec, wants.is_some()));
+            }
+            Body::PromptSet { digest, prompt, .. } => self.set_prompt(*digest, prompt, found),
+            Body::ModelAnswered { turn, step, attempt, answer, .. } => {
+                let id = (*turn, step.clone(), entry.epoch, *attempt);
+                self.answered(id, answer, coverage, found);
+            }
+            Body::TurnEnded { outcome, answer, .. } => {
+                self.turn_ended(outcome, answer.as_ref(), coverage, found)
+            }
+            Body::SessionPurged { .. } => *self = Self::default(),
+            _ => {
+                if let Some(turn) = &mut self.turn {
+                    turn.take(entry, found);
+                }
+            }
+        }
+    }
+
+    fn set_prompt(&mut self, digest: Digest, prompt: &Payload, found: &mut Problems) {
+        match serde_json::from_value::<Prompt>((*prompt.value()).clone()) {
+            Ok(prompt) if prompt.digest().ok() == Some(digest) => {
+                self.prompts.insert(digest, Arc::new(prompt));
+            }
+            other => found.push(format!("the prompt under {digest} is {other:?}")),
+        }
+    }
+
+    fn answered(&mut self, id: QuestionId, answer: &Payload, coverage: &mut Coverage, found: &mut Problems) {
+        let (step, attempt) = (id.1.clone(), id.3);
+        let asked = self.asked.remove(&id);
+        let Ok(answer) = serde_json::from_value::<Answer>((*answer.value()).clone()) else {
+            return found.push(format!("the answer to {step} can't be read"));
+        };
+        match &asked {
+            None => found.push(format!("{step} is answered in attempt {attempt}, in which nobody was asked")),
+            Some(asked) if asked.answer.as_ref() != Some(&answer) => {
+                found.push(format!(
+                    "{step} is answered with {answer:?}, and the model said {:?}",
+                    asked.answer
+                ));
+            }
+            _ => {}
+        }
+        if let Some(request) = asked.and_then(|asked| asked.request) {
+            self.check(&step, &request, coverage, found);
+        }
+        let Some(ask) = self.turn.as_ref().and_then(|turn| turn.ask(&step)).cloned() else {
+            return found.push(format!("{step} is answered, and asks nothing"));
+        };
+        let Some(said) = self.said_by(&ask) else {
+            return found.push(format!("{step} is answered, and says nothing"));
+        };
+        let Some(turn) = &mut self.turn else { return };
+        if !turn.answered.insert(step.clone()) {
+            return found.push(format!("{step} is answered a second time"));
+        }
+        let Some(first) = ask.first_shown else { return };
+        if let Say::Summary { through, .. } = ask.say {
+            coverage.count(WorldFault::Summarised);
+            return self.summarise(through, answer.text());
+        }
+        turn.count(&ask, &said, self.said.last().map(|(_, message)| &**message), coverage);
+        if matches!(*said, Message::User(_)) {
+            turn.first.get_or_insert_with(|| said.clone());
+            self.users.push(said.clone());
+        }
+        (turn.last_answer, turn.asked) = (Some(answer.clone()), Some(step.to_string()));
+        count_answer(&answer, coverage);
+        let before = self.said.len();
+        self.said.retain(|(number, _)| *number >= first);
+        if self.said.len() < before {
+            coverage.count(WorldFault::WindowSlid);
+        }
+        self.push(said);
+        let shown = self.said.iter().map(|(_, message)| message.clone()).collect();
+        self.last = Some((self.said.first().map_or(0, |(number, _)| *number), self.summaries, shown));
+        self.push(Arc::new(Message::Model(answer.said)));
+        self.is_fresh = false;
+    }
+
+    fn push(&mut self, message: Arc<Message>) {
+        self.said.push((self.end, message));
+        self.end += 1;
+    }
+
+    /// What users said stays, the summary stands behind it, and what follows has the numbers that it had.
+    fn summarise(&mut self, through: u64, summary: String) {
+        let is_before = |number: &u64| *number < through;
+        let users = self
+            .said
+            .iter()
+            .filter(|(number, message)| is_before(number) && matches!(**message, Message::User(_)));
+        let mut kept: Vec<Arc<Message>> = users.map(|(_, message)| message.clone()).collect();
+        kept.push(Arc::new(Message::Summary(summary)));
+        self.said.retain(|(number, _)| !is_before(number));
+        let first = through.saturating_sub(kept.len() as u64);
+        let numbered: Vec<_> = (first..).zip(kept).collect();
+        self.said.splice(0..0, numbered);
+        (self.summaries, self.is_fresh) = (self.summaries + 1, true);
+    }
+
+    fn turn_ended(
+        &mut self,
+        outcome: &Outcome,
+        answer: Option<&Payload>,
+        coverage: &mut Coverage,
+        found: &mut Problems,
+    ) {
+        self.asked.clear();
+        let Some(turn) = self.turn.take() else { return };
+        if turn.spec.is_some() {
+            turn.check_end(outcome, answer, found);
+            let failure = if let Outcome::Failed(failure) = outcome { Some(failure.code) } else { None };
+            match failure {
+                Some(FailureCode::Stuck) => coverage.count(WorldFault::LoopStuck),
+                Some(FailureCode::TooLarge) => coverage.count(WorldFault::WindowTooSmall),
+                Some(FailureCode::Model) => coverage.count(WorldFault::LoopUnanswered),
+                _ => {}
+            }
+        }
+        // A model is asked nothing more before it was told of its calls.
+        if let Some((_, message)) = self.said.last()
+            && let Message::Model(said) = &**message
+            && let calls = calls_of(said)
+            && !calls.is_empty()
+        {
+            let results =
+                calls.iter().zip(1..).map(|(call, place)| turn.told_at_end(call, place, coverage)).collect();
+            coverage.count(WorldFault::CallsClosed);
+            self.push(Arc::new(Message::Results(results)));
+        }
+    }
+
+    /// What a question says, when all that it is made of is in the records.
+    fn said_by(&self, ask: &Ask) -> Option<Arc<Message>> {
+        let turn = self.turn.as_ref()?;
+        Some(Arc::new(match &ask.say {
+            Say::User(template) if *template == input("") => Message::User(Content::read(&turn.input)),
+            Say::Correction(words) | Say::Summary { words, .. } => {
+                Message::User(vec![Content::Text(words.clone())])
+            }
+            Say::Results(_) => Message::Results(turn.results(ask)),
+            _ => return None,
+        }))
+    }
+
+    /// A question is what the records before it say.
+    pub(super) fn check(
+        &self,
+        step: &StepId,
+        request: &ModelRequest,
+        coverage: &mut Coverage,
+        found: &mut Problems,
+    ) {
+        let Some((ask, turn)) = self.turn.as_ref().and_then(|turn| Some((turn.ask(step)?, turn))) else {
+            return found.push(format!("{step} asks, and no durable plan has such a question"));
+        };
+        let PromptRef::Recorded(digest) = &ask.prompt else {
+            return found.push(format!("{step}: its prompt is not named by a digest"));
+        };
+        if self.prompts.get(digest) != Some(&request.prompt) {
+            found.push(format!("{step}: its prompt is not the one under {digest}: {:?}", request.prompt));
+        }
+        let Some(said) = self.said_by(ask) else {
+            return found.push(format!("{step} says what nobody knows"));
+        };
+        let (first, last) = match (ask.first_shown, &ask.say) {
+            (None, _) => (u64::MAX, u64::MAX),
+            (Some(first), Say::Summary { through, .. }) => (first, *through),
+            (Some(first), _) => (first, u64::MAX),
+        };
+        let shown = self.said.iter().filter(|(number, _)| (first..last).contains(number));
+        let expected: Vec<&Arc<Message>> = shown.clone().map(|(_, message)| message).chain([&said]).collect();
+        if !expected.iter().map(|message| &***message).eq(request.messages.iter().map(|message| &**message)) {
+            let (asked, expected) = (json!(request.messages), json!(expected));
+            found.push(format!("{step} shows {asked}, and the records say {expected}"));
+        }
+        let Some(spec) = turn.spec else { return };
+        if !matches!(ask.say, Say::Summary { .. }) {
+            let first = shown.map(|(number, _)| *number).next();
+            self.check_shown(step, first, &said, request, found);
+            self.check_bound(step, spec, request, found);
+            if rejects(ask) && turn.corrections >= CORRECTIONS {
+                found.push(format!("{step} corrects after {} corrections in a row", turn.corrections));
+            }
+        }
+        let results = request.messages.last().and_then(|last| match &**last {
+            Message::Results(results) => Some(results),
+            _ => None,
+        });
+        for result in results.into_iter().flatten() {
+            if result.status == CallStatus::Held {
+                coverage.count(WorldFault::ResultHeld);
+            }
+            if result.output.get("handle").is_some() {
+                coverage.count(WorldFault::ResultHandle);
+            }
+        }
+    }
+
+    /// Nothing that a user said is lost but from the beginning, and the turn is whole; and what was shown once is shown again
+    /// in the same bytes.
+    fn check_shown(
+        &self,
+        step: &StepId,
+        first: Option<u64>,
+        said: &Arc<Message>,
+        request: &ModelRequest,
+        found: &mut Problems,
+    ) {
+        let is_user = |message: &&Arc<Message>| matches!(***message, Message::User(_));
+        let all: Vec<&Arc<Message>> = self.users.iter().chain([said].into_iter().filter(is_user)).collect();
+        let shown: Vec<&Arc<Message>> = request.messages.iter().filter(is_user).collect();
+        if !all.ends_with(&shown) {
+            found.push(format!("{step} shows of what users said {}, of {}", json!(shown), json!(all)));
+        }
+        if let Some(first) = self.turn.as_ref().and_then(|turn| turn.first.as_ref())
+            && !shown.contains(&first)
+        {
+            found.push(format!("{step} does not show what the user said first in this turn"));
+        }
+        let Some((last_first, summaries, before)) = &self.last else { return };
+        if first == Some(*last_first) && *summaries == self.summaries && !request.messages.starts_with(before)
+        {
+            found.push(format!("{step} does not begin as the question before it: {}", json!(before)));
+        }
+    }
+
+    /// A question is no larger than its policy allows. A summary that has just been made may be.
+    fn check_bound(&self, step: &StepId, spec: LoopSpec, request: &ModelRequest, found: &mut Problems) {
+        let length = |message: &Arc<Message>| json!(message).to_string().len() as u64;
+        let bytes: u64 = request.messages.iter().map(length).sum();
+        let summary = request.messages.iter().filter(|message| matches!(***message, Message::Summary(_)));
+        let summary: u64 = summary.map(length).sum();
+        let more = if self.is_fresh { summary.saturating_sub(spec.bytes / 4) } else { 0 };
+        if bytes > spec.bytes + more {
+            found
+                .push(format!("{step} shows {bytes} bytes, and its policy allows {} and {more}", spec.bytes));
+        }
+    }
+
+    /// Whether all that a question is made of is in the records.
+    pub(super) fn is_settled(&self, turn: TurnId, step: &StepId) -> bool {
+        let Some(turn) = self.turn.as_ref().filter(|known| known.id == turn) else { return false };
+        let Some(found) = turn.steps.iter().find(|known| known.id == *step) else { return false };
+        let has_ended = |needed: &&StepId| {
+            turn.ends.contains_key(*needed) || turn.answered.contains(*needed) || turn.is_held(needed)
+        };
+        found.dependencies().iter().all(has_ended)
+    }
+}
+
+impl TalkTurn {
+    fn new(id: TurnId, input: Arc<Value>, spec: Option<LoopSpec>, wants: bool) -> Self {
+        Self {
+            id,
+            input,
+            spec,
+            wants,
+            steps: Vec::new(),
+            ends: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            last_answer: None,
+            asked: None,
+            answer: None,
+            first: None,
+            corrections: 0,
+            failing: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, entry: &Entry, found: &mut Problems) {
+        match &entry.body {
+            Body::PlanAdopted { plan, .. } => {
+                let calls = plan.steps().iter().any(|step| matches!(step.action, Action::Tool { .. }));
+                let told = self.failing.values().copied().max().unwrap_or(0);
+                if self.spec.is_some() && calls && told >= REPEATS {
+                    found.push(format!("it goes on although {told} times the same failing call was told"));
+                }
+                self.steps.extend(plan.steps().iter().cloned());
+            }
+            Body::PlanAnswered { answer, .. } => {
+                let said = self.last_answer.as_ref().map(Answer::text);
+                let expected = match said {
+                    Some(text) if self.wants => serde_json::from_str(text.trim()).ok(),
+                    text => text.map(Value::String),
+                };
+                self.answer = Some(answer.value());
+                if self.spec.is_some() && expected.as_ref() != Some(&*answer.value()) {
+                    found.push(format!("it answers {}, and the model said {expected:?}", answer.value()));
+                }
+            }
+            Body::StepSucceeded { step, output, .. } => {
+                self.ends.insert(step.clone(), End::Done(output.value(), entry.seq.number()));
+            }
+            Body::StepResolved { step, resolution: Resolution::Applied(output), .. } => {
+                let output = Arc::new(output.clone());
+                self.ends.insert(step.clone(), End::Done(output, entry.seq.number()));
+            }
+            Body::StepFailed { step, failure, .. } => {
+                self.ends.insert(step.clone(), End::Failed(failure.message.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&self, step: &StepId) -> Option<&Ask> {
+        self.steps.iter().find(|known| known.id == *step).and_then(|known| match &known.action {
+            Action::Model(ask) => Some(&**ask),
+            _ => None,
+        })
+    }
+
+    fn is_held(&self, step: &StepId) -> bool {
+        self.steps.iter().any(|known| {
+            known.id == *step
+                && matches!(&known.action, Action::Tool { name, .. }
+                    if ToolKind::named(name.as_str()).is_some_and(ToolKind::is_held))
+        })
+    }
+
+    /// What the model is told of its calls: what their records say.
+    fn results(&self, ask: &Ask) -> Vec<ToolResult> {
+        let Say::Results(results) = &ask.say else { return Vec::new() };
+        let told = results.iter().map(|result| {
+            let (status, output) = match &result.of {
+                ResultOf::Rejected(reason) => (CallStatus::Rejected, json!(reason)),
+                ResultOf::Step(step) => match self.ends.get(step) {
+                    Some(End::Done(output, record)) => {
+                        (CallStatus::Done, shown(output, *record, ask.handles_above))
+                    }
+                    Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
+                    None if self.is_held(step) => {
+                        (CallStatus::Held, json!("held back until all else in the turn has succeeded"))
+                    }
+                    None => (CallStatus::Closed, json!("the turn ended before the call had an outcome")),
+                },
+            };
+            ToolResult { call: result.call.clone(), tool: result.tool.clone(), status, output }
+        });
+        told.collect()
+    }
+
+    /// What the model is told of a call of its last answer when the turn has ended: what became of the step that makes it,
+    /// which the loop named by the question and the call's place.
+    fn told_at_end(&self, call: &ToolCall, place: usize, coverage: &mut Coverage) -> ToolResult {
+        let asks = self.steps.iter().rev().filter_map(|step| match &step.action {
+            Action::Model(ask) if ask.first_shown.is_some() => Some((step, &**ask)),
+            _ => None,
+        });
+        let latest = asks.take(1).next();
+        let above = latest.and_then(|(_, ask)| ask.handles_above);
+        let rejected = latest.filter(|(step, _)| !self.answered.contains(&step.id)).and_then(|(_, ask)| {
+            let Say::Results(results) = &ask.say else { return None };
+            results.iter().find_map(|result| match &result.of {
+                ResultOf::Rejected(reason) if result.call == call.id => Some(reason),
+                _ => None,
+            })
+        });
+        let asked = self.asked.as_deref().unwrap_or_default().replace("ask", "call");
+        let step = self.steps.iter().find(|step| step.id.as_str() == format!("{asked}-{place}"));
+        let (status, output) = match (step.map(|step| (step, self.ends.get(&step.id))), rejected) {
+            (Some((_, Some(End::Done(output, record)))), _) => {
+                coverage.count(WorldFault::CallDoneUntold);
+                (CallStatus::Done, shown(output, *record, above))
+            }
+            (Some((_, Some(End::Failed(message)))), _) => (CallStatus::Failed, json!(message)),
+            (Some((step, None)), _) if !self.is_held(&step.id) => {
+                (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
+            }
+            (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
+            _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
+        };
+        ToolResult { call: call.id.clone(), tool: call.tool.clone(), status, output }
+    }
+
+    /// Counts what a model was told that it does not get on with.
+    fn count(&mut self, ask: &Ask, said: &Message, before: Option<&Message>, coverage: &mut Coverage) {
+        self.corrections = if rejects(ask) { self.corrections + 1 } else { 0 };
+        if matches!(ask.say, Say::Correction(_)) {
+            coverage.count(WorldFault::AnswerCorrected);
+        }
+        let (Message::Results(results), Some(Message::Model(calls))) = (said, before) else { return };
+        let calls = calls_of(calls);
+        for result in results.iter().filter(|result| result.status.is_error()) {
+            let arguments = calls.iter().find(|call| call.id == result.call).map(|call| &call.arguments);
+            let failing = json!([result.tool, arguments, result.output]).to_string();
+            let times = self.failing.entry(failing).or_default();
+            *times += 1;
+            if *times > 1 {
+                coverage.count(WorldFault::CallRepeated);
+            }
+        }
+    }
+
+    /// A turn that a loop plans ends with the model's last words, or fails for a reason that a loop has.
+    fn check_end(&self, outcome: &Outcome, answer: Option<&Payload>, found: &mut Problems) {
+        if let Some(answer) = answer
+            && self.answer.as_ref() != Some(&answer.value())
+        {
+            found.push(format!("it ended with {}, and it answered {:?}", answer.value(), self.answer));
+        }
+        if let Outcome::Failed(Failure { code, message, .. }) = outcome
+            && !matches!(
+                code,
+                FailureCode::Model | FailureCode::Stuck | FailureCode::TooLarge | FailureCode::Interrupted
+            )
+        {
+            found.push(format!("a loop's turn failed as {code:?}: {message}"));
+        }
+    }
+}
+
+/// Whether a question tells a model that its answer could not be used.
+fn rejects(ask: &Ask) -> bool {
+    match &ask.say {
+        Say::Correction(_) => true,
+        Say::Results(results) => results.iter().any(|result| matches!(result.of, ResultOf::Rejected(_))),
+        _ => false,
+    }
+}
+
+fn calls_of(said: &[Said]) -> Vec<&ToolCall> {
+    said.iter().filter_map(|part| if let Said::Call(call) = part { Some(call) } else { None }).collect()
+}
+
+/// An output as it is shown: whole, or its beginning.
+fn shown(output: &Value, record: u64, handles_above: Option<u64>) -> Value {
+    let whole = output.to_string();
+    if handles_above.is_none_or(|above| whole.len() as u64 <= above) {
+        return output.clone();
+    }
+    let text = output.as_str().map_or(whole, str::to_owned);
+    let end = (0..=text.len().min(512)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    json!({ "handle": record, "bytes": text.len(), "beginning": &text[..end] })
+}
+
+fn count_answer(answer: &Answer, coverage: &mut Coverage) {
+    let calls: Vec<_> = answer.calls().collect();
+    if calls.len() > 1 {
+        coverage.count(WorldFault::CallsBeside);
+    }
+    for call in calls {
+        match &call.arguments {
+            Arguments::Unreadable(_) => coverage.count(WorldFault::CallUnreadable),
+            _ if call.tool == "no_such_tool" => coverage.count(WorldFault::CallUnknown),
+            Arguments::Value(value) if !value["own"].is_number() => coverage.count(WorldFault::CallInvalid),
+            Arguments::Value(_) => {}
+        }
+    }
+    let is_opaque = |part: &Said| matches!(part, Said::Opaque(_) | Said::Thinking { opaque: Some(_), .. });
+    if answer.said.iter().any(is_opaque) {
+        coverage.count(WorldFault::ModelOpaque);
+    }
+}
+
+/// What no conversation may look like, whatever the records say: calls and their results stay together, one for each, in
+/// their order.
+pub(super) fn misshapen(request: &ModelRequest) -> Option<String> {
+    let messages = &request.messages;
+    let ids = |message: Option<&Arc<Message>>| -> Vec<String> {
+        match message.map(|message| &**message) {
+            Some(Message::Model(said)) => calls_of(said).iter().map(|call| call.id.clone()).collect(),
+            _ => Vec::new(),
+        }
+    };
+    if messages.last().is_none_or(|last| !matches!(**last, Message::User(_) | Message::Results(_))) {
+        return Some("its last message is neither a user's nor results".into());
+    }
+    for (place, message) in messages.iter().enumerate() {
+        let before = place.checked_sub(1).and_then(|before| messages.get(before));
+        let (called, problem) = (ids(before), format!("at message {place}"));
+        match &**message {
+            Message::Results(results) => {
+                let told: Vec<&String> = results.iter().map(|result| &result.call).collect();
+                if called.is_empty() || told != called.iter().collect::<Vec<_>>() {
+                    return Some(format!("{problem}: results of {told:?} stand behind calls of {called:?}"));
+                }
+            }
+            _ if !called.is_empty() => {
+                return Some(format!("{problem}: the calls {called:?} before it have no results"));
+            }
+            Message::Model(_) if matches!(before.map(|before| &**before), None | Some(Message::Model(_))) => {
+                return Some(format!("{problem}: a model speaks to nobody"));
+            }
+            _ => {}
+        }
+    }
+    None
+}
