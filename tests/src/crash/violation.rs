@@ -35,6 +35,8 @@ pub(crate) enum Rule {
     Chain,
     /// What is reserved is settled, once, and the balances are what the ledger's operations make.
     Budget,
+    /// A follower is told each record of a turn once, in order.
+    Followed,
     /// Nothing fails that has no reason to.
     Trouble,
 }

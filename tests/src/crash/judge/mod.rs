@@ -3,6 +3,7 @@
 
 mod budgets;
 mod effects;
+mod followed;
 pub(crate) mod journal;
 mod late;
 pub(crate) mod steps;
@@ -63,6 +64,8 @@ pub(crate) struct Counts {
     /// Acts of irreversible tools that came after everybody had been told that they would not.
     pub(crate) late: u64,
     pub(crate) epochs: u64,
+    /// Records that followers were told of.
+    pub(crate) followed: u64,
     /// Attempts for which the ledger has set something aside.
     pub(crate) reserved: u64,
     /// Of those, what the ledger took for spent because their owners were gone.
@@ -113,6 +116,7 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     }
     turns::check(&shell, run.seed, book, &sessions, &mut verdict).await?;
     effects::check(run, &sessions, &audit, &mut verdict);
+    followed::check(run, &sessions, &mut verdict)?;
     budgets::check(&shell, &mut verdict).await?;
     shell.shutdown().await?;
     chain(run, book, &mut verdict).await?;

@@ -1,5 +1,6 @@
 //! The worker: an ordinary host of the runtime, in a process that is killed.
 
+mod follower;
 mod person;
 mod session;
 
@@ -78,11 +79,16 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
         .fold(on(&assignment.journal).await?, |shell, tool| shell.tool(tool));
     let planner = Drawn { seed: assignment.seed };
     let builder = builder.named_planner(PLANNER, planner).budgeted(|_| ceilings());
-    let shell = builder.limits(assignment.limits.clone()).open().await?;
+    let mut limits = assignment.limits.clone();
+    if let Mode::Follow { .. } = assignment.mode {
+        limits.held_sessions = 0;
+    }
+    let shell = builder.limits(limits).open().await?;
     say(&Event::Opened { recovered: shell.recovered() });
     let person = Arc::new(Person::new(&assignment, client));
     let watching = tokio::spawn(watch(shell.clone()));
     match assignment.mode {
+        Mode::Follow { to_the_end } => follower::follow(&shell, &assignment, to_the_end).await?,
         Mode::Attend { ms } => person.attend(&shell, Duration::from_millis(ms)).await?,
         Mode::UntilKilled | Mode::Finish | Mode::Leave { .. } => {
             let (all, of_all) = (shell.clone(), person.clone());
