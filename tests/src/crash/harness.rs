@@ -144,13 +144,12 @@ impl Harness {
                 scope.spawn(move || Slot::new(this, slot).live(progress))
             });
             let slots: Vec<_> = slots.collect();
-            let joined = |slot: thread::ScopedJoinHandle<'_, _>| match slot.join() {
+            let joined: Vec<_> = slots.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            done.store(true, Ordering::Relaxed);
+            joined.into_iter().chain([following.join()]).try_for_each(|ended| match ended {
                 Ok(ended) => ended,
                 Err(panic) => std::panic::resume_unwind(panic),
-            };
-            let lived = slots.into_iter().map(joined).collect::<Vec<Result<(), CrashError>>>();
-            done.store(true, Ordering::Relaxed);
-            lived.into_iter().chain([joined(following)]).collect::<Result<(), CrashError>>()
+            })
         })?;
         let (life, worker) = self.start(0, Mode::Finish, None)?;
         let started = worker.started;
