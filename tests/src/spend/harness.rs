@@ -96,8 +96,10 @@ async fn submit_to(shell: &Shell, load: &Load, number: u64) -> Result<(SessionId
     for round in 0..load.rounds {
         let mut random = Random::of(&[load.seed, number, round]);
         let mut submit = session.submit(format!("Do {number}, part {round} of run {}", load.seed));
-        if random.percent(15) {
-            submit = submit.deadline(Duration::from_millis(500 + random.below(20_000)));
+        if random.percent(25) {
+            // Most of these end while something of them still runs.
+            let longest_ms = if random.percent(50) { 4_000 } else { 20_000 };
+            submit = submit.deadline(Duration::from_millis(300 + random.below(longest_ms)));
         }
         submit = match random.below(4) {
             0 => submit.budget(Ceiling { tool_calls: Some(1 + random.below(6)), ..Ceiling::NONE }),
