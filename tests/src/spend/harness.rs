@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agent_shell_core::data::Ceiling;
@@ -56,7 +57,7 @@ pub(super) async fn drive(
         }
         attend(shell, &turns, &mut person, &mut lives).await?;
         for worker in &mut workers {
-            worker.go_on_in_time()?;
+            worker.look()?;
         }
         if kills + stops > 0 && Instant::now() >= next {
             next = Instant::now() + Duration::from_millis(80 + random.below(500));
@@ -156,8 +157,9 @@ fn now_ms() -> u64 {
 /// A worker's process. It is killed when this is dropped, and goes when this process dies.
 struct Worker {
     child: Child,
-    /// Until when it stands still.
-    stopped: Option<Instant>,
+    /// Lets it go on in time, as long as it stands still. It is a thread of its own, for what stands still may hold a lock that
+    /// everybody else waits for.
+    stopped: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -174,24 +176,40 @@ impl Worker {
     }
 
     fn stop(&mut self, how_long: Duration) -> Result<(), SpendError> {
-        self.stopped = Some(Instant::now() + how_long);
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let id = Pid::from_child(&self.child);
+        self.stopped = Some(std::thread::spawn(move || {
+            std::thread::sleep(how_long);
+            // It is not waited for before this thread has ended, so the id is still its own.
+            drop(kill_process(id, Signal::CONT));
+        }));
+        Ok(())
     }
 
-    fn go_on_in_time(&mut self) -> Result<(), SpendError> {
+    /// Looks whether it lives and goes on.
+    fn look(&mut self) -> Result<(), SpendError> {
+        if self.stopped.as_ref().is_some_and(|stopped| !stopped.is_finished()) {
+            return Ok(());
+        }
+        self.stopped = None;
         if let Some(status) = self.child.try_wait()? {
             return Err(SpendError::Stuck(format!("a worker ended by itself: {status}")));
         }
-        if self.stopped.is_some_and(|until| until <= Instant::now()) {
-            self.stopped = None;
-            self.signal(Signal::CONT)?;
+        Ok(())
+    }
+
+    /// Waits for its end, and before for the thread that knows its id.
+    fn gone(&mut self) -> Result<(), SpendError> {
+        if let Some(stopped) = self.stopped.take() {
+            drop(stopped.join());
         }
+        self.child.wait()?;
         Ok(())
     }
 
     fn kill(mut self) -> Result<(), SpendError> {
         self.child.kill()?;
-        self.child.wait()?;
+        self.gone()?;
         Ok(())
     }
 }
@@ -200,6 +218,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // It may be dead already; in either case it is gone afterwards.
         drop(self.child.kill());
-        drop(self.child.wait());
+        drop(self.gone());
     }
 }
