@@ -181,7 +181,9 @@ impl Worker {
         self.stopped = Some(std::thread::spawn(move || {
             std::thread::sleep(how_long);
             // It is not waited for before this thread has ended, so the id is still its own.
-            drop(kill_process(id, Signal::CONT));
+            if let Err(error) = kill_process(id, Signal::CONT) {
+                eprintln!("spend: a worker does not go on: {error}");
+            }
         }));
         Ok(())
     }
