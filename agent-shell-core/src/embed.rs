@@ -24,7 +24,7 @@ impl Shell {
         use crate::words::Clock;
 
         let path = path.as_ref().to_owned();
-        ShellBuilder::new(async move {
+        on_ports(async move {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
             let options = SqliteOptions::default();
             // The store first: what is wrong with a path is then told of the path that the host has named, and no key
@@ -33,7 +33,6 @@ impl Shell {
             let keys = SqliteKeys::open(SqliteKeys::path_beside(&path), options, clock).await?;
             system_ports(store, Arc::new(keys))
         })
-        .fallback_planner(loop_of_models)
     }
 
     /// A shell whose journal lives in the memory of this process, for tests: nothing survives the process.
@@ -44,8 +43,13 @@ impl Shell {
     /// A shell on a store and a key store of the host's own, with the operating system's clock and randomness, and
     /// Tokio's tasks.
     pub fn on(store: Store, keys: Arc<dyn KeyStore>) -> ShellBuilder {
-        ShellBuilder::new(async move { system_ports(store, keys) }).fallback_planner(loop_of_models)
+        on_ports(async move { system_ports(store, keys) })
     }
+}
+
+/// A shell on these ports, with what the front door adds to every shell.
+pub(crate) fn on_ports(ports: impl Future<Output = Result<Ports>> + Send + 'static) -> ShellBuilder {
+    ShellBuilder::new(ports).fallback_planner(loop_of_models)
 }
 
 fn system_ports(store: Store, keys: Arc<dyn KeyStore>) -> Result<Ports> {

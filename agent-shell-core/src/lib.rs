@@ -34,7 +34,7 @@
 //!
 //! Where to look: [`runtime`] for what a host holds and [`Limits`] for its bounds; [`data`] for plans and what records say;
 //! [`ports`] for what a backend, a tool of another kind or a planner implements, and `conformance` (a feature) for the
-//! suites that prove a backend. The repository's docs say what is guaranteed and what is not yet.
+//! suites that prove a backend, and `testing` (another) for a host's own tests. The repository's docs say what is guaranteed and what is not yet.
 
 pub mod backends;
 #[cfg(feature = "conformance")]
@@ -47,10 +47,12 @@ pub mod ports;
 pub mod runtime;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+#[cfg(feature = "test-kit")]
+pub mod testing;
 pub mod words;
 
 pub use backends::models::{Recorded, Recorder, Reply, Scripted};
-pub use backends::planners::{Compaction, ToolLoop, Window};
+pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use data::{
     EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
     context, from, input, output,
@@ -64,3 +66,19 @@ pub use runtime::{
     ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};
+
+/// README's first embedding, run in a folder of its own.
+#[cfg(doctest)]
+#[doc = "```standalone_crate"]
+#[doc = "fn main() {"]
+#[doc = "    let folder = tempfile::tempdir().unwrap();"]
+#[doc = "    std::env::set_current_dir(&folder).unwrap();"]
+#[doc = "    embedding::run();"]
+#[doc = "    embedding::run(); // the turn is there already"]
+#[doc = "}"]
+#[doc = "mod embedding {"]
+#[doc = include_str!("../../examples/src/bin/first_embedding.rs")]
+#[doc = "pub(super) fn run() { main().unwrap() }"]
+#[doc = "}"]
+#[doc = "```"]
+pub struct FirstEmbedding;

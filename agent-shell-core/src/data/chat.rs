@@ -242,6 +242,21 @@ impl AnswerFormat {
     pub fn problem_with(&self, answer: &Value) -> Option<String> {
         schema::problem(&self.schema, answer)
     }
+
+    /// The answer's text as JSON of this form.
+    ///
+    /// # Errors
+    /// Says why it is no JSON, as [`Answer::json`], or what is wrong with it, as [`problem_with`](Self::problem_with), so that a
+    /// model can mend it.
+    pub fn read(&self, answer: &Answer) -> Result<Value, String> {
+        let name = &self.name;
+        let value =
+            answer.json().map_err(|error| format!("{error}; answer with JSON of the form `{name}` alone"))?;
+        match self.problem_with(&value) {
+            Some(problem) => Err(format!("the answer does not have the form `{name}`: {problem}")),
+            None => Ok(value),
+        }
+    }
 }
 
 /// How a model answers.

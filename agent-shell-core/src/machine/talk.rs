@@ -221,10 +221,9 @@ pub(super) fn request(
 
 /// The output of a step that asked: the text of the answer, or its JSON where the prompt asks for a form.
 pub(super) fn output_of(prompt: Option<&Prompt>, answer: &Answer) -> Value {
-    let text = answer.text();
     let wants = prompt.is_some_and(|prompt| prompt.answer.is_some());
-    let json = wants.then(|| serde_json::from_str(text.trim()).ok()).flatten();
-    json.unwrap_or(Value::String(text))
+    let json = wants.then(|| answer.json().ok()).flatten();
+    json.unwrap_or_else(|| Value::String(answer.text()))
 }
 
 impl Folded {

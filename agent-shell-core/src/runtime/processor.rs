@@ -63,6 +63,8 @@ pub(crate) struct Question {
     pub(crate) step: StepId,
     pub(crate) model: ModelName,
     pub(crate) request: Arc<ModelRequest>,
+    /// Whether it stands outside of the session's conversation.
+    pub(crate) alone: bool,
     pub(crate) key: Arc<str>,
     pub(crate) attempt: u32,
     pub(crate) deadline: Timestamp,
@@ -240,7 +242,8 @@ impl StepProcessor {
         let mut voice = self.core.live.voice(self.turn, question.step, question.attempt);
         let most_bytes = self.core.limits.payload_bytes;
         let asked = async move {
-            let (end, used) = ask(model, question.request, call, most_bytes, |text| voice.say(text)).await;
+            let asked = (question.request, question.alone);
+            let (end, used) = ask(model, asked, call, most_bytes, |text| voice.say(text)).await;
             // Dropped before that, it takes back what it said.
             if matches!(end, AttemptEnd::Answered(_)) {
                 voice.finish();

@@ -10,9 +10,10 @@ use crate::machine::AttemptEnd;
 use crate::ports::{Call, Chunk, Model, ModelError, ModelErrorKind, ModelRequest};
 
 /// Asks, and shows the text of the answer as it comes. Returns how it ended, and what was used. More than `most_bytes` of it are not read.
+/// An answer to a question that is asked `alone` must have the form of its prompt; in a conversation the planner tells the model.
 pub(super) async fn ask(
     model: &dyn Model,
-    request: Arc<ModelRequest>,
+    (request, alone): (Arc<ModelRequest>, bool),
     call: Call,
     most_bytes: usize,
     show: impl FnMut(&str) + Send,
@@ -20,7 +21,7 @@ pub(super) async fn ask(
     match read(model, request.clone(), call, most_bytes, show).await {
         Ok(answer) => {
             let used = Used::Known(answer.usage);
-            (end_of(*answer, &request), used)
+            (end_of(*answer, &request, alone), used)
         }
         Err(error) => {
             let pause_ms =
@@ -63,7 +64,7 @@ async fn read(
 }
 
 /// An answer that is whole, or why it can't be used.
-fn end_of(answer: Answer, request: &ModelRequest) -> AttemptEnd {
+fn end_of(answer: Answer, request: &ModelRequest, alone: bool) -> AttemptEnd {
     match &answer.finish {
         Finish::Length => {
             let most = request.prompt.settings.output_tokens;
@@ -73,7 +74,10 @@ fn end_of(answer: Answer, request: &ModelRequest) -> AttemptEnd {
             )
         }
         Finish::Declined => unanswered(false, "the model declined to answer".into()),
-        _ => AttemptEnd::Answered(Box::new(answer)),
+        _ => match request.prompt.answer.as_ref().filter(|_| alone).map(|form| form.read(&answer)) {
+            Some(Err(problem)) => unanswered(true, problem),
+            _ => AttemptEnd::Answered(Box::new(answer)),
+        },
     }
 }
 

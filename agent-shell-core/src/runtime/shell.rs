@@ -176,6 +176,12 @@ impl ShellBuilder {
         self
     }
 
+    /// The bounds that were set so far.
+    #[cfg(feature = "test-kit")]
+    pub(crate) fn bounds(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Opens the shell: what a crash left is taken over and goes on before this returns, as far as no other living
     /// process holds it.
     ///

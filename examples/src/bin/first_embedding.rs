@@ -1,5 +1,5 @@
 //! README's first embedding, word for word.
-use agent_shell_core::{Actor, Call, Plan, Request, Shell, Step, Tool, input};
+use agent_shell_core::{Actor, Call, Reply, Scripted, Shell, Tool};
 use serde_json::json;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -14,26 +14,29 @@ async fn pay_back(order: &str, cents: u64, key: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Stands for your model: it asks for the refund, and when it is told of it, it answers.
+fn model() -> Scripted {
+    Scripted::by_answers([
+        Reply::call("refund", json!({ "order": "A-17", "cents": 1250 })),
+        Reply::text("Your order A-17 is refunded."),
+    ])
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let refund = Tool::idempotent("refund", "Refunds an order", |refund: Refund, call: Call| async move {
         pay_back(&refund.order, refund.cents, call.key()).await?; // the key is the same after a crash
         Ok(format!("refunded {} cents of {}", refund.cents, refund.order))
-    });
-    let shell = Shell::at("shell.db").tool(refund.ask_first()).open().await?; // resumes what a crash left
-    let plan = Plan::new([Step::tool("refund", "refund", input(""))])?; // the call gets the turn's whole input
-    let request = Request::plan(plan).input(json!({ "order": "A-17", "cents": 1250 }));
-    let turn = shell.session("customer-42")?.submit(request).dedupe("request-1").await?; // on disk now
-
+    })
+    .ask_first();
+    let shell = Shell::at("shell.db").model(model()).tool(refund).open().await?; // resumes what a crash left
+    let session = shell.session("customer-42")?;
+    let turn = session.submit("Please refund A-17").dedupe("request-1").await?; // on disk now
     if let Some(approval) = turn.approval().await? {
         println!("asked to refund {}", approval.shown);
         approval.approve(&Actor::named("olga")?).await?;
     }
-    let outcome = turn.outcome().await?;
-    match outcome.answer() {
-        Some(_) => println!("{}", outcome.text()),
-        None => println!("no refund: {outcome:?}"), // denied, say
-    }
+    println!("{}", turn.outcome().await?.text());
     shell.shutdown().await?;
     Ok(())
 }

@@ -228,6 +228,71 @@ fn it_kills_itself_and_goes_on() {
     assert!(place.briefing().contains("40 new, 0 gone, 0 unchanged."));
 }
 
+/// What is published, without the path of this test's folder and the numbers of tickets, which are given as they come.
+fn published_text(place: &Place) -> String {
+    let folder = fs::canonicalize(place.folder()).unwrap();
+    let text = place.briefing().replace(folder.to_str().unwrap(), "FOLDER");
+    (1..10).fold(text, |text, number| text.replace(&format!("ticket {number}, "), "a ticket, "))
+}
+
+#[test]
+fn a_model_that_plans_does_the_same_by_the_same_tools() {
+    let (by_model, by_planner) = (Place::with_notes(3), Place::with_notes(3));
+    by_planner.finish(&[]);
+    let output = by_model.run(&["--yes", "--json", "--model", "auto"]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(errors(&output).contains("a scripted stand-in, because no provider is built yet"));
+    let ended = summary(&output);
+    assert_eq!(
+        (&ended["tickets"], &ended["doubled"], &ended["verified"]),
+        (&json!(3), &json!(0), &json!(true))
+    );
+    assert_eq!(published_text(&by_model), published_text(&by_planner));
+    let history = String::from_utf8(by_model.run(&["--history"]).stdout).unwrap();
+    assert_eq!(history.matches("model.answered").count(), 5, "scans, tickets, briefing, publication, answer");
+
+    // The next run knows what this one left, whoever plans it.
+    by_model.write_notes(1..4);
+    by_model.finish(&["--model=auto"]);
+    assert!(by_model.briefing().contains("1 new, 1 gone, 2 unchanged."), "{}", by_model.briefing());
+    by_model.finish(&[]);
+    assert!(by_model.briefing().contains("0 new, 0 gone, 3 unchanged."), "{}", by_model.briefing());
+}
+
+#[test]
+fn nobody_is_told_of_a_model_that_was_not_asked_for() {
+    let place = Place::with_notes(1);
+    let output = place.run(&["--yes"]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("model"), "{output:?}");
+    let history = String::from_utf8(place.run(&["--history"]).stdout).unwrap();
+    assert!(!history.contains("model.answered"), "{history}");
+}
+
+#[test]
+fn it_kills_itself_and_goes_on_where_a_model_plans() {
+    let place = Place::with_notes(20);
+    let output = place.run(&["--yes", "--json", "--crash", "6", "--model", "auto"]);
+    let errors = errors(&output);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert_eq!(errors.matches("starting again").count(), 6, "{errors}");
+    let summary = summary(&output);
+    let [tickets, keys, doubled] = ["tickets", "keys", "doubled"].map(|count| summary[count].clone());
+    assert_eq!([tickets, keys, doubled], [json!(20), json!(20), json!(0)], "{summary}\n{errors}");
+    assert_eq!(summary["verified"], true);
+    assert_eq!(place.published(), 1);
+    assert!(place.briefing().contains("20 new, 0 gone, 0 unchanged."));
+}
+
+#[test]
+fn a_run_goes_on_with_whoever_plans_it() {
+    let place = Place::with_notes(2);
+    let output = place.run(&["--model", "auto"]);
+    assert_eq!(output.status.code(), Some(PARKED), "{}", errors(&output));
+    let summary = place.finish(&[]);
+    assert_eq!((&summary["tickets"], &summary["calls"]), (&json!(2), &json!(2)));
+    assert_eq!(place.published(), 1);
+}
+
 #[test]
 fn all_kills_happen_also_where_it_parks() {
     let place = Place::with_notes(3);

@@ -26,6 +26,15 @@ fn parallel_plan() {
 }
 
 #[test]
+fn plan_by_model() {
+    let told = r#"it was told: "step `p`: there is no tool `prices`: there are price, refund""#;
+    assert_eq!(
+        printed(env!("CARGO_BIN_EXE_plan_by_model"), &[]),
+        ["1250 cents of A-17 were paid back", told]
+    );
+}
+
+#[test]
 fn approval() {
     let lines = [
         r#"waits for a person: {"order":"A-17"}"#,
@@ -44,7 +53,7 @@ fn first_embedding() {
     let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
     let (heading, program) = program.split_once('\n').unwrap();
     assert!(heading.starts_with("//! README's first embedding"), "{heading}");
-    assert!(readme.contains(&format!("```rust,no_run\n{program}```\n")), "README shows another program");
+    assert!(readme.contains(&format!("```rust\n{program}```\n")), "README shows another program");
 
     let folder = tempfile::tempdir().unwrap();
     let lines = || {
@@ -57,8 +66,8 @@ fn first_embedding() {
     let [asked, paid, answer] = &first[..] else { panic!("{first:?}") };
     assert_eq!(asked, r#"asked to refund {"cents":1250,"order":"A-17"}"#);
     assert!(paid.starts_with("pays 1250 cents of A-17 back, under the key "), "{paid}");
-    assert_eq!(answer, "refunded 1250 cents of A-17");
-    assert_eq!(lines(), ["refunded 1250 cents of A-17"], "nobody is asked or paid again");
+    assert_eq!(answer, "Your order A-17 is refunded.");
+    assert_eq!(lines(), ["Your order A-17 is refunded."], "nobody is asked or paid again");
 }
 
 #[test]
@@ -114,14 +123,61 @@ fn own_backend() {
 }
 
 #[test]
-fn each_has_at_most_forty_lines() {
+fn chat_with_tools() {
+    let lines = [
+        "> Where is A-17?",
+        r#"[call-1-1 found {"at":"Rotterdam","order":"A-17"}]"#,
+        "Order A-17 is in Rotterdam.",
+        "> Thank you!",
+        "You are welcome.",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_chat_with_tools"), &[]), lines);
+}
+
+#[test]
+fn typed_answer() {
+    let lines = [
+        "Verdict { refund: true, cents: 1250 }, after 2 answers",
+        "Verdict { refund: false, cents: 0 }",
+        "no verdict, after 7 answers",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_typed_answer"), &[]), lines);
+}
+
+#[test]
+fn approval_from_a_separate_process() {
+    let lines = [
+        "the first process waits for a person",
+        r#"the second process approves {"order":"A-17"}"#,
+        "the first process: A-17 is refunded",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_approval_from_a_separate_process"), &[]), lines);
+}
+
+#[test]
+fn testing_an_agent() {
+    let lines = printed(env!("CARGO_BIN_EXE_testing_an_agent"), &[]);
+    let [survives, attempts, bug] = &lines[..] else { panic!("{lines:?}") };
+    let places =
+        survives.strip_prefix("the agent survives a crash at ").and_then(|rest| rest.split(' ').next());
+    assert!(
+        places.and_then(|places| places.parse().ok()).is_some_and(|places: u32| places > 6),
+        "{survives}"
+    );
+    assert_eq!(attempts, "cut off before it is recorded, the refund takes 2 attempts under one key");
+    assert!(bug.starts_with("without the key: with a crash before record "), "{bug}");
+    assert!(bug.contains("the effects are [") && bug.contains("and without the crash they are ["), "{bug}");
+}
+
+#[test]
+fn each_has_at_most_sixty_lines() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
     let programs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut seen = 0;
     for program in programs.filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
         let lines = std::fs::read_to_string(&program).unwrap().lines().count();
-        assert!(lines <= 40, "{} has {lines} lines", program.display());
+        assert!(lines <= 60, "{} has {lines} lines", program.display());
         seen += 1;
     }
-    assert!(seen >= 6, "only {seen} programs were found");
+    assert!(seen >= 12, "only {seen} programs were found");
 }

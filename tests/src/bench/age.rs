@@ -11,19 +11,11 @@ use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
-use agent_shell_core::data::Record;
-use agent_shell_core::ports::{
-    Append, AppendError, Appended, Journal, NamedActor, NewSession, SessionEntry, SessionFilter, Snapshot,
-    StoreError, TurnEntry,
-};
-use agent_shell_core::words::{Digest, Pseudonym, Seq, SessionId, TurnId};
-use agent_shell_core::{
-    Call, Outcome, Plan, Request, Session, Shell, Step, Tenant, Tool, ToolError, input, output,
-};
-use async_trait::async_trait;
+use agent_shell_core::{Call, Outcome, Plan, Request, Session, Shell, Step, Tool, ToolError, input, output};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::counted::Counted;
 use super::report::{align, rounded};
 use super::rounds::median;
 use super::{BenchError, Stopwatch, folder};
@@ -183,71 +175,11 @@ async fn open(folder: &Path, written: Arc<AtomicU64>) -> Result<Shell, BenchErro
     let keys = keys.await.map_err(BenchError::system)?;
     let mut store =
         SqliteStore::store(&path, SqliteOptions::default(), clock).await.map_err(BenchError::system)?;
-    store.journal = Arc::new(Counted { inner: store.journal.clone(), written });
+    store.journal = Arc::new(Counted::new(store.journal.clone(), written));
     let step = Tool::pure("step", "Ends at once", |_: Value, call: Call| async move {
         let mut output = call.key().repeat(8);
         output.truncate(200);
         Ok::<_, ToolError>(output)
     });
     Shell::on(store, Arc::new(keys)).tool(step).open().await.map_err(BenchError::system)
-}
-
-/// A journal that counts what is given to it.
-struct Counted {
-    inner: Arc<dyn Journal>,
-    written: Arc<AtomicU64>,
-}
-
-/// What an append gives to the journal, in bytes.
-fn bytes_of(append: &Append) -> usize {
-    append.records.iter().map(|record| record.body.len()).sum::<usize>()
-        + append.blobs.iter().map(|blob| blob.sealed.len()).sum::<usize>()
-        + append.outbox.iter().map(|row| row.envelope.len()).sum::<usize>()
-        + append.snapshot.as_ref().map_or(0, |snapshot| snapshot.sealed.len())
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Journal for Counted {
-    async fn open_session(&self, new: NewSession) -> Result<SessionEntry, StoreError> {
-        self.inner.open_session(new).await
-    }
-
-    async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError> {
-        self.written.fetch_add(bytes_of(&append) as u64, Ordering::Relaxed);
-        self.inner.append(append).await
-    }
-
-    async fn read(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.inner.read(session, after, limit).await
-    }
-
-    async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {
-        self.inner.blob(session, address).await
-    }
-
-    async fn snapshot(&self, session: SessionId) -> Result<Option<Snapshot>, StoreError> {
-        self.inner.snapshot(session).await
-    }
-
-    async fn session(&self, session: SessionId) -> Result<Option<SessionEntry>, StoreError> {
-        self.inner.session(session).await
-    }
-
-    async fn sessions(
-        &self,
-        filter: SessionFilter,
-        after: Option<SessionId>,
-        limit: usize,
-    ) -> Result<Vec<SessionEntry>, StoreError> {
-        self.inner.sessions(filter, after, limit).await
-    }
-
-    async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
-        self.inner.turn(turn).await
-    }
-
-    async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<NamedActor>, StoreError> {
-        self.inner.actor(tenant, actor).await
-    }
 }

@@ -12,13 +12,14 @@ use serde::Serialize;
 use super::load::Until;
 use super::report::{self, Row};
 use super::rounds::{self, Plan};
-use super::{BenchError, age, folder, followers, fsyncs, machine, recovery, systems};
+use super::{BenchError, age, folder, followers, fsyncs, long_session, machine, recovery, systems};
 use crate::arguments::{Arguments, UsageError};
 
 const USAGE: &str = "bench steps [--seconds S] [--sessions 1,16,64] [--rounds R] [--json FILE] \
 [--only SYSTEM[/JOURNAL[/CLASS]]] [--dir FOLDER] [--no-fsyncs]
        bench recovery [--sessions 1000,10000,100000] [--rounds R] [--within SECONDS] [--json FILE] [--dir FOLDER]
        bench age [--sessions N] [--turns 10,1000] [--rounds R] [--json FILE] [--dir FOLDER]
+       bench long-session [--turns N] [--young N] [--json FILE] [--dir FOLDER]
        bench followers [--followers N] [--turns N] [--steps N] [--pace-ms MS] [--slow-ms MS] [--poll-ms MS] [--seed N] \
 [--json FILE] [--dir FOLDER]";
 
@@ -30,6 +31,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         Some("once") => once(given),
         Some("recovery") => recover(given),
         Some("age") => aged(given),
+        Some("long-session") => long(given),
         Some("followers") => followed(given),
         Some("followers-elsewhere") => followed_elsewhere(given),
         Some("interrupted") => interrupted(given),
@@ -143,6 +145,24 @@ fn aged(mut given: Arguments) -> Result<(), BenchError> {
     let warning = watch.warning();
     progress("");
     show(&age::table(&rows), &rows, warning, json)
+}
+
+/// Measures what a turn costs a long conversation beside a short one.
+fn long(mut given: Arguments) -> Result<(), BenchError> {
+    let turns: u64 = given.option("--turns")?.unwrap_or(10_000);
+    let young: usize = given.option("--young")?.unwrap_or(10);
+    let json: Option<PathBuf> = given.option("--json")?;
+    let folder = data_folder(&mut given)?;
+    given.finish()?;
+    let marks = long_session::marks(turns);
+    if marks.is_empty() || young == 0 || turns > 10_000_000 {
+        return Err(UsageError::new("--turns: from 10 to 10000000, and at least one new session").into());
+    }
+    let watch = machine::Watch::start();
+    let rows = long_session::run(&long_session::Settings { marks, young, folder: &folder }, progress)?;
+    let warning = watch.warning();
+    progress("");
+    show(&long_session::table(&rows), &rows, warning, json)
 }
 
 /// Measures what many followers of many turns cost, and fails when one of them is not told everything.

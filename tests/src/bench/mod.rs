@@ -7,10 +7,12 @@
 
 mod age;
 mod command;
+mod counted;
 mod folder;
 mod followers;
 mod fsyncs;
 mod load;
+mod long_session;
 mod machine;
 mod measure;
 mod raw;

@@ -8,7 +8,7 @@ use super::load::{Load, Quota, Until, body};
 use super::measure::{Measured, Stopwatch};
 use super::report::{self, Row};
 use super::rounds::{self, Plan};
-use super::{BODY_BYTES, BenchError, System, age, folder, fsyncs, machine, systems};
+use super::{BODY_BYTES, BenchError, System, age, folder, fsyncs, long_session, machine, systems};
 
 /// Says that it did ten steps, in as many milliseconds as its next number.
 struct Fake {
@@ -192,4 +192,47 @@ fn an_old_session_writes_no_more_for_a_turn_than_a_young_one() {
     assert_eq!((young.turn, old.turn), (10, 60));
     let table = age::table(&rows);
     assert_eq!(table.lines().count(), 4, "{table}");
+}
+
+#[test]
+fn what_the_turns_around_an_age_cost_is_added_up() {
+    assert_eq!(long_session::marks(9), Vec::<u64>::new());
+    assert_eq!(long_session::marks(10), [10]);
+    assert_eq!(long_session::marks(12_345), [10, 100, 1_000, 10_000]);
+    let young = long_session::Cost {
+        turns_us: vec![500.0, 900.0, 100.0, 300.0],
+        bytes: 4_000,
+        cpu: Duration::from_micros(800),
+        longest_bytes: 5_900,
+    };
+    let mut old = young.clone();
+    (old.bytes, old.longest_bytes) = (5_000, 5_950);
+    let rows = [young.row(10), old.row(1_000)];
+    assert_eq!(
+        report::json(&rows[1..]).unwrap().trim_end(),
+        r#"{"bench":"long-session","system":"agent-shell","journal":"sqlite","turn":1000,"measured_turns":4,"bytes_per_turn":1250.0,"us_per_turn":400.0,"cpu_us_per_turn":200.0,"longest_prompt_bytes":5950,"bound_bytes":6000}"#
+    );
+    let table = long_session::table(&rows);
+    let last: Vec<&str> = table.lines().next_back().unwrap().split('|').map(str::trim).collect();
+    let cells =
+        ["1000", "agent-shell", "sqlite", "4", "1250", "400", "200", "1.25", "1.00", "1.00", "5950", "6000"];
+    assert_eq!(last[1..last.len() - 1], cells);
+}
+
+#[test]
+fn a_long_conversation_writes_no_more_for_a_turn_than_a_short_one_and_asks_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = long_session::Settings { marks: vec![10, 60], young: 3, folder: folder.path() };
+    let rows = long_session::run(&settings, |_| {}).unwrap();
+    let [young, old] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((young.turn, young.measured_turns, old.turn, old.measured_turns), (10, 30, 60, 60));
+    // What a user, two calls, two tools and an answer say, at the least.
+    assert!(young.bytes_per_turn > 6.0 * 150.0, "{young:?}");
+    assert!(old.bytes_per_turn < 1.1 * young.bytes_per_turn, "{rows:?}");
+    for row in &rows {
+        assert!(
+            (4_000..=6_000).contains(&row.longest_prompt_bytes),
+            "the window is full, and no more: {row:?}"
+        );
+    }
 }

@@ -18,7 +18,7 @@ const USAGE: &str = "simulate [--seeds N] [--from S] [--threads N] [--bug NAME] 
 [--bug NAME] [--json FILE]";
 
 /// How often each fault and each transition must have been reached in a run of at least [`MANY`] seeds.
-const LEAST: u64 = 20;
+const LEAST: u64 = 10;
 const MANY: u64 = 2_000;
 
 /// Breaches of one run that are printed.

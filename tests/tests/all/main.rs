@@ -33,6 +33,7 @@ mod simulation;
 mod sleeping;
 mod spend_program;
 mod support;
+mod test_kit;
 mod turns;
 mod verifier;
 mod workspace;

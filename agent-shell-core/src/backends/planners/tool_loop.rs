@@ -1,21 +1,17 @@
 //! The tool-calling loop: a model is asked, the tools that it calls are called, and it is told what became of them, until
 //! it has an answer.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::window::Window;
+use super::asking::{AROUND_A_PART, Asking, asking_setters, json_bytes, last_answer, text_bytes};
 use crate::data::{
-    Answer, AnswerFormat, Arguments, Ask, CallResult, FailureCode, Prompt, ResultOf, Say, Settings, Step,
-    ToolCall, ToolContract, ToolSpec, input,
+    Answer, AnswerFormat, Arguments, CallResult, FailureCode, Prompt, ResultOf, Say, Step, ToolCall,
+    ToolContract, ToolSpec,
 };
-use crate::ports::{HistoryPolicy, PlanView, Planned, Planner, PlannerError, StepReport};
-use crate::words::{InvalidName, ModelName, StepId};
+use crate::ports::{PlanView, Planned, Planner, PlannerError, StepReport};
+use crate::words::StepId;
 
-/// What stands around a part of a message in JSON, in bytes, at most.
-const AROUND_A_PART: u64 = 80;
 /// What a handle has at most, in bytes of JSON, escapes included.
 const OF_A_HANDLE: u64 = 6 * 512 + 80;
 
@@ -38,14 +34,8 @@ const OF_A_HANDLE: u64 = 6 * 512 + 80;
 /// let builder = Shell::volatile().planner(planner); // and `.model(..)`
 /// ```
 pub struct ToolLoop {
-    model: Result<ModelName, InvalidName>,
-    instructions: String,
-    settings: Settings,
-    history: Arc<dyn HistoryPolicy>,
-    tools: Option<Vec<String>>,
-    corrections: u32,
+    asking: Asking,
     repeats: u32,
-    handles_above: Option<u64>,
 }
 
 impl Default for ToolLoop {
@@ -55,62 +45,13 @@ impl Default for ToolLoop {
 }
 
 impl ToolLoop {
-    /// A loop over the shell's default model with all of its tools, a [`Window`] of 256 KiB, three corrections in a row, and
+    /// A loop over the shell's default model with all of its tools, a [`Window`](super::Window) of 256 KiB, three corrections in a row, and
     /// three repeats.
     pub fn new() -> Self {
-        Self {
-            model: ModelName::new("default"),
-            instructions: String::new(),
-            settings: Settings::default(),
-            history: Arc::new(Window::default()),
-            tools: None,
-            corrections: 3,
-            repeats: 3,
-            handles_above: None,
-        }
+        Self { asking: Asking::default(), repeats: 3 }
     }
 
-    /// The model to ask, by the name that the shell was given it under.
-    #[must_use]
-    pub fn model(mut self, name: impl AsRef<str>) -> Self {
-        self.model = ModelName::new(name);
-        self
-    }
-
-    /// What the model is told to be and to do.
-    #[must_use]
-    pub fn instructions(mut self, instructions: impl Into<String>) -> Self {
-        self.instructions = instructions.into();
-        self
-    }
-
-    /// How the model answers.
-    #[must_use]
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// How much of the conversation the model is shown.
-    #[must_use]
-    pub fn history(mut self, policy: impl HistoryPolicy) -> Self {
-        self.history = Arc::new(policy);
-        self
-    }
-
-    /// Only the tools with these names, of those that the shell has.
-    #[must_use]
-    pub fn tools<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.tools = Some(names.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// How many answers in a row the model may have to correct; 0 for none.
-    #[must_use]
-    pub fn corrections(mut self, most: u32) -> Self {
-        self.corrections = most;
-        self
-    }
+    asking_setters!();
 
     /// How often the model may be told of the same failing call, at least 1.
     #[must_use]
@@ -122,12 +63,8 @@ impl ToolLoop {
     /// Shows a larger output, in bytes of JSON, as a handle: its beginning, its length and the number of its record.
     #[must_use]
     pub fn handles_above(mut self, bytes: u64) -> Self {
-        self.handles_above = Some(bytes);
+        self.asking.handles_above = Some(bytes);
         self
-    }
-
-    fn shows(&self, tool: &ToolContract) -> bool {
-        self.tools.as_ref().is_none_or(|shown| shown.iter().any(|name| name == tool.name.as_str()))
     }
 
     fn prompt(&self, view: &PlanView) -> Prompt {
@@ -136,34 +73,10 @@ impl ToolLoop {
             description: tool.description.clone(),
             input_schema: tool.input_schema.clone(),
         };
-        let mut prompt = Prompt::new(self.instructions.clone());
-        prompt.tools = view.tools.iter().filter(|tool| self.shows(tool)).map(spec).collect();
+        let mut prompt = Prompt::new(self.asking.instructions.clone());
+        prompt.tools = self.asking.shown(view).map(spec).collect();
         prompt.answer = view.wants.clone();
-        prompt.settings = self.settings.clone();
         prompt
-    }
-
-    /// The next question of the conversation, behind the summary that has to come before it, if any.
-    fn ask(&self, view: &PlanView, say: Say, bytes: u64) -> Result<Planned, PlannerError> {
-        let model = self.model.clone().map_err(|error| PlannerError::new(error.to_string()))?;
-        let mut conversation = view.conversation.clone();
-        conversation.next_bytes = bytes;
-        let history = self.history.history(&conversation)?;
-        let id = name("ask", view.round);
-        let ask = Ask::new(model.clone(), self.prompt(view), say)
-            .in_conversation(history.first)
-            .handles_above(self.handles_above);
-        let Some(summary) = history.summary else {
-            return Ok(Planned::Next(view.next_plan().step(Step::model(id, ask)).build()?));
-        };
-        let mut prompt = Prompt::new(self.instructions.clone());
-        prompt.settings = self.settings.clone();
-        let say = Say::Summary { through: summary.through, words: summary.words };
-        let before = name("summary", view.round);
-        let summarise = Ask::new(model, prompt, say).in_conversation(history.first);
-        let plan =
-            view.next_plan().step(Step::model(&before, summarise)).step(Step::model(id, ask).after([before]));
-        Ok(Planned::Next(plan.build()?))
     }
 
     /// What follows from an answer: calls, a correction, or the end.
@@ -171,11 +84,7 @@ impl ToolLoop {
         if answer.calls().next().is_none() {
             return match wanted(answer, view.wants.as_ref()) {
                 Ok(answer) => Ok(Planned::Answer(answer)),
-                Err(problem) => {
-                    self.may_correct(view, &problem)?;
-                    let bytes = text_bytes(&problem) + AROUND_A_PART;
-                    self.ask(view, Say::Correction(problem), bytes)
-                }
+                Err(problem) => self.asking.correct(view, self.prompt(view), problem),
             };
         }
         // What it was told so often it may answer to, but not with further calls.
@@ -188,7 +97,7 @@ impl ToolLoop {
         let calls: Vec<_> =
             answer.calls().enumerate().map(|(place, call)| self.step_of(view, call, asked, place)).collect();
         if let Some(Err(problem)) = calls.iter().find(|call| call.is_err()) {
-            self.may_correct(view, problem)?;
+            self.asking.may_correct(view, problem)?;
         }
         let steps: Vec<Step> = calls.into_iter().filter_map(Result::ok).collect();
         if steps.is_empty() {
@@ -212,7 +121,7 @@ impl ToolLoop {
         };
         let results: Vec<_> = answer.calls().enumerate().map(result).collect();
         let bytes = results.iter().map(|result| self.bytes_of(view, result)).sum::<u64>() + AROUND_A_PART;
-        self.ask(view, Say::Results(results), bytes)
+        self.asking.ask(view, self.prompt(view), Say::Results(results), bytes)
     }
 
     /// The bytes of JSON that a model is going to be told of a call, at most.
@@ -222,7 +131,8 @@ impl ToolLoop {
             ResultOf::Step(step) => match view.steps.get(step) {
                 Some(StepReport::Succeeded(output)) => {
                     let bytes = json_bytes(output);
-                    self.handles_above
+                    self.asking
+                        .handles_above
                         .map_or(bytes, |above| if bytes > above { bytes.min(OF_A_HANDLE) } else { bytes })
                 }
                 Some(StepReport::Failed(failure)) => text_bytes(&failure.message),
@@ -233,16 +143,6 @@ impl ToolLoop {
         told + text_bytes(&result.call) + text_bytes(&result.tool) + AROUND_A_PART
     }
 
-    fn may_correct(&self, view: &PlanView, problem: &str) -> Result<(), PlannerError> {
-        if view.corrections < self.corrections {
-            return Ok(());
-        }
-        let times = view.corrections;
-        let problem =
-            format!("the model's answer could not be used, after {times} corrections in a row: {problem}");
-        Err(PlannerError::new(problem).with_code(FailureCode::Stuck))
-    }
-
     /// The step that makes a call, or what is wrong with the call.
     fn step_of(&self, view: &PlanView, call: &ToolCall, asked: u32, place: usize) -> Result<Step, String> {
         let arguments = match &call.arguments {
@@ -251,10 +151,8 @@ impl ToolLoop {
                 return Err("the arguments are no JSON: write them as one JSON object".into());
             }
         };
-        if !view.tools.iter().any(|tool| tool.name.as_str() == call.tool && self.shows(tool)) {
-            let known: Vec<&str> =
-                view.tools.iter().filter(|tool| self.shows(tool)).map(|tool| tool.name.as_str()).collect();
-            return Err(format!("there is no tool `{}`: there are {}", call.tool, known.join(", ")));
+        if let Some(problem) = self.asking.unknown_tool(view, &call.tool) {
+            return Err(problem);
         }
         if let Some(problem) = view.problem_with(&call.tool, arguments) {
             return Err(format!("the tool does not take these arguments: {problem}"));
@@ -266,16 +164,10 @@ impl ToolLoop {
 
 /// The answer in the form that the turn wants.
 fn wanted(answer: &Answer, form: Option<&AnswerFormat>) -> Result<Value, String> {
-    let text = answer.text();
-    let Some(form) = form else { return Ok(Value::String(text)) };
-    let value: Value = serde_json::from_str(text.trim()).map_err(|error| {
-        format!("the answer is no JSON ({error}): answer with JSON of the form `{}` alone", form.name)
-    })?;
-    Ok(value)
-}
-
-fn name(of: &str, round: u32) -> String {
-    format!("{of}-{round}")
+    match form {
+        None => Ok(Value::String(answer.text())),
+        Some(form) => form.read(answer),
+    }
 }
 
 /// The step of a call: the round in which the model was asked, and the call's place in its answer, from 1.
@@ -283,24 +175,11 @@ fn call_name(asked: u32, place: usize) -> String {
     format!("call-{asked}-{}", place + 1)
 }
 
-fn json_bytes(value: &Value) -> u64 {
-    value.to_string().len() as u64
-}
-
-fn text_bytes(text: &str) -> u64 {
-    Value::from(text).to_string().len() as u64
-}
-
 #[async_trait]
 impl Planner for ToolLoop {
     async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
-        let asked =
-            (1..view.round).rev().find_map(|round| match view.steps.get(name("ask", round).as_str()) {
-                Some(StepReport::Answered { answer, .. }) => Some((round, answer.clone())),
-                _ => None,
-            });
-        let Some((asked, answer)) = asked else {
-            return self.ask(&view, Say::User(input("")), json_bytes(&view.input) + AROUND_A_PART);
+        let Some((asked, answer)) = last_answer(&view) else {
+            return self.asking.begin(&view, self.prompt(&view));
         };
         // The round after an answer makes its calls; the one after that tells of them.
         if asked + 1 == view.round {

@@ -90,19 +90,27 @@ impl HistoryPolicy for Compaction {
         if bytes(first) <= allowed {
             return Ok(History::from(first));
         }
+        let before = |place: u64| (first..place).filter_map(|number| conversation.message(number));
+        let is_user = |message: &Message| matches!(message, Message::User(_));
+        let users = |place: u64| -> u64 {
+            before(place).filter(|shown| is_user(&shown.message)).map(|shown| shown.bytes).sum()
+        };
+        // A summary is allowed a quarter of what there is, and an eighth stays free, or it would soon be asked for again.
+        let fits = |place: u64| users(place) + bytes(place) + allowed / 4 <= allowed - allowed / 8;
         let places =
             || (first + 1..=conversation.end()).filter(|&number| conversation.can_summarise_before(number));
-        let through = places().find(|&place| bytes(place) <= allowed / 2).or_else(|| places().next_back());
-        let Some(through) = through else { return self.window.history(conversation) };
-        let before = || (first..through).filter_map(|number| conversation.message(number));
-        let is_user = |message: &Message| matches!(message, Message::User(_));
-        let kept: u64 = before().filter(|shown| is_user(&shown.message)).map(|shown| shown.bytes).sum();
+        let through = places().find(|&place| bytes(place) <= allowed / 2 && fits(place));
+        let Some(through) = through.or_else(|| places().next_back()) else {
+            return self.window.history(conversation);
+        };
         let can_shrink =
-            before().any(|shown| !matches!(*shown.message, Message::User(_) | Message::Summary(_)));
-        // A summary is allowed a quarter of what there is.
-        if !can_shrink || kept + bytes(through) + allowed / 4 > allowed {
+            before(through).any(|shown| !matches!(*shown.message, Message::User(_) | Message::Summary(_)));
+        if !can_shrink || !fits(through) {
             return self.window.history(conversation);
         }
         Ok(History::from(first).summarised(through, self.words.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
-use crate::data::{EffectClass, PlannerRef};
+use crate::data::{Action, EffectClass, PlannerRef};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
 use crate::ports::Fence;
@@ -43,8 +43,11 @@ impl PlanExecutor {
             Command::Ask { step, model, request, key, attempt, deadline } => {
                 let Some(turn) = self.turn() else { return Ok(false) };
                 let id = turn.steps[step].step.id.clone();
+                let alone =
+                    matches!(&turn.steps[step].step.action, Action::Model(ask) if ask.first_shown.is_none());
                 let processor = self.processor(turn.id);
-                let question = Question { place: step, step: id, model, request, key, attempt, deadline };
+                let question =
+                    Question { place: step, step: id, model, request, alone, key, attempt, deadline };
                 self.live.running.insert(step, attempt);
                 self.handles.insert(Work::Act(step), processor.question(question));
             }

@@ -19,6 +19,8 @@ Usage: quickstart [FOLDER] [OPTIONS]
 
 Options:
   --yes        Publish without asking
+  --model auto Let a model plan, which calls the tools. (auto: a scripted stand-in, because no
+               provider is built yet)
   --crash N    Kill itself with SIGKILL N times at random instants, and start again
   --json       Print the closing summary as one JSON object; progress goes to standard error
   --state DIR  Where the journal and the tickets are kept. (.agent-shell in the current folder)
@@ -53,6 +55,8 @@ pub(crate) struct Options {
     /// Approve without asking.
     pub(crate) yes: bool,
     pub(crate) json: bool,
+    /// A model plans, and not the program.
+    pub(crate) model: bool,
     /// How often the program is to kill itself.
     pub(crate) crashes: u32,
     /// Set in a process that `--crash` started: how many were killed before it.
@@ -97,6 +101,7 @@ impl Options {
         arguments.extend(["--state".into(), self.state.clone().into_os_string()]);
         arguments.extend(self.yes.then(|| "--yes".into()));
         arguments.extend(self.json.then(|| "--json".into()));
+        arguments.extend(self.model.then(|| "--model=auto".into()));
         // A folder's name may look like an option.
         arguments.extend(["--".into(), self.folder.clone().into_os_string()]);
         arguments
@@ -145,6 +150,7 @@ struct Parser {
     worker: Option<u32>,
     yes: bool,
     json: bool,
+    model: bool,
     history: bool,
     verify: bool,
     html: Option<PathBuf>,
@@ -183,6 +189,7 @@ impl Parser {
                 let missing = ArgumentError::ValueMissing { option: "--html", what: "a file" };
                 self.html = Some(value().ok_or(missing)?.into());
             }
+            "--model" => self.model = is_auto(value())?,
             "--crash" => self.crashes = Some(number("--crash", value())?),
             "--worker" => self.worker = Some(number("--worker", value())?),
             _ if has_value => return self.needless_value(name),
@@ -231,10 +238,18 @@ impl Parser {
             mode,
             yes: self.yes,
             json: self.json,
+            model: self.model,
             crashes,
             worker: self.worker,
         })
     }
+}
+
+/// Whether a model is asked for: there is one so far.
+fn is_auto(value: Option<OsString>) -> Result<bool, ArgumentError> {
+    let (option, what) = ("--model", "auto");
+    let given = value.ok_or(ArgumentError::ValueMissing { option, what })?.to_string_lossy().into_owned();
+    if given == what { Ok(true) } else { Err(ArgumentError::BadValue { option, what, given }) }
 }
 
 fn number(option: &'static str, value: Option<OsString>) -> Result<u32, ArgumentError> {

@@ -16,6 +16,7 @@ use crate::past::Past;
 use crate::planner::{Assignment, Reviewer};
 use crate::progress::Progress;
 use crate::scan::{self, Folder};
+use crate::stand_in::{self, Briefed};
 use crate::state::{StateFolder, briefing_of};
 use crate::summary::{End, Summary};
 use crate::{PARKED, Trouble, tools};
@@ -29,7 +30,7 @@ pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
     let shell = host.open_shell().await?;
     let session = shell.session(session_name(&host.folder))?;
     let past = Past::of(&session).await?;
-    let turn = host.turn(&shell, &session, &past).await?;
+    let turn = host.turn(options, &shell, &session, &past).await?;
     let (operator, desk) = (&host.operator, &*host.desk);
     let outcome = Conversation { turn: &turn, operator, desk }.until_end().await?;
     let (id, past) = (session.id().await?, Past::of(&session).await?);
@@ -82,12 +83,21 @@ impl Host {
         limits.lateness_ms = 500;
         let shell = Shell::at(self.state.journal()).limits(limits);
         let shell = shell.planner(Reviewer { state: self.state.name().to_owned() });
+        // Both, whichever is asked for now: a run goes on with the one that it began with.
+        let shell = shell.model(stand_in::model(self.state.name().to_owned()));
+        let shell = shell.named_planner(stand_in::PLANNER, stand_in::planner());
         tools::all(&self.desk).into_iter().fold(shell, |shell, tool| shell.tool(tool)).open().await
     }
 
     /// The turn of this run. The request is named by the number of the run, which counts the runs that have ended: as
     /// long as this one has not, the same request is the same turn.
-    async fn turn(&self, shell: &Shell, session: &Session, past: &Past) -> Result<Turn, Trouble> {
+    async fn turn(
+        &self,
+        options: &Options,
+        shell: &Shell,
+        session: &Session,
+        past: &Past,
+    ) -> Result<Turn, Trouble> {
         let (number, own) = (past.ended + 1, scope(&self.folder));
         let note = match &past.latest {
             Some(run) if run.has_ended && past.ended > self.state.told(&own) => {
@@ -96,7 +106,11 @@ impl Host {
                 return Ok(shell.turn(run.turn));
             }
             Some(run) if !run.has_ended => {
-                format!("Run {number} is not over, and goes on: {} steps are done.", run.steps)
+                let steps = run.steps;
+                self.desk
+                    .progress
+                    .note(&format!("Run {number} is not over, and goes on: {steps} steps are done."));
+                return Ok(shell.turn(run.turn));
             }
             _ => {
                 self.state.keep_restarts(&own, 0)?;
@@ -106,7 +120,14 @@ impl Host {
         self.desk.progress.note(&note);
         let input = Assignment { folder: self.folder.clone(), past: past.remembered.clone() };
         let input = serde_json::to_value(input).map_err(|error| Trouble::Unknown(error.to_string()))?;
-        let request = session.submit(Request::new(input)).dedupe(format!("run {number}"));
+        let request = match options.model {
+            false => session.submit(Request::new(input)),
+            true => {
+                self.desk.progress.note(stand_in::LABEL);
+                session.submit(Request::new(input).planner(stand_in::PLANNER)).wants::<Briefed>()
+            }
+        };
+        let request = request.dedupe(format!("run {number}"));
         Ok(request.actor(self.operator.actor().clone()).await?)
     }
 
@@ -118,7 +139,7 @@ impl Host {
         past: &Past,
         outcome: Option<Outcome>,
     ) -> Result<ExitCode, Trouble> {
-        let end = End::of(outcome);
+        let end = End::of(outcome, past);
         self.desk.progress.rest();
         summary.print(options, past, &end, &briefing_of(self.state.name(), &self.folder))?;
         if !matches!(end, End::Parked) {

@@ -1,8 +1,8 @@
 //! Reviews a folder, files what it finds as tickets in a ledger, and publishes a briefing: a durable agent at work on
 //! real input, without a key or a server. Killed at any instant it goes on where it was when it is started again.
 //!
-//! Read it in this order: `embedding` opens a shell and asks it for a turn, `planner` says which steps the turn has,
-//! `tools` carries them out, `conversation` answers what the turn asks, `past` reads the journal, and
+//! Read it in this order: `embedding` opens a shell and asks it for a turn, `planner` says which steps the turn has (or,
+//! with `--model`, a model: `stand_in`), `tools` carries them out, `conversation` answers what the turn asks, `past` reads the journal, and
 //! `timeline` makes a page of it. What is below them (`scan`, `findings`, `changes`, `briefing`,
 //! `ledger`) knows nothing of Agent Shell.
 //!
@@ -25,6 +25,7 @@ mod past;
 mod planner;
 mod progress;
 mod scan;
+mod stand_in;
 mod state;
 mod summary;
 mod timeline;

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use agent_shell_core::data::Body;
+use agent_shell_core::data::{Action, Body};
 use agent_shell_core::runtime::HistoryEntry;
-use agent_shell_core::words::{Epoch, TurnId};
+use agent_shell_core::words::{Epoch, StepId, ToolName, TurnId};
 use agent_shell_core::{Outcome, Resolution, Result, Session};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::changes::Remembered;
 use crate::findings::{FindingId, Known};
-use crate::planner::{CLOSE, OPEN};
+use crate::tools::names;
 
 /// Records read at once.
 const PAGE: usize = 256;
@@ -26,6 +26,8 @@ pub(crate) struct Past {
     /// The latest run.
     pub(crate) latest: Option<Run>,
     open: BTreeMap<FindingId, Known>,
+    /// The tool of each step of the latest run.
+    tools: BTreeMap<StepId, ToolName>,
     epoch_of_last_end: Epoch,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) steps: u64,
     /// How often nobody knew what had become of a step.
     pub(crate) doubts: u64,
+    /// Why nothing was published, when that failed.
+    pub(crate) unpublished: Option<String>,
     /// The epoch of the last owner before this run.
     pub(crate) epoch_before: Epoch,
 }
@@ -66,18 +70,32 @@ impl Past {
         match &entry.body {
             Body::TurnStarted { turn, .. } => {
                 let (turn, epoch_before) = (*turn, self.epoch_of_last_end);
-                self.latest = Some(Run { turn, has_ended: false, steps: 0, doubts: 0, epoch_before });
+                let (has_ended, unpublished) = (false, None);
+                self.latest = Some(Run { turn, has_ended, steps: 0, doubts: 0, unpublished, epoch_before });
+                self.tools.clear();
             }
-            Body::StepSucceeded { step, output, .. } => self.succeeded(step.as_str(), &output.value()),
+            Body::PlanAdopted { plan, .. } => {
+                for step in plan.steps() {
+                    if let Action::Tool { name, .. } = &step.action {
+                        self.tools.insert(step.id.clone(), name.clone());
+                    }
+                }
+            }
+            Body::StepSucceeded { step, output, .. } => self.succeeded(step, &output.value()),
             Body::StepResolved { step, resolution: Resolution::Applied(output), .. } => {
-                self.succeeded(step.as_str(), output);
+                self.succeeded(step, output);
+            }
+            Body::StepFailed { step, failure, .. } if self.tool(step) == names::PUBLISH => {
+                self.latest.iter_mut().for_each(|run| run.unpublished = Some(failure.message.clone()));
             }
             Body::StepInDoubt { .. } => self.latest.iter_mut().for_each(|run| run.doubts += 1),
             Body::TurnEnded { outcome, answer, .. } => {
                 self.ended += 1;
                 self.epoch_of_last_end = entry.epoch;
                 self.latest.iter_mut().for_each(|run| run.has_ended = true);
+                let is_unpublished = self.latest.as_ref().is_some_and(|run| run.unpublished.is_some());
                 let answer = match (outcome, answer) {
+                    _ if is_unpublished => Ok(Answer { reported: self.remembered.reported.clone() }),
                     (_, Some(answer)) => Answer::deserialize(&*answer.value()),
                     (Outcome::Answered(answer), None) => Answer::deserialize(answer),
                     // Nothing was published, so what was told before is still the last that was told.
@@ -90,13 +108,18 @@ impl Past {
         }
     }
 
+    /// The tool that a step calls, if it calls one.
+    fn tool(&self, step: &StepId) -> &str {
+        self.tools.get(step).map_or("", |tool| tool.as_str())
+    }
+
     /// A ticket that was opened stays open in whatever way its run ends.
-    fn succeeded(&mut self, step: &str, output: &Value) {
+    fn succeeded(&mut self, step: &StepId, output: &Value) {
         self.latest.iter_mut().for_each(|run| run.steps += 1);
-        let known = |prefix| step.strip_prefix(prefix).and_then(|_| Known::deserialize(output).ok());
-        if let Some(known) = known(OPEN) {
+        let known = |tool: &str| (self.tool(step) == tool).then(|| Known::deserialize(output).ok()).flatten();
+        if let Some(known) = known(names::OPEN_TICKET) {
             self.open.insert(known.id.clone(), known);
-        } else if let Some(known) = known(CLOSE) {
+        } else if let Some(known) = known(names::CLOSE_TICKET) {
             self.open.remove(&known.id);
         }
     }

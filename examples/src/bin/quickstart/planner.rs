@@ -13,9 +13,9 @@ use crate::state::briefing_of;
 use crate::tools::names;
 
 /// What the ids of steps that open a ticket begin with; the finding's id follows.
-pub(crate) const OPEN: &str = "open-";
+const OPEN: &str = "open-";
 /// What the ids of steps that close a ticket begin with.
-pub(crate) const CLOSE: &str = "close-";
+const CLOSE: &str = "close-";
 
 /// The steps that scan, each with its tool.
 const SCANS: [(&str, &str); 5] = [

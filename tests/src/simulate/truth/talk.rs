@@ -201,8 +201,9 @@ impl TalkBook {
         coverage: &mut Coverage,
         found: &mut Problems,
     ) {
-        self.asked.clear();
         let Some(turn) = self.turn.take() else { return };
+        // The next turn may have asked already.
+        self.asked.retain(|(of, ..), _| *of != turn.id);
         if turn.spec.is_some() {
             turn.check_end(outcome, answer, found);
             let failure = if let Outcome::Failed(failure) = outcome { Some(failure.code) } else { None };

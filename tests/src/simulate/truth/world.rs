@@ -33,10 +33,10 @@ pub(super) struct Target {
     pub(super) applied: u32,
     /// When each key was applied.
     keys: BTreeMap<String, Duration>,
-    /// What every call bore.
+    /// What every call bore that is not of a `Pure` tool.
     called: BTreeSet<String>,
-    /// The epoch of the latest call.
-    called_in: Epoch,
+    /// What the calls of a `Pure` tool bore in each epoch.
+    looked: BTreeMap<Epoch, String>,
     /// The highest epoch that it was called or asked under.
     epoch: Epoch,
     /// The latest attempt that it said of that it was not applied, and will not be.
@@ -184,12 +184,15 @@ impl Truth {
         let mut facts = self.facts();
         let target = facts.targets.entry((call.turn, call.step.clone())).or_default();
         target.class = Some(tool.class);
-        // A plan of `Pure` steps may be acted on before it is durable, and made anew by the next owner.
-        if tool.class == EffectClass::Pure && target.called_in != call.epoch {
-            target.called.clear();
+        if tool.class == EffectClass::Pure {
+            // A plan of `Pure` steps may be acted on before it is durable, and made anew by the next owner.
+            let key = target.looked.entry(call.epoch).or_insert_with(|| call.key().to_owned());
+            if key != call.key() {
+                found.push((Rule::Key, "is called under two keys in one epoch".into()));
+            }
+        } else {
+            target.called.insert(call.key().to_owned());
         }
-        target.called_in = call.epoch;
-        target.called.insert(call.key().to_owned());
         if target.called.len() > 1 {
             found.push((Rule::Key, format!("is called under the keys {:?}", target.called)));
         }

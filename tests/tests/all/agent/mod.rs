@@ -4,6 +4,7 @@ mod budgets;
 mod conversation;
 mod spy;
 mod streamed;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -193,6 +194,66 @@ async fn a_typed_answer_has_its_form_or_is_asked_for_again() {
     let turn = session.submit("And A-18?").wants::<Verdict>().await.unwrap();
     let error = turn.answer::<Verdict>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TurnFailed);
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_typed_answer_of_another_form_goes_back_with_what_is_wrong_and_a_fence_is_no_problem() {
+    let wrong = "{\"refund\": true, \"cents\": \"five hundred\"}";
+    let model = Spy::script([says(wrong), says("```json\n{\"refund\": true, \"cents\": 500}\n```")]);
+    let shell = shell(&model).open().await.unwrap();
+    let verdict: Verdict = shell.session("ada").unwrap().ask("Refund A-17?").await.unwrap();
+    assert_eq!(verdict, Verdict { refund: true, cents: 500 });
+    let asked = model.asked();
+    let told = last(&asked[1])["user"][0]["text"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("the answer does not have the form `Verdict`: /cents"), "{told}");
+    assert!(!told.contains("five hundred"), "{told}");
+    shell.shutdown().await.unwrap();
+}
+
+/// A plan that asks alone for an integer, at most twice, and doubles it.
+fn asks_for_a_number() -> Plan {
+    let mut prompt = Prompt::new("Answer with a number.");
+    prompt.answer =
+        Some(agent_shell_core::data::AnswerFormat { name: "n".into(), schema: json!({ "type": "integer" }) });
+    let twice = Retry { attempts: 2, base_ms: 1, max_ms: 1 };
+    let double = agent_shell_core::Template::object([("n", from("number", ""))]);
+    let steps = [
+        Step::ask("number", "default", prompt, "How many?").retry(twice),
+        Step::tool("twice", "double", double),
+    ];
+    Plan::builder().steps(steps).answer(from("twice", "/n")).build().unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_without_its_form_is_asked_for_again_and_is_never_the_output_of_a_step() {
+    for (first, reason) in
+        [("a few", "the answer is no JSON"), ("1.5", "the answer does not have the form `n`")]
+    {
+        let model = Spy::script([says(first), says("17")]);
+        let builder = shell(&model).open().await.unwrap();
+        let turn = builder.session("ada").unwrap().submit(asks_for_a_number()).await.unwrap();
+        assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(json!(34)), "{first}");
+        assert_eq!(model.asked().len(), 2);
+        builder.shutdown().await.unwrap();
+
+        let model = Spy::script([says(first), says(first), says("17")]);
+        let builder = shell(&model).open().await.unwrap();
+        let turn = builder.session("ada").unwrap().submit(asks_for_a_number()).await.unwrap();
+        let outcome = turn.outcome().await.unwrap();
+        let (code, message) = failure(&outcome);
+        assert!(code == FailureCode::Model && message.starts_with(reason), "{outcome:?}");
+        assert_eq!(model.asked().len(), 2);
+        builder.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_output_of_a_step_is_the_json_within_a_fence() {
+    let model = Spy::script([says("```json\n17\n```")]);
+    let shell = shell(&model).open().await.unwrap();
+    let turn = shell.session("ada").unwrap().submit(asks_for_a_number()).await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(json!(34)));
     shell.shutdown().await.unwrap();
 }
 

@@ -21,8 +21,9 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("conformance", &["words", "data", "ports"]),
     // The front door puts the runtime onto the backends that come with the crate.
     ("embed", &["words", "data", "ports", "machine", "runtime", "backends"]),
-    ("testkit", &["words", "data", "ports", "machine", "runtime", "backends"]),
     ("simulation", &["words", "data", "ports"]),
+    // The kit of a host's tests: a whole shell, simulated.
+    ("testing", &["words", "data", "ports", "machine", "runtime", "backends", "embed", "simulation"]),
     // Names of places, which any layer may mark.
     (FAILPOINT, &[]),
 ];

@@ -32,7 +32,7 @@ fn imports_from_above_and_from_oneself_are_fine() {
     );
     expect("backends/sqlite.rs", "use crate::ports::{Journal, Store}; use std::time::Instant;", &[]);
     expect("words/mod.rs", "pub(crate) fn f() {} pub(in crate::words) fn g() {}", &[]);
-    expect("testkit.rs", "use crate::{backends::volatile, runtime::Shell};", &[]);
+    expect("testing.rs", "use crate::{backends::volatile, runtime::Shell};", &[]);
 }
 
 #[test]

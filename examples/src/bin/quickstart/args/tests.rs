@@ -25,6 +25,7 @@ fn without_arguments_all_has_its_default() {
         mode: Mode::Review,
         yes: false,
         json: false,
+        model: false,
         crashes: 0,
         worker: None,
     };
@@ -36,6 +37,7 @@ fn options_stand_anywhere() {
     let all = options("--yes --state=s folder --crash 7 --json");
     assert_eq!((all.folder, all.state), ("folder".into(), "s".into()));
     assert_eq!((all.yes, all.json, all.crashes), (true, true, 7));
+    assert!(options("--model auto").model && options("--model=auto x").model);
     assert_eq!(options("--verify").mode, Mode::Verify);
     assert_eq!(options("x --history").mode, Mode::History);
     let html = |folder: Option<&str>| Mode::Html { file: "f".into(), folder: folder.map(PathBuf::from) };
@@ -58,6 +60,8 @@ fn mistakes_are_named() {
     assert_eq!(error("--yes=1"), "--yes takes no value");
     assert_eq!(error("--state"), "--state needs a folder after it");
     assert_eq!(error("--state="), "--state needs a folder after it");
+    assert_eq!(error("--model"), "--model needs auto after it");
+    assert_eq!(error("--model large"), "--model takes auto, not \"large\"");
     assert_eq!(error("--crash many"), "--crash takes a number from 0 to 1000, not \"many\"");
     assert_eq!(error("--crash 1001"), "--crash takes a number from 0 to 1000, not \"1001\"");
     assert_eq!(error("a b"), "there is one folder to review, but \"a\" and \"b\" were given");
@@ -70,7 +74,7 @@ fn mistakes_are_named() {
 
 #[test]
 fn a_worker_does_the_same_work() {
-    let parent = options("--yes --json --crash 5 --state s -- --odd");
+    let parent = options("--yes --json --model auto --crash 5 --state s -- --odd");
     let worker = parse(parent.worker_arguments(3), "default".into()).unwrap();
     assert_eq!(worker, Arguments::Run(Options { worker: Some(3), ..parent }));
 }
