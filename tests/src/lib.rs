@@ -1,5 +1,5 @@
 //! What the test programs share: the recorder that plays the outside world, the crash harness, the simulation, events under
-//! SIGKILL, an owner in a process of its own, a host on a disk that fails, and the frame of the benchmarks. Nothing here is part of the product.
+//! SIGKILL, an owner in a process of its own, budgets under load, a host on a disk that fails, and the frame of the benchmarks. Nothing here is part of the product.
 
 pub mod arguments;
 pub mod bench;
@@ -11,6 +11,7 @@ mod random;
 pub mod recorder;
 pub mod residue;
 pub mod simulate;
+pub mod spend;
 
 /// README's programs, compiled. The first embedding is also run: it is `first_embedding` of the examples, word for word.
 #[cfg(doctest)]

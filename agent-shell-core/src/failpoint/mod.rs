@@ -122,6 +122,12 @@ failpoints! {
     /// The deadline and the lease were looked at for the last time; the tool's first instruction comes next, in the
     /// same poll.
     ActChecked = "act.checked",
+    /// What an attempt may spend is set aside, and the attempt has not begun.
+    BudgetReserved = "budget.reserved",
+    /// What owners that are gone had set aside in a session is about to be settled.
+    SweepBegins = "sweep.begins",
+    /// What owners that are gone had set aside in a session is settled, and nobody has been told.
+    SweepEnds = "sweep.ends",
     /// An act has ended, and nobody has been told.
     ActEnded = "act.ended",
     /// The end of an act has arrived, and is not folded yet.

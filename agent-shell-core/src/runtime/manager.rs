@@ -293,7 +293,9 @@ impl TurnManager {
         let budget = SessionBudget::of(core, entry, &keys).await?;
         if loaded.state.turn.as_ref().is_some_and(|turn| core.budgets.is_some() || turn.budget.is_some()) {
             // What owners that are gone had set aside, and of which no outcome came, counts as spent.
+            reach!(SweepBegins);
             core.store.ledger.sweep(entry.id, fence).await?;
+            reach!(SweepEnds);
         }
         let inbox = Inbox::new(core.clone(), entry.id, keys);
         let mut executor =

@@ -144,6 +144,7 @@ impl StepProcessor {
         if let Err(end) = purse.reserve(id.clone(), most).await {
             return (end, None);
         }
+        reach!(BudgetReserved);
         let began = clock.monotonic();
         let end = self.make(attempt).await;
         let amounts = spent_by_call(&end, most, clock.monotonic().since(began));
@@ -228,6 +229,7 @@ impl StepProcessor {
         if let Err(end) = purse.reserve(id.clone(), most).await {
             return (end, None);
         }
+        reach!(BudgetReserved);
         let began = clock.monotonic();
         let (end, used) = self.answer(&*model, question).await;
         let amounts = spent_by_question(used, most, clock.monotonic().since(began));

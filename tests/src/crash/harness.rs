@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use super::life::Slot;
 use super::tools::ATTEMPT;
 use super::violation::Rule;
 use super::words::{Armed, Assignment, Event, Mode};
+use crate::random::Random;
 
 /// Turns of one session that a worker keeps open.
 const DEPTH: usize = 3;
@@ -90,6 +91,7 @@ pub(super) struct Lives {
     /// How long the last worker took.
     pub(super) finishing: Duration,
     pub(super) attended: u64,
+    pub(super) followers_killed: u64,
     opened: u32,
 }
 
@@ -124,6 +126,7 @@ impl Harness {
             opening: Duration::ZERO,
             finishing: Duration::ZERO,
             attended: 0,
+            followers_killed: 0,
             opened: 0,
         };
         let jobs = Mutex::new(Jobs::new(&run));
@@ -133,13 +136,17 @@ impl Harness {
 
     /// Lets workers live and die until there were enough kills, then lets one finish.
     pub(super) fn drive(self, progress: impl Fn(&Lives) + Sync) -> Result<Lives, CrashError> {
+        let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let following = scope.spawn(|| self.follow(&done));
             let slots = (0..self.run.owners).map(|slot| {
                 let (this, progress) = (&self, &progress);
                 scope.spawn(move || Slot::new(this, slot).live(progress))
             });
             let slots: Vec<_> = slots.collect();
-            slots.into_iter().try_for_each(|slot| match slot.join() {
+            let joined: Vec<_> = slots.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            done.store(true, Ordering::Relaxed);
+            joined.into_iter().chain([following.join()]).try_for_each(|ended| match ended {
                 Ok(ended) => ended,
                 Err(panic) => std::panic::resume_unwind(panic),
             })
@@ -147,9 +154,36 @@ impl Harness {
         let (life, worker) = self.start(0, Mode::Finish, None)?;
         let started = worker.started;
         self.let_end(life, worker, self.run.finish_within)?;
+        let took = started.elapsed();
+        let (life, worker) = self.start(0, Mode::Follow { to_the_end: true }, None)?;
+        self.let_end(life, worker, self.run.finish_within)?;
         let mut lives = self.lives.into_inner().unwrap_or_else(PoisonError::into_inner);
-        lives.finishing = started.elapsed();
+        lives.finishing = took;
         Ok(lives)
+    }
+
+    /// Lets followers live and die beside the owners, one at a time.
+    fn follow(&self, done: &AtomicBool) -> Result<(), CrashError> {
+        let mut random = Random::of(&[self.run.seed, 0x666f_6c6c]);
+        while !done.load(Ordering::Relaxed) {
+            let (life, worker) = self.start(0, Mode::Follow { to_the_end: false }, None)?;
+            let end = Instant::now() + Duration::from_millis(150 + random.below(1_500));
+            let ended = loop {
+                match worker.hear(end) {
+                    Heard::Nothing => break false,
+                    Heard::End => break true,
+                    Heard::Event(event) => self.lives().book.take(life, worker.started_ms, event),
+                }
+            };
+            let (status, _) = worker.kill()?;
+            if ended {
+                let what = format!("life {life}: the follower ended by itself: {status}");
+                self.lives().book.say(Rule::Trouble, what);
+                return Ok(());
+            }
+            self.lives().followers_killed += 1;
+        }
+        Ok(())
     }
 
     pub(super) fn lives(&self) -> MutexGuard<'_, Lives> {
@@ -166,6 +200,7 @@ impl Harness {
         let life = self.life.fetch_add(1, Ordering::Relaxed) + 1;
         let sessions = match mode {
             Mode::Finish => self.lives().book.all_work(),
+            Mode::Follow { .. } => Vec::new(),
             _ => self.lives().book.work(slot, life),
         };
         let assignment = Assignment {

@@ -79,7 +79,8 @@ pub(super) fn most(at: Failpoint) -> u64 {
     use Failpoint::*;
     match at {
         EnlistBegins | EnlistEnds | OpenEnlisted | OpenClaimed | OpenEnds | DrainBegins | ResignBegins
-        | ResignEnds | KeyBegins | KeyEnds | CheckpointBegins | CheckpointEnds | ProbeBegins | ProbeEnds => 1,
+        | ResignEnds | KeyBegins | KeyEnds | CheckpointBegins | CheckpointEnds | ProbeBegins | ProbeEnds
+        | SweepBegins | SweepEnds => 1,
         RenewBegins | RenewEnds | SnapshotWritten | PlanAnswered | ReleaseBegins | ReleaseEnds => 2,
         GroupGathered | GroupBegun | GroupRun | GroupCommitted | GroupAnswered | AppendBegins
         | AppendEnds | RecordsWritten => 40,

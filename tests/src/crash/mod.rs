@@ -16,6 +16,7 @@
 mod book;
 mod child;
 mod command;
+mod followed;
 mod harness;
 mod hits;
 mod jobs;

@@ -53,6 +53,9 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) ->
     line("mail refused as out of date", counts.mail_refused.to_string());
     line("records, chain verified", counts.records.to_string());
     line("highest epoch of a session", counts.epochs.to_string());
+    line("followers killed", lives.followers_killed.to_string());
+    line("records told to followers", counts.followed.to_string());
+    line("reserved / swept", format!("{} / {}", counts.reserved, counts.swept));
     line("late acts, as the limits allow", counts.late.to_string());
     for (name, times) in hits.iter().filter(|(_, times)| **times > 0 || run.at_failpoints > 0) {
         let at = lives.failpoints.get(name).copied().unwrap_or_default();
@@ -91,6 +94,7 @@ pub(super) fn json(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) -> 
         "kills_idle": kills.idle,
         "kills_beside_rests": kills.beside_rests,
         "attended": lives.attended,
+        "followers_killed": lives.followers_killed,
         "opening_mean_ms": lives.opening.as_millis() as u64,
         "finishing_ms": lives.finishing.as_millis() as u64,
         "counts": verdict.counts,

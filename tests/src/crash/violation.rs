@@ -33,6 +33,10 @@ pub(crate) enum Rule {
     Person,
     /// The chain holds, and goes through every head that was durable.
     Chain,
+    /// What is reserved is settled, once, and the balances are what the ledger's operations make.
+    Budget,
+    /// A follower is told each record of a turn once, in order.
+    Followed,
     /// Nothing fails that has no reason to.
     Trouble,
 }

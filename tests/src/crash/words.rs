@@ -43,6 +43,8 @@ pub(super) enum Mode {
     Leave { ms: u64 },
     /// Submit nothing; approve and resolve what rests in any session, for this many milliseconds, then shut down.
     Attend { ms: u64 },
+    /// Drive nothing, and follow every turn: until killed, or to the end of all.
+    Follow { to_the_end: bool },
 }
 
 /// What a worker does to itself, when it reaches a failpoint for the `nth` time.

@@ -31,6 +31,7 @@ mod recorder_process;
 mod resuming;
 mod simulation;
 mod sleeping;
+mod spend_program;
 mod support;
 mod test_kit;
 mod turns;

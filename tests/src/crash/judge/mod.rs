@@ -1,7 +1,9 @@
 //! The judge: was every promise kept? It reads the journal through the runtime and the recorder's log, and knows from
 //! the seed what had to come of every turn.
 
+mod budgets;
 mod effects;
+mod followed;
 pub(crate) mod journal;
 mod late;
 pub(crate) mod steps;
@@ -62,6 +64,12 @@ pub(crate) struct Counts {
     /// Acts of irreversible tools that came after everybody had been told that they would not.
     pub(crate) late: u64,
     pub(crate) epochs: u64,
+    /// Records that followers were told of.
+    pub(crate) followed: u64,
+    /// Attempts for which the ledger has set something aside.
+    pub(crate) reserved: u64,
+    /// Of those, what the ledger took for spent because their owners were gone.
+    pub(crate) swept: u64,
 }
 
 /// What was seen of one class.
@@ -108,6 +116,8 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     }
     turns::check(&shell, run.seed, book, &sessions, &mut verdict).await?;
     effects::check(run, &sessions, &audit, &mut verdict);
+    followed::check(run, &sessions, &mut verdict)?;
+    budgets::check(&shell, &mut verdict).await?;
     shell.shutdown().await?;
     chain(run, book, &mut verdict).await?;
     Ok(verdict)

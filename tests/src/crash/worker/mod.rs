@@ -1,5 +1,6 @@
 //! The worker: an ordinary host of the runtime, in a process that is killed.
 
+mod follower;
 mod person;
 mod session;
 
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
+use agent_shell_core::data::Ceiling;
 use agent_shell_core::ports::{PlanView, SessionFilter, SessionStatus};
+use agent_shell_core::runtime::Ceilings;
 use agent_shell_core::{Planned, Planner, PlannerError, Shell, ShellBuilder};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
@@ -75,11 +78,17 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
         .into_iter()
         .fold(on(&assignment.journal).await?, |shell, tool| shell.tool(tool));
     let planner = Drawn { seed: assignment.seed };
-    let shell = builder.named_planner(PLANNER, planner).limits(assignment.limits.clone()).open().await?;
+    let builder = builder.named_planner(PLANNER, planner).budgeted(|_| ceilings());
+    let mut limits = assignment.limits.clone();
+    if let Mode::Follow { .. } = assignment.mode {
+        limits.held_sessions = 0;
+    }
+    let shell = builder.limits(limits).open().await?;
     say(&Event::Opened { recovered: shell.recovered() });
     let person = Arc::new(Person::new(&assignment, client));
     let watching = tokio::spawn(watch(shell.clone()));
     match assignment.mode {
+        Mode::Follow { to_the_end } => follower::follow(&shell, &assignment, to_the_end).await?,
         Mode::Attend { ms } => person.attend(&shell, Duration::from_millis(ms)).await?,
         Mode::UntilKilled | Mode::Finish | Mode::Leave { .. } => {
             let (all, of_all) = (shell.clone(), person.clone());
@@ -124,6 +133,12 @@ async fn on(journal: &Path) -> Result<ShellBuilder, CrashError> {
     let keys = keys.map_err(agent_shell_core::Error::from)?;
     let store = SqliteStore::store(journal, options, clock).await.map_err(agent_shell_core::Error::from)?;
     Ok(Shell::on(store, Arc::new(keys)))
+}
+
+/// Ceilings that every attempt is judged under and that no run reaches: what a turn does follows from the seed alone.
+fn ceilings() -> Ceilings {
+    let plenty = Ceiling { tool_calls: Some(1 << 40), steps: Some(1 << 40), ..Ceiling::NONE };
+    Ceilings { tenant: plenty, user: plenty, session: plenty, turn: plenty }
 }
 
 /// Tells the harness how far the sessions are, and which heads are durable.
