@@ -112,7 +112,12 @@ impl Facts {
     }
 
     /// An attempt begins: what it may spend is set aside.
-    pub(super) fn check_set_aside(&mut self, call: &Call, settings: &Settings, found: &mut Vec<(Rule, String)>) {
+    pub(super) fn check_set_aside(
+        &mut self,
+        call: &Call,
+        settings: &Settings,
+        found: &mut Vec<(Rule, String)>,
+    ) {
         let Some(mirror) = self.sessions.get(&call.session) else { return };
         // A process that has lost its session may still do what it was about to do.
         let is_running = mirror.state.turn.as_ref().is_some_and(|turn| turn.id == call.turn);
@@ -182,10 +187,7 @@ impl BudgetBook {
         let number = operation.number;
         match (operation.kind, operation.attempt) {
             (OperationKind::Reserved, Some(digest)) => self.reserved(operation, digest, asked, found),
-            (
-                kind @ (OperationKind::Settled | OperationKind::Ended | OperationKind::Swept),
-                Some(digest),
-            ) => {
+            (kind @ (OperationKind::Settled | OperationKind::Ended | OperationKind::Swept), Some(digest)) => {
                 match self.live.remove(&digest) {
                     None => found
                         .push(format!("operation {number} settles what is not reserved: {:?}", operation)),
@@ -202,7 +204,9 @@ impl BudgetBook {
                 }
                 self.settled.insert(digest, kind);
             }
-            (kind, _) => found.push(format!("operation {number} is of the kind {kind:?}: nobody asked for it")),
+            (kind, _) => {
+                found.push(format!("operation {number} is of the kind {kind:?}: nobody asked for it"))
+            }
         }
         for (account, _) in &operation.accounts {
             let balance = self.balances.entry(*account).or_default();
@@ -228,7 +232,10 @@ impl BudgetBook {
             found.push(format!("{:?} is reserved, and its turn has ended", asked.attempt));
         }
         if operation.movement.reserved != asked.amounts {
-            found.push(format!("{:?} are reserved, and {:?} were asked for", operation.movement, asked.amounts));
+            found.push(format!(
+                "{:?} are reserved, and {:?} were asked for",
+                operation.movement, asked.amounts
+            ));
         }
         let accounts = asked.in_order();
         for (account, ceiling) in &accounts {
@@ -270,7 +277,10 @@ impl BudgetBook {
                     let digest = digest_of((append.session, *turn, step), entry.epoch, *attempt);
                     let kind = self.settled.get(&digest);
                     if self.begun.contains(&digest) && kind != Some(&OperationKind::Settled) {
-                        say(format!("record {}: its attempt was settled as {kind:?}, not with it", entry.seq));
+                        say(format!(
+                            "record {}: its attempt was settled as {kind:?}, not with it",
+                            entry.seq
+                        ));
                     }
                 }
                 Body::StepFailed { turn, step, failure } if failure.code == FailureCode::Budget => {
