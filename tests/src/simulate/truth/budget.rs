@@ -102,6 +102,10 @@ impl Facts {
 
     /// What is asked for names every account and its ceiling.
     fn check_asked(&self, reserve: &Reserve, settings: &Settings, found: &mut Found) {
+        // What a `Pure` call is made for may begin before its turn's first record is durable.
+        if !self.turns.contains_key(&reserve.attempt.turn) {
+            return;
+        }
         let expected = self.ceilings_of(reserve.attempt.turn, settings);
         let asked = reserve.in_order();
         let asked = asked.iter().map(|(account, ceiling)| (account.kind, *ceiling));
