@@ -59,7 +59,8 @@ impl Conversation {
     }
 
     /// Whether what is shown may begin with the message of this number: with what a user says, with a summary, or behind all
-    /// that is kept. Results without the calls before them are refused by every vendor.
+    /// that is kept. Results without the calls before them are refused by every vendor. A correction is said in a user's
+    /// place, too: so this may be within a turn. Only [`turn_first`](Self::turn_first) says where one begins.
     pub fn can_begin_at(&self, number: u64) -> bool {
         number == self.end()
             || self

@@ -216,8 +216,14 @@ pub(crate) enum Used {
     Known(Usage),
 }
 
-/// What a question has spent.
-pub(crate) fn spent_by_question(used: Used, most: Amounts, took: Duration) -> Amounts {
+/// What a question has spent. What had no bound, because nothing counts it, is not charged: else it would be an overrun of
+/// nothing, which closes the accounts.
+pub(crate) fn spent_by_question(
+    used: Used,
+    bound: Option<ModelBound>,
+    most: Amounts,
+    took: Duration,
+) -> Amounts {
     let time_ms = millis(took).min(most.time_ms);
     let (tokens, nano_usd) = match used {
         Used::Nothing => (0, 0),
@@ -229,9 +235,34 @@ pub(crate) fn spent_by_question(used: Used, most: Amounts, took: Duration) -> Am
             (tokens.unwrap_or(most.tokens), usage.cost_nano_usd.unwrap_or(most.nano_usd))
         }
     };
-    Amounts { nano_usd, tokens, tool_calls: 0, steps: 1, time_ms }
+    let has_price = bound.is_some_and(|bound| bound.cost_nano_usd.is_some());
+    Amounts {
+        nano_usd: if has_price { nano_usd } else { 0 },
+        tokens: if bound.is_some() { tokens } else { 0 },
+        tool_calls: 0,
+        steps: 1,
+        time_ms,
+    }
 }
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_no_bound_is_no_overrun() {
+        let (most, took) = (Amounts { steps: 1, time_ms: 9, ..Amounts::ZERO }, Duration::from_millis(4));
+        let mut usage = Usage::default();
+        (usage.input_tokens, usage.output_tokens, usage.cost_nano_usd) = (Some(5), Some(6), Some(7));
+        let used = Used::Known(usage);
+        let spent = spent_by_question(used, None, most, took);
+        assert_eq!(spent, Amounts { steps: 1, time_ms: 4, ..Amounts::ZERO });
+        let bound = ModelBound { tokens: 20, cost_nano_usd: None };
+        let spent = spent_by_question(used, Some(bound), Amounts { tokens: 20, ..most }, took);
+        assert_eq!((spent.tokens, spent.nano_usd), (11, 0));
+    }
 }

@@ -232,7 +232,7 @@ impl StepProcessor {
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let (end, used) = self.answer(&*model, question).await;
-        let amounts = spent_by_question(used, most, clock.monotonic().since(began));
+        let amounts = spent_by_question(used, bound, most, clock.monotonic().since(began));
         (end, Some(Box::new(Settlement { attempt: id, amounts })))
     }
 

@@ -52,11 +52,15 @@ pub enum Bug {
     LoopUnbounded,
     /// A turn's answer is not what the model said.
     AnswerChanged,
+    /// The ledger takes reservations whatever the ceilings are.
+    CeilingIgnored,
+    /// The settlements of an append are forgotten.
+    SettlementsForgotten,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -71,6 +75,8 @@ impl Bug {
         Self::BoundIgnored,
         Self::LoopUnbounded,
         Self::AnswerChanged,
+        Self::CeilingIgnored,
+        Self::SettlementsForgotten,
     ];
 
     /// Its name on a command line.
@@ -90,12 +96,17 @@ impl Bug {
             Self::BoundIgnored => "bound-ignored",
             Self::LoopUnbounded => "loop-unbounded",
             Self::AnswerChanged => "answer-changed",
+            Self::CeilingIgnored => "ceiling-ignored",
+            Self::SettlementsForgotten => "settlements-forgotten",
         }
     }
 
     /// Whether the store itself is at fault: then what is watched is what it says, and not what it does.
     pub(super) const fn is_of_store(self) -> bool {
-        matches!(self, Self::FencingDropped | Self::DedupeIgnored)
+        matches!(
+            self,
+            Self::FencingDropped | Self::DedupeIgnored | Self::CeilingIgnored | Self::SettlementsForgotten
+        )
     }
 }
 
@@ -126,7 +137,7 @@ pub(super) fn faulty(inner: Store, bug: Bug, time: SimTime, server: Arc<dyn Spaw
     let mut store = inner.clone();
     let faulty = Arc::new(Faulty { inner, bug, time, server });
     (store.journal, store.mailbox, store.ownership) = (faulty.clone(), faulty.clone(), faulty.clone());
-    (store.outbox, store.marks) = (faulty.clone(), faulty);
+    (store.outbox, store.marks, store.ledger) = (faulty.clone(), faulty.clone(), faulty);
     store
 }
 
@@ -192,6 +203,11 @@ impl Journal for Faulty {
         match self.bug {
             Bug::FencingDropped => self.append_unfenced(append).await,
             Bug::IntentAfterAct => Ok(self.append_late(append)),
+            Bug::SettlementsForgotten => {
+                let mut forgetful = (*append).clone();
+                forgetful.settle.clear();
+                self.inner.journal.append(Arc::new(forgetful)).await
+            }
             Bug::SnapshotOffByOne if append.snapshot.is_some() => {
                 let mut moved = (*append).clone();
                 let head = head_before_last(&append);

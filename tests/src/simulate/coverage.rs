@@ -127,6 +127,12 @@ world_faults! {
     LoopUnanswered = "loop without an answer",
     /// A step is not begun because another one failed.
     StepSkipped = "step skipped because another failed",
+    /// What an attempt may spend is set aside, and it begins.
+    BudgetTaken = "budget set aside for an attempt that begins",
+    /// What an attempt may spend does not fit under a ceiling.
+    BudgetExceeded = "budget that does not suffice",
+    /// A step is refused by a budget.
+    BudgetRefused = "step refused by a budget",
     /// A session is purged while a turn runs or rests.
     PurgedRunning = "purge of a session with a turn",
     /// A session is purged that has no turn.
@@ -226,13 +232,20 @@ impl Coverage {
                 is_possible.then(|| (format!("fault of {}: {}", operation.name(), fault.name()), count))
             })
         });
+        let ledger = [Operation::Reserve, Operation::Sweep];
+        let of_ledger = Fault::ALL.iter().filter(|fault| **fault != Fault::Reordered).map(|fault| {
+            let counts =
+                self.faults.iter().filter(|((of, operation), _)| of == fault && ledger.contains(operation));
+            (format!("fault of the ledger: {}", fault.name()), counts.map(|(_, count)| count).sum())
+        });
         let keys = [Operation::CreateKey, Operation::FetchKey, Operation::DestroyKey];
         let of_keys = Fault::ALL.iter().map(|fault| {
             let counts =
                 self.faults.iter().filter(|((of, operation), _)| of == fault && keys.contains(operation));
             (format!("fault of the key store: {}", fault.name()), counts.map(|(_, count)| count).sum())
         });
-        transitions.chain(world).chain(of_ports).chain(of_appends).chain(of_others).chain(of_keys).collect()
+        let of_stores = of_appends.chain(of_others).chain(of_ledger).chain(of_keys);
+        transitions.chain(world).chain(of_ports).chain(of_stores).collect()
     }
 
     /// What was reached less often than `least` times.

@@ -17,6 +17,7 @@ use agent_shell_core::{
 use futures::future::{Either, select};
 use serde_json::{Value, json};
 
+use super::budgets;
 use super::coverage::WorldFault;
 use super::rule::Rule;
 use super::settings::Settings;
@@ -165,6 +166,9 @@ impl Host {
         let mut submit = submit.dedupe(key.to_string());
         if let Some(deadline) = work.deadline() {
             submit = submit.deadline(deadline);
+        }
+        if let Some(budget) = budgets::of_turn(self.truth.settings().seed, *key) {
+            submit = submit.budget(budget);
         }
         if matches!(work, Work::Talk(talk) if talk.wants) {
             submit = submit.wants::<Number>();

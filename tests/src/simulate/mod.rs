@@ -7,7 +7,9 @@
 //! One seed is one run: its journals are the same bytes every time. What a turn does is drawn by `work`, partly from the
 //! crash harness's scenarios, whose outcome is known without the runtime.
 
+mod budgets;
 mod bugs;
+mod bugs_budgets;
 mod bugs_events;
 mod bugs_talk;
 mod command;
@@ -24,6 +26,7 @@ mod talking;
 mod tools;
 mod truth;
 mod watched;
+mod watched_budgets;
 mod watched_events;
 mod work;
 

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use super::budgets;
 use super::talking::SUMMARISE;
 use super::truth::{Mishap, Truth};
 use super::work::{PEEK, STAMP};
@@ -37,8 +38,8 @@ impl Model for SimModel {
         ModelCapabilities::default()
     }
 
-    fn bound(&self, _: &ModelRequest) -> Option<ModelBound> {
-        None
+    fn bound(&self, request: &ModelRequest) -> Option<ModelBound> {
+        budgets::bound(self.truth.settings().seed, request)
     }
 
     async fn ask(&self, request: Arc<ModelRequest>, call: Call) -> Result<AnswerStream, ModelError> {
@@ -46,6 +47,7 @@ impl Model for SimModel {
         self.truth.pause().await;
         let mishap = self.truth.draw_mishap(is_summary(&request));
         let mut answer = self.answer(&request);
+        self.uses(&request, &mut answer);
         match mishap {
             Mishap::Fails(kind) if self.truth.chance(50) => return Err(error(kind)),
             Mishap::Hangs => return pending().await,
@@ -136,8 +138,19 @@ impl SimModel {
         }
         let mut answer = Answer::new(said);
         answer.model = random.percent(30).then(|| "sim-1".to_owned());
-        answer.usage.input_tokens = Some(random.below(900));
         answer
+    }
+
+    /// What an answer used, as far as the vendor says: no more than was said to be the most.
+    fn uses(&self, request: &ModelRequest, answer: &mut Answer) {
+        let text = answer.text().len() as u64;
+        let mut random = Random::of(&[self.truth.settings().seed, text, request.messages.len() as u64]);
+        let bound = self.bound(request);
+        let most = bound.map_or(900, |bound| bound.tokens);
+        let cost = bound.and_then(|bound| bound.cost_nano_usd);
+        answer.usage.input_tokens = random.percent(80).then(|| random.below(most / 2));
+        answer.usage.output_tokens = random.percent(70).then(|| random.below(most / 2));
+        answer.usage.cost_nano_usd = cost.filter(|_| random.percent(60)).map(|cost| random.below(cost + 1));
     }
 }
 

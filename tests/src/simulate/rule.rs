@@ -52,6 +52,9 @@ pub enum Rule {
     /// users said stays, what was shown is shown in the same bytes, within the policy's bound; an answer is final; and a loop
     /// gives up in time.
     Talk,
+    /// Nothing is spent above a ceiling: what an attempt may spend is set aside before it begins, where it fits, settled once,
+    /// with its outcome, and not left behind when its turn has ended.
+    Budget,
     /// A forgotten subject's keys are destroyed, its sessions closed, its open acts told; nothing is shown of it or taken for
     /// it any more; and nobody else is touched.
     Purge,

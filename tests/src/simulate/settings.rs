@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use agent_shell_core::Limits;
+use agent_shell_core::runtime::Ceilings;
 use agent_shell_core::simulation::Rates;
 
+use super::budgets;
 use super::bugs::Bug;
 use super::events::BusKind;
 use super::truth::SubjectOf;
@@ -45,6 +47,8 @@ pub(super) struct Settings {
     pub(super) bus_batch: usize,
     /// After how many polls of a process the shared bus crashes, on average; 0 for never.
     pub(super) polls_per_bus_crash: u64,
+    /// What sessions and turns may spend; none where nothing is bounded.
+    pub(super) budgets: Option<Ceilings>,
 }
 
 /// What goes wrong in the world that the tools act on, of a hundred calls.
@@ -136,6 +140,7 @@ impl Settings {
             bus_messages: [6, 40, 16_384][random.below(3) as usize],
             bus_batch: [2, 5, 1024][random.below(3) as usize],
             polls_per_bus_crash,
+            budgets: budgets::draw(seed),
         }
     }
 }

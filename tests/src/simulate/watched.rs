@@ -27,7 +27,7 @@ pub(super) fn watched(inner: Store, truth: Truth) -> Store {
     let mut store = inner.clone();
     let watched = Arc::new(Watched { inner, truth });
     (store.journal, store.mailbox, store.ownership) = (watched.clone(), watched.clone(), watched.clone());
-    (store.outbox, store.marks) = (watched.clone(), watched);
+    (store.outbox, store.marks, store.ledger) = (watched.clone(), watched.clone(), watched);
     store
 }
 
@@ -41,6 +41,7 @@ impl Journal for Watched {
 
     async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError> {
         let answer = self.inner.journal.append(append.clone()).await;
+        self.ledger_moved(None).await;
         self.truth.appended(&append, &answer);
         answer
     }

@@ -128,6 +128,16 @@ fn an_answer_that_the_model_did_not_give_is_found() {
 }
 
 #[test]
+fn a_ledger_that_takes_what_does_not_fit_is_found() {
+    expect(Bug::CeilingIgnored, Rule::Budget);
+}
+
+#[test]
+fn settlements_that_are_forgotten_are_found() {
+    expect(Bug::SettlementsForgotten, Rule::Budget);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

@@ -6,8 +6,10 @@ use crate::ports::{Conversation, History, HistoryPolicy, PlannerError};
 /// Shows the end of the conversation, at most so many bytes of JSON, and lets go what stands before it.
 ///
 /// When the conversation passes the bound it is cut to about half of it, where a user speaks: so the beginning of a prompt
-/// stays the same for many questions, and a vendor's cache of it holds. A turn is never cut: one that is by itself larger
-/// than the bound fails, with [`FailureCode::TooLarge`]. [`Compaction`] goes on instead.
+/// stays the same for many questions, and a vendor's cache of it holds. The turn that runs is never cut: one that is by itself
+/// larger than the bound fails, with [`FailureCode::TooLarge`]. [`Compaction`] goes on instead. Of an earlier turn the end may
+/// stay without its beginning: what a loop told the model to correct stands in the conversation as a user's words do, so a
+/// cut may be made there.
 #[derive(Debug, Clone)]
 pub struct Window {
     bytes: u64,

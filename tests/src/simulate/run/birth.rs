@@ -79,6 +79,10 @@ impl Run {
             let builder = builder.limits(truth.settings().limits.clone()).named_planner(PLANNER, drawn);
             let builder = builder.observed_by(Arc::new(truth.clone()));
             let builder = events.on(builder, &truth);
+            let builder = match truth.settings().budgets {
+                Some(ceilings) => builder.budgeted(move |_| ceilings),
+                None => builder,
+            };
             let builder = talks(builder, &truth);
             tools::tools(&truth, &tools_clock).into_iter().fold(builder, ShellBuilder::tool)
         };

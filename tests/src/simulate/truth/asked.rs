@@ -69,6 +69,8 @@ impl Truth {
         });
         let mut problems: Problems = misshapen(request).into_iter().collect();
         let mut facts = self.facts();
+        let mut found = Vec::new();
+        facts.check_set_aside(call, self.settings(), &mut found);
         let Facts { sessions, coverage, .. } = &mut *facts;
         // A process that has lost its session may still ask what it was about to ask.
         if let Some(mirror) = sessions.get_mut(&call.session).filter(|mirror| mirror.epoch <= *epoch) {
@@ -89,6 +91,7 @@ impl Truth {
             asked.request = (!is_settled).then(|| request.clone());
         }
         drop(facts);
+        found.into_iter().for_each(|(rule, what)| self.say(rule, what));
         for problem in problems {
             self.say(Rule::Talk, format!("turn {turn}, epoch {epoch}, attempt {attempt}: {problem}"));
         }

@@ -35,6 +35,8 @@ impl Truth {
         if !is_done {
             found.extend(facts.left_over(self.settings()));
             facts.events.check_end(&mut found);
+        } else {
+            facts.budgets.check_end(&mut found);
         }
         facts.check_journals(self.settings().seed, &mut found);
         facts.check_effects(is_done, &mut found);
@@ -83,6 +85,10 @@ impl Facts {
                 else {
                     continue;
                 };
+                // A budget may have ended it otherwise.
+                if self.is_limited(turn.id) {
+                    continue;
+                }
                 steps::check(seed, turn, &self.people, &mut verdict);
                 if let [(_, outcome)] = &turn.ends[..]
                     && let Err(problem) = as_expected(scenario, turn, outcome)

@@ -4,6 +4,7 @@
 mod asked;
 mod begun;
 mod book;
+mod budget;
 mod end;
 mod events;
 mod mirror;
@@ -25,6 +26,7 @@ use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
 use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, StepId, Timestamp, TurnId};
 
 use self::book::Known;
+use self::budget::BudgetBook;
 use self::events::EventFacts;
 use self::mirror::Mirror;
 use self::purge::Forgotten;
@@ -74,6 +76,7 @@ struct Facts {
     targets: BTreeMap<(TurnId, StepId), Target>,
     book: BTreeMap<TurnKey, Known>,
     events: EventFacts,
+    budgets: BudgetBook,
     /// The sessions in which turns were posted.
     posted: BTreeMap<TurnId, SessionId>,
     forgotten: BTreeMap<SubjectOf, Forgotten>,

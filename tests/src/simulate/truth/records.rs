@@ -62,6 +62,7 @@ impl Facts {
                 format!("the head is {:?}, and {:?} was answered", mirror.head, answer.head),
             ));
         }
+        self.budgets.take_append(append, &mirror.entries[known..], &mut self.coverage, &mut found);
         let tells = truth.settings().bus != BusKind::None;
         found.extend(self.events.take_rows(append.session, &append.outbox, &mirror.entries[known..], tells));
         if let Some(snapshot) = &append.snapshot

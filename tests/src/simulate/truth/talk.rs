@@ -499,7 +499,11 @@ impl TalkTurn {
         if let Outcome::Failed(Failure { code, message, .. }) = outcome
             && !matches!(
                 code,
-                FailureCode::Model | FailureCode::Stuck | FailureCode::TooLarge | FailureCode::Interrupted
+                FailureCode::Model
+                    | FailureCode::Stuck
+                    | FailureCode::TooLarge
+                    | FailureCode::Interrupted
+                    | FailureCode::Budget
             )
         {
             found.push(format!("a loop's turn failed as {code:?}: {message}"));

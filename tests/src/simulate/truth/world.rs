@@ -196,6 +196,7 @@ impl Truth {
         if target.called.len() > 1 {
             found.push((Rule::Key, format!("is called under the keys {:?}", target.called)));
         }
+        facts.check_set_aside(call, self.settings(), &mut found);
         if tool.class != EffectClass::Pure {
             if call.deadline.has_passed(clock) {
                 found.push((Rule::Lease, "begins after its deadline".into()));
