@@ -1,10 +1,9 @@
-//! A model that calls a tool and answers, followed as it speaks. The model is scripted, for no provider is built yet: the
-//! loop, the tool and the journal are the real ones.
+//! A model that calls a tool and answers, followed as it speaks. It is scripted: no provider is built yet.
 
 use std::io::Write;
 
 use agent_shell_core::data::{Answer, Body};
-use agent_shell_core::{Call, Followed, Reply, Scripted, Shell, Tool, ToolLoop, Turn, Window};
+use agent_shell_core::{Call, Followed, Limits, Reply, Scripted, Shell, Tool, ToolLoop, Turn};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -23,12 +22,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Reply::text("Order A-17 is in Rotterdam."),
         Reply::text("You are welcome."),
     ]);
-    let planner = ToolLoop::new().instructions("You know about orders.").history(Window::bytes(100_000));
-    let shell = Shell::volatile().model(model).planner(planner).tool(track).open().await?;
-    let session = shell.session("customer-42")?;
+    let planner = ToolLoop::new().instructions("You know about orders.");
+    let mut limits = Limits::default();
+    limits.riding_ms = 0; // What a tool found is told before what is said of it.
+    let shell = Shell::volatile().limits(limits).model(model).planner(planner).tool(track).open().await?;
     for said in ["Where is A-17?", "Thank you!"] {
         println!("> {said}");
-        print(&session.submit(said).await?).await?;
+        print(&shell.session("customer-42")?.submit(said).await?).await?;
     }
     Ok(shell.shutdown().await?)
 }

@@ -90,6 +90,10 @@ fn real_folder(path: &Path, folder: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
+/// How often a setting is tried while another process is in the way, and the pause in between: five seconds in all.
+const TRIES: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Opens the connection that writes to a journal, making the file or bringing it to the current format first.
 pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
     not_emptied(path)?;
@@ -98,7 +102,10 @@ pub(super) fn open_journal(path: &Path, options: &SqliteOptions) -> Result<Conne
     // process is in the way, which is not waited for, it lives and did so when it opened.
     let checkpoint = || {
         connection.busy_timeout(Duration::ZERO)?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+        match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())) {
+            Err(error) if is_busy(&error) => {}
+            checkpointed => checkpointed?,
+        }
         connection.busy_timeout(options.busy_timeout())
     };
     checkpoint().map_err(|error| OpenError::sqlite(path, &error))?;
@@ -227,6 +234,26 @@ pub(super) fn settle(
 /// Runs a statement to its end. One that answers with a row commits only after it, and an error of that commit shows in
 /// the step after the row, which `execute_batch` does not make.
 fn carry_out(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    for _ in 0..TRIES {
+        match carried_out(connection, sql) {
+            // A change of the journal's mode does not wait by itself while another process opens the file.
+            Err(error) if is_busy(&error) => pause(),
+            done => return done,
+        }
+    }
+    carried_out(connection, sql)
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
+fn pause() {
+    #[allow(clippy::disallowed_methods)] // The Clock port's sleep is for tasks.
+    std::thread::sleep(PAUSE);
+}
+
+fn carried_out(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
     while rows.next()?.is_some() {}
