@@ -333,7 +333,7 @@ fn asked() -> Vec<Body> {
     let plain = |finish| {
         let mut plain = Answer::new(vec![Said::text("Done.")]);
         plain.finish = finish;
-        answered(json!(plain).into(), BTreeMap::new())
+        answered(sorted(json!(plain)), BTreeMap::new())
     };
     let failed = |code| Body::StepFailed {
         turn: TURN,
@@ -342,9 +342,9 @@ fn asked() -> Vec<Body> {
     };
     vec![
         started,
-        Body::PromptSet { turn: TURN, digest, prompt: json!(prompt).into() },
+        Body::PromptSet { turn: TURN, digest, prompt: sorted(json!(prompt)) },
         Body::PlanAdopted { turn: TURN, round: 2, plan: plan.unwrap(), more: true, terms: BTreeMap::new() },
-        answered(json!(answer).into(), context_values()),
+        answered(sorted(json!(answer)), context_values()),
         answered(blob(), BTreeMap::new()),
         plain(Finish::Done),
         plain(Finish::Length),
@@ -354,4 +354,10 @@ fn asked() -> Vec<Body> {
         failed(FailureCode::Stuck),
         failed(FailureCode::Budget),
     ]
+}
+
+/// A value whose members stand in one order, whether or not `serde_json` keeps the order in which they came.
+fn sorted(value: Value) -> Payload {
+    let text = agent_shell_core::data::canonical::canonical(&value).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap().into()
 }
