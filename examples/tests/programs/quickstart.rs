@@ -232,7 +232,7 @@ fn it_kills_itself_and_goes_on() {
 fn published_text(place: &Place) -> String {
     let folder = fs::canonicalize(place.folder()).unwrap();
     let text = place.briefing().replace(folder.to_str().unwrap(), "FOLDER");
-    (1..10).fold(text, |text, number| text.replace(&format!("ticket {number}, "), "a ticket, "))
+    (1..10).fold(text, |text, number| text.replace(&format!("ticket #{number}, "), "a ticket, "))
 }
 
 #[test]
