@@ -27,7 +27,7 @@ pub(super) struct Known {
 #[derive(Clone, Debug)]
 pub(super) struct Book {
     seed: u64,
-    sessions: u64,
+    sessions: Vec<u64>,
     owners: u64,
     pub(super) turns: BTreeMap<TurnKey, Known>,
     /// The latest durable heads that were seen.
@@ -37,7 +37,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(seed: u64, sessions: u64, owners: u64) -> Self {
+    pub(super) fn new(seed: u64, sessions: Vec<u64>, owners: u64) -> Self {
         let (turns, heads, troubles) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         Self { seed, sessions, owners, turns, heads, troubles }
     }
@@ -94,12 +94,12 @@ impl Book {
         let mut random = Random::of(&[self.seed, life, 0x776f_726b]);
         let of_slot = |key: TurnKey| key.number % self.owners == slot;
         let mut wanted = |key: TurnKey, is_open: bool| of_slot(key) || (is_open && random.percent(10));
-        (0..self.sessions).map(|session| self.work_of(session, slot, &mut wanted)).collect()
+        self.sessions.iter().map(|&session| self.work_of(session, slot, &mut wanted)).collect()
     }
 
     /// Everything that is known, for the last worker.
     pub(super) fn all_work(&self) -> Vec<SessionWork> {
-        (0..self.sessions).map(|session| self.work_of(session, 0, &mut |_, _| true)).collect()
+        self.sessions.iter().map(|&session| self.work_of(session, 0, &mut |_, _| true)).collect()
     }
 
     fn work_of(&self, session: u64, slot: u64, wanted: &mut dyn FnMut(TurnKey, bool) -> bool) -> SessionWork {

@@ -14,7 +14,7 @@ use super::{CrashError, hits, report, worker};
 use crate::arguments::{Arguments, UsageError};
 use crate::recorder::{self, Chaos, RecorderProcess, Settings};
 
-const USAGE: &str = "crash [--kills N] [--failpoints N] [--owners N] [--stops] [--seed S] [--sessions N] \
+const USAGE: &str = "crash [--kills N] [--failpoints N] [--owners N] [--stops] [--seed S] [--sessions N] [--talks N] \
 [--finish-within SECONDS] [--dir D] [--keep] [--json FILE]";
 
 /// Violations of one kind that are printed.
@@ -51,6 +51,7 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     let stops = given.flag("--stops");
     let seed = given.option("--seed")?.unwrap_or_else(any_seed);
     let sessions = given.option("--sessions")?.unwrap_or(8);
+    let talks = given.option("--talks")?.unwrap_or(3);
     let finish_within = Duration::from_secs(given.option("--finish-within")?.unwrap_or(60));
     let folder: Option<PathBuf> = given.option("--dir")?;
     let json: Option<PathBuf> = given.option("--json")?;
@@ -58,6 +59,9 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     given.finish()?;
     if sessions == 0 || sessions > 256 {
         return Err(UsageError::new("--sessions: at least 1, and at most 256").into());
+    }
+    if talks > 64 {
+        return Err(UsageError::new("--talks: at most 64").into());
     }
     if owners == 0 || owners > 64 {
         return Err(UsageError::new("--owners: at least 1, and at most 64").into());
@@ -72,6 +76,7 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
         owners,
         seed,
         sessions,
+        talks,
         finish_within,
         journal,
         recorder,

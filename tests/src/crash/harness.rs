@@ -16,6 +16,7 @@ use super::book::Book;
 use super::child::{Heard, Worker};
 use super::jobs::Jobs;
 use super::life::Slot;
+use super::scenario::TurnKey;
 use super::tools::ATTEMPT;
 use super::violation::Rule;
 use super::words::{Armed, Assignment, Event, Mode};
@@ -41,6 +42,8 @@ pub(super) struct Run {
     pub(super) owners: u64,
     pub(super) seed: u64,
     pub(super) sessions: u64,
+    /// Sessions beside these whose turns a model plans.
+    pub(super) talks: u64,
     /// How long the last worker may take.
     pub(super) finish_within: Duration,
     pub(super) journal: PathBuf,
@@ -49,6 +52,13 @@ pub(super) struct Run {
     pub(super) log: PathBuf,
     /// Where each worker notes the failpoints that it reaches.
     pub(super) hits: PathBuf,
+}
+
+impl Run {
+    /// The numbers of all sessions.
+    pub(super) fn all_sessions(&self) -> impl Iterator<Item = u64> + use<> {
+        (0..self.sessions).chain(TurnKey::TALKS..TurnKey::TALKS + self.talks)
+    }
 }
 
 /// How far the workers were when they were killed, as far as is known.
@@ -118,7 +128,7 @@ pub(super) struct Harness {
 impl Harness {
     pub(super) fn new(run: Run, program: &Path) -> Self {
         let lives = Lives {
-            book: Book::new(run.seed, run.sessions, run.owners),
+            book: Book::new(run.seed, run.all_sessions().collect(), run.owners),
             kills: Kills::default(),
             failpoints: BTreeMap::new(),
             stops: 0,

@@ -24,6 +24,7 @@ pub(crate) mod judge;
 mod life;
 mod report;
 pub(crate) mod scenario;
+mod talk;
 mod tools;
 pub(crate) mod violation;
 mod words;

@@ -53,6 +53,10 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) ->
     line("mail refused as out of date", counts.mail_refused.to_string());
     line("records, chain verified", counts.records.to_string());
     line("highest epoch of a session", counts.epochs.to_string());
+    line("questions asked / answered", format!("{} / {}", counts.questions, counts.answers));
+    let [continued, summarised, cut] = [counts.continued, counts.summarised, counts.cut];
+    line("  continued / summarised / cut", format!("{continued} / {summarised} / {cut}"));
+    line("calls refused by budgets", counts.refused.to_string());
     line("followers killed", lives.followers_killed.to_string());
     line("records told to followers", counts.followed.to_string());
     line("reserved / swept", format!("{} / {}", counts.reserved, counts.swept));

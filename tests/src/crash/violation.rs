@@ -35,6 +35,8 @@ pub(crate) enum Rule {
     Chain,
     /// What is reserved is settled, once, and the balances are what the ledger's operations make.
     Budget,
+    /// Questions of a session continue each other, and none is asked again that was answered.
+    Question,
     /// A follower is told each record of a turn once, in order.
     Followed,
     /// Nothing fails that has no reason to.

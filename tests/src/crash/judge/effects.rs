@@ -29,7 +29,7 @@ pub(super) fn check(run: &Run, sessions: &[SessionLog], audit: &Audit, verdict: 
 
 /// What was done was begun on record, under the key of the record; and what was applied has succeeded.
 fn known(run: &Run, turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
-    let Some(kind) = ToolKind::of_step(step) else {
+    let Some(kind) = turn.tools.get(step).copied() else {
         return verdict
             .say(Rule::Effect, format!("turn {} step {step}: was called, and has no tool", turn.id));
     };
@@ -64,7 +64,7 @@ fn known(run: &Run, turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut 
 
 /// What has succeeded was applied once.
 fn applied(run: &Run, id: &str, turn: &TurnLog, step: &str, audit: &Audit, verdict: &mut Verdict) {
-    let Some(kind) = ToolKind::of_step(step).filter(|_| turn.success(step).is_some()) else { return };
+    let Some(kind) = turn.tools.get(step).copied().filter(|_| turn.success(step).is_some()) else { return };
     let done = audit.step(&StepName { turn: id.to_owned(), step: step.to_owned() });
     let (calls, all) = done.map_or((0, 0), |done| (done.calls, done.applied));
     let times = done.map_or(0, |done| times(run, kind, done));

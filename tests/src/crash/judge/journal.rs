@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use agent_shell_core::data::Body;
+use agent_shell_core::data::{Action, Body};
 use agent_shell_core::runtime::HistoryEntry;
 use agent_shell_core::words::{Seq, TurnId};
 use agent_shell_core::{Error, Outcome, Shell};
 
 use super::{Rule, Verdict};
-use crate::crash::scenario::{TurnKey, session_name};
+use crate::crash::scenario::{ToolKind, TurnKey, session_name};
 
 /// The records of a session.
 pub(crate) struct SessionLog {
@@ -28,6 +28,8 @@ pub(crate) struct TurnLog {
     pub(crate) entries: Vec<HistoryEntry>,
     /// The records of each step, in order.
     pub(crate) steps: BTreeMap<String, Vec<HistoryEntry>>,
+    /// The tools of its steps, as its plans say.
+    pub(crate) tools: BTreeMap<String, ToolKind>,
     /// How it ended; more than one would be a violation.
     pub(crate) ends: Vec<(Seq, Outcome)>,
 }
@@ -61,6 +63,7 @@ impl SessionLog {
                 key: serde_json::from_value((*input.value()).clone()).ok(),
                 entries: Vec::new(),
                 steps: BTreeMap::new(),
+                tools: BTreeMap::new(),
                 ends: Vec::new(),
             }),
             _ => {}
@@ -69,6 +72,15 @@ impl SessionLog {
         else {
             return;
         };
+        if let Body::PlanAdopted { plan, .. } = &entry.body {
+            for step in plan.steps() {
+                if let Action::Tool { name, .. } = &step.action
+                    && let Some(kind) = ToolKind::named(name.as_str())
+                {
+                    turn.tools.insert(step.id.to_string(), kind);
+                }
+            }
+        }
         if let Body::TurnEnded { outcome, answer, .. } = &entry.body {
             let answer = answer.as_ref().map(|answer| Outcome::Answered((*answer.value()).clone()));
             turn.ends.push((entry.seq, answer.unwrap_or_else(|| outcome.clone())));

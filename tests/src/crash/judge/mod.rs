@@ -6,6 +6,7 @@ mod effects;
 mod followed;
 pub(crate) mod journal;
 mod late;
+mod questions;
 pub(crate) mod steps;
 pub(crate) mod turns;
 
@@ -64,6 +65,16 @@ pub(crate) struct Counts {
     /// Acts of irreversible tools that came after everybody had been told that they would not.
     pub(crate) late: u64,
     pub(crate) epochs: u64,
+    /// Questions to models, and answers that are durable.
+    pub(crate) questions: u64,
+    pub(crate) answers: u64,
+    /// Of the answered ones, those that continue the one before byte for byte, those in which a new summary stands for some of
+    /// it, and those from which its oldest turns are let go.
+    pub(crate) continued: u64,
+    pub(crate) summarised: u64,
+    pub(crate) cut: u64,
+    /// Calls and questions that were refused for want of a budget.
+    pub(crate) refused: u64,
     /// Records that followers were told of.
     pub(crate) followed: u64,
     /// Attempts for which the ledger has set something aside.
@@ -101,7 +112,7 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     let shell = Shell::at(&run.journal).limits(reading()).open().await?;
     all_is_done(&shell, &mut verdict).await?;
     let mut sessions = Vec::new();
-    for session in 0..run.sessions {
+    for session in run.all_sessions() {
         match SessionLog::read(&shell, session).await {
             Ok(log) => sessions.push(log),
             Err(error) => verdict.say(Rule::Chain, format!("session {session} can't be read: {error:?}")),
@@ -116,6 +127,7 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     }
     turns::check(&shell, run.seed, book, &sessions, &mut verdict).await?;
     effects::check(run, &sessions, &audit, &mut verdict);
+    questions::check(run, &sessions, &mut verdict)?;
     followed::check(run, &sessions, &mut verdict)?;
     budgets::check(&shell, &mut verdict).await?;
     shell.shutdown().await?;

@@ -36,7 +36,7 @@ impl TurnLog {
                 Some(StepEnd::Succeeded(Some(output.clone())))
             }
             // The approval of a call is no end.
-            Body::WaitEnded { end: WaitEnd::Approved, .. } if ToolKind::of_step(step).is_some() => None,
+            Body::WaitEnded { end: WaitEnd::Approved, .. } if self.tools.contains_key(step) => None,
             Body::WaitEnded { .. } => Some(StepEnd::Succeeded(None)),
             Body::StepFailed { .. } => Some(StepEnd::Failed),
             _ => None,
@@ -59,15 +59,11 @@ impl TurnLog {
     }
 }
 
-impl ToolKind {
-    /// The tool of a step, by the step's name.
-    pub(crate) fn of_step(step: &str) -> Option<Self> {
-        step.split_once('-').and_then(|(word, _)| Self::named(word))
-    }
-}
-
 pub(crate) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, verdict: &mut Verdict) {
     let Some(key) = turn.key else { return };
+    if key.talks() {
+        return check_calls(turn, people, verdict);
+    }
     let scenario = Scenario::draw(seed, key);
     for step in turn.steps.keys().filter(|step| scenario.place(step).is_none()) {
         verdict.say(Rule::Step, format!("{key} step {step}: the plan has no such step"));
@@ -77,7 +73,9 @@ pub(crate) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, ver
         let mut found = Found::new();
         check_ends(&scenario, place, turn, &mut found);
         check_order(&scenario, spec, turn, entries, &mut found);
-        check_attempts(spec, entries, &mut found);
+        if let Act::Tool(kind) = spec.act {
+            check_attempts(kind, entries, &mut found);
+        }
         check_people(entries, people, &mut found);
         count(spec, entries, turn, verdict);
         for (rule, problem) in found {
@@ -85,6 +83,35 @@ pub(crate) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, ver
         }
     }
     check_locks(&scenario, turn, verdict);
+}
+
+/// The calls of a turn that a model planned: each ends once, with what its tool makes of its input, and is repeated as its
+/// class allows.
+fn check_calls(turn: &TurnLog, people: &BTreeSet<Pseudonym>, verdict: &mut Verdict) {
+    for (step, entries) in &turn.steps {
+        let mut found = Found::new();
+        let ends = turn.ends_of(step);
+        if ends.len() > 1 {
+            found.push((Rule::Step, format!("has {} ends", ends.len())));
+        }
+        if let Some(&kind) = turn.tools.get(step) {
+            check_attempts(kind, entries, &mut found);
+            count_calls(kind, entries, turn.success(step).is_some(), verdict);
+        }
+        check_people(entries, people, &mut found);
+        for (rule, problem) in found {
+            verdict.say(rule, format!("turn {} step {step}: {problem}", turn.id));
+        }
+    }
+}
+
+fn count_calls(kind: ToolKind, entries: &[HistoryEntry], succeeded: bool, verdict: &mut Verdict) {
+    let intents = entries.iter().filter(|entry| matches!(entry.body, Body::StepStarted { .. })).count();
+    let refused = |entry: &&HistoryEntry| matches!(&entry.body, Body::StepFailed { failure, .. } if failure.code == FailureCode::Budget);
+    verdict.counts.refused += entries.iter().filter(refused).count() as u64;
+    let of_class = &mut verdict.classes[kind.class() as usize];
+    of_class.steps += u64::from(succeeded);
+    of_class.attempts += intents as u64;
 }
 
 fn check_ends(scenario: &Scenario, place: usize, turn: &TurnLog, found: &mut Found) {
@@ -132,8 +159,7 @@ fn check_order(
 }
 
 /// One key, counted attempts, and no repeat that the class does not allow.
-fn check_attempts(spec: &StepSpec, entries: &[HistoryEntry], found: &mut Found) {
-    let Act::Tool(kind) = spec.act else { return };
+fn check_attempts(kind: ToolKind, entries: &[HistoryEntry], found: &mut Found) {
     let (mut last, mut first_key, mut approved, mut settled) = (0, None, !kind.asks_first(), true);
     for entry in entries {
         match &entry.body {

@@ -27,6 +27,13 @@ pub(crate) struct TurnKey {
 impl TurnKey {
     /// The number of the last turn of each session.
     pub(crate) const CLOSING: u64 = u32::MAX as u64;
+    /// The first session whose turns a model plans.
+    pub(crate) const TALKS: u64 = 1 << 20;
+
+    /// Whether a model plans the turn: then nothing of it follows from the seed alone.
+    pub(crate) fn talks(self) -> bool {
+        self.session >= Self::TALKS
+    }
 }
 
 impl fmt::Display for TurnKey {

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use self::person::Person;
 use super::scenario::{Scenario, TurnKey};
 use super::words::{Assignment, Event, Mode};
-use super::{CrashError, hits, tools};
+use super::{CrashError, hits, talk, tools};
 use crate::recorder::RecorderClient;
 
 /// The name of the planner that draws a turn again from its input.
@@ -78,6 +78,8 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
         .into_iter()
         .fold(on(&assignment.journal).await?, |shell, tool| shell.tool(tool));
     let planner = Drawn { seed: assignment.seed };
+    let talker = talk::Talker::open(assignment.seed, &assignment.journal)?;
+    let builder = builder.model(talker).named_planner(talk::PLANNER, talk::planner());
     let builder = builder.named_planner(PLANNER, planner).budgeted(|_| ceilings());
     let mut limits = assignment.limits.clone();
     if let Mode::Follow { .. } = assignment.mode {

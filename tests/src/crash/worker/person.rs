@@ -10,7 +10,7 @@ use agent_shell_core::{Actor, Error, ErrorKind, Needs, Resolution, Rest, Result,
 
 use super::session::pause;
 use super::trouble;
-use crate::crash::scenario::{Act, Fate, Scenario, TurnKey, output_of, session_name};
+use crate::crash::scenario::{Act, Fate, Scenario, ToolKind, TurnKey, Work, output_of, session_name};
 use crate::crash::words::{Assignment, Mode};
 use crate::random::Random;
 use crate::recorder::{RecorderClient, StepName};
@@ -140,6 +140,12 @@ impl Person {
     /// Decides on the first approval that the turn asks for.
     async fn decide(&self, scenario: &Scenario, turn: &Turn) -> Result<()> {
         let Some(approval) = turn.approval().await? else { return Ok(()) };
+        if scenario.key.talks() {
+            return match self.is_first(turn, &approval.step, 0) {
+                true => approval.approve(&self.actor()?).await,
+                false => Ok(()),
+            };
+        }
         let place = scenario.place(approval.step.as_str());
         let Some(place) = place.filter(|_| self.is_first(turn, &approval.step, 0)) else { return Ok(()) };
         let expected = match (scenario.work_of(place), scenario.steps[place].act) {
@@ -162,10 +168,21 @@ impl Person {
 
     /// Says what became of a step in doubt, once no attempt can take effect any more.
     async fn resolve(&self, scenario: &Scenario, turn: &Turn, rest: &Rest) -> Result<()> {
-        let Needs::Resolution { key, attempt, not_applied_from, .. } = &rest.needs else { return Ok(()) };
-        let Some(place) = scenario.place(rest.step.as_str()) else { return Ok(()) };
-        let (Act::Tool(kind), Some(work)) = (scenario.steps[place].act, scenario.work_of(place)) else {
+        let Needs::Resolution { tool, input, key, attempt, not_applied_from, .. } = &rest.needs else {
             return Ok(());
+        };
+        let (kind, work) = if scenario.key.talks() {
+            let kind = tool.as_ref().and_then(|tool| ToolKind::named(tool.as_str()));
+            let (Some(kind), Ok(work)) = (kind, serde_json::from_value::<Work>((**input).clone())) else {
+                return Ok(trouble(format!("{} step {}: rests, and calls no tool", scenario.key, rest.step)));
+            };
+            (kind, work)
+        } else {
+            let Some(place) = scenario.place(rest.step.as_str()) else { return Ok(()) };
+            let (Act::Tool(kind), Some(work)) = (scenario.steps[place].act, scenario.work_of(place)) else {
+                return Ok(());
+            };
+            (kind, work)
         };
         if now() < *not_applied_from || !self.is_first(turn, &rest.step, *attempt) {
             return Ok(());

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::person::Person;
 use super::{PLANNER, say, trouble};
-use crate::crash::CrashError;
 use crate::crash::scenario::{Act, Scenario, TurnKey, session_name};
 use crate::crash::words::{Assignment, Event, Mode, SessionWork};
+use crate::crash::{CrashError, talk};
 use crate::random::Random;
 
 pub(super) struct Driver {
@@ -112,6 +112,7 @@ impl Driver {
         say(&Event::Submitting { key });
         let turn = loop {
             let mut request = match scenario.planned {
+                true if key.talks() => Request::new(scenario.input()).planner(talk::PLANNER),
                 true => Request::new(scenario.input()).planner(PLANNER),
                 false => match scenario.plan(0) {
                     Ok(plan) => Request::plan(plan),
@@ -122,7 +123,11 @@ impl Driver {
                 },
             };
             request = request.input(scenario.input());
-            match self.session.submit(request).dedupe(key.to_string()).await {
+            let mut submit = self.session.submit(request).dedupe(key.to_string());
+            if key.talks() {
+                submit = submit.budget(talk::budget(self.seed, key));
+            }
+            match submit.await {
                 Ok(turn) => break turn,
                 Err(error) if may_be_repeated(&error) => pause(5).await,
                 Err(error) => return Err(error.into()),
