@@ -56,11 +56,17 @@ pub enum Bug {
     CeilingIgnored,
     /// The settlements of an append are forgotten.
     SettlementsForgotten,
+    /// A turn is said to have ended one record before its last.
+    EndedEarly,
+    /// A follower that connects anew is told its last record again.
+    FollowedAgain,
+    /// A follower is not told that text counts for nothing.
+    RetractionForgotten,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -77,6 +83,9 @@ impl Bug {
         Self::AnswerChanged,
         Self::CeilingIgnored,
         Self::SettlementsForgotten,
+        Self::EndedEarly,
+        Self::FollowedAgain,
+        Self::RetractionForgotten,
     ];
 
     /// Its name on a command line.
@@ -98,6 +107,9 @@ impl Bug {
             Self::AnswerChanged => "answer-changed",
             Self::CeilingIgnored => "ceiling-ignored",
             Self::SettlementsForgotten => "settlements-forgotten",
+            Self::EndedEarly => "ended-early",
+            Self::FollowedAgain => "followed-again",
+            Self::RetractionForgotten => "retraction-forgotten",
         }
     }
 
@@ -246,7 +258,13 @@ impl Journal for Faulty {
     }
 
     async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
-        self.inner.journal.turn(turn).await
+        let mut entry = self.inner.journal.turn(turn).await?;
+        if self.bug == Bug::EndedEarly
+            && let Some(ended) = entry.as_mut().and_then(|entry| entry.ended.as_mut())
+        {
+            *ended = Seq::new(ended.number() - 1);
+        }
+        Ok(entry)
     }
 
     async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<NamedActor>, StoreError> {

@@ -18,12 +18,13 @@ use futures::future::{Either, select};
 use serde_json::{Value, json};
 
 use super::budgets;
+use super::bugs::Bug;
 use super::coverage::WorldFault;
 use super::rule::Rule;
 use super::settings::Settings;
 use super::talking::Number;
 use super::tools;
-use super::truth::{Truth, USER, tenant_name};
+use super::truth::{LifeId, Truth, USER, tenant_name};
 use super::work::Work;
 use crate::crash::scenario::{self, Act, Fate, session_name};
 
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// The host of one life of one process.
 #[derive(Clone)]
 pub(super) struct Host {
+    pub(super) life: LifeId,
     pub(super) truth: Truth,
     pub(super) time: SimTime,
     pub(super) clock: SimClock,
@@ -64,13 +66,17 @@ impl Host {
         }
         loop {
             self.sleep_ms(if self.truth.is_calm() { 60 } else { 150 }).await;
-            let done = match self.entropy.below(22) {
+            let done = match self.entropy.below(24) {
                 0..7 => self.submit(&shell).await,
                 7..13 => self.see_to_rests(&shell).await,
                 13..15 => self.look(&shell).await,
                 15..18 => self.send_signals(&shell).await,
                 18 => self.make_noise(&shell).await,
-                19 => self.follow(&shell),
+                19..21 => self.follow(&shell),
+                21 => {
+                    self.watch_on(&shell);
+                    Ok(())
+                }
                 _ => self.forget(&shell),
             };
             if let Err(error) = done {
@@ -91,16 +97,20 @@ impl Host {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    fn percent(&self, percent: u64) -> bool {
+    pub(super) fn bug(&self) -> Option<Bug> {
+        self.truth.settings().bug
+    }
+
+    pub(super) fn percent(&self, percent: u64) -> bool {
         self.entropy.below(100) < percent
     }
 
-    async fn sleep_ms(&self, longest: u64) {
+    pub(super) async fn sleep_ms(&self, longest: u64) {
         self.time.sleep(Duration::from_micros(self.entropy.below(longest * 1000))).await;
     }
 
     /// What may fail while the store does, and while others act on the same turns.
-    fn allow(&self, what: &str, error: &Error) {
+    pub(super) fn allow(&self, what: &str, error: &Error) {
         let is_allowed = matches!(
             error.kind(),
             ErrorKind::Unavailable
@@ -181,6 +191,9 @@ impl Host {
         let subject = self.truth.settings().subject(key.session);
         self.truth.check_not_forgotten(subject, asked, || format!("{key} is accepted as {}", turn.id()));
         self.truth.accepted(*key, turn.id());
+        if self.percent(if matches!(work, Work::Talk(_)) { 70 } else { 25 }) {
+            self.watch(turn.clone());
+        }
         if self.percent(60) {
             self.follow_one(turn);
         }
@@ -191,6 +204,13 @@ impl Host {
     fn follow(&self, shell: &Shell) -> Result<()> {
         if let Some(turn) = self.any_turn() {
             self.follow_one(shell.turn(turn));
+        }
+        // Mostly one of those that have text to tell.
+        let turn = self.truth.a_turn_of_a_model(self.entropy.number()).filter(|_| self.percent(70));
+        if let Some(turn) = turn.or_else(|| self.any_turn())
+            && self.percent(60)
+        {
+            self.watch(shell.turn(turn));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::budgets;
 use super::talking::SUMMARISE;
-use super::truth::{Mishap, Truth};
+use super::truth::{LifeId, Mishap, Truth};
 use super::work::{PEEK, STAMP};
 use crate::random::Random;
 
@@ -30,6 +30,8 @@ const TOOLS: [&str; 14] = [
 
 pub(super) struct SimModel {
     pub(super) truth: Truth,
+    /// In which life of a process it is asked.
+    pub(super) life: LifeId,
 }
 
 #[async_trait]
@@ -59,6 +61,7 @@ impl Model for SimModel {
             Mishap::EmptySummary => answer = Answer::new(vec![Said::text(" ")]),
             _ => {}
         }
+        let speaking = self.truth.speaks(self.life, &call, answer.text());
         let mut parts: Vec<Result<Chunk, ModelError>> = chunks(&answer).into_iter().map(Ok).collect();
         match mishap {
             Mishap::CutOff => {}
@@ -70,9 +73,14 @@ impl Model for SimModel {
         }
         let truth = self.truth.clone();
         let parts = futures::stream::iter(parts).then(move |part| {
-            let truth = truth.clone();
+            let (truth, speaking) = (truth.clone(), speaking.clone());
             async move {
                 truth.pause().await;
+                match &part {
+                    Ok(Chunk::Text(text)) => speaking.says(text.len()),
+                    Ok(Chunk::Answer(_)) => speaking.says(0),
+                    _ => {}
+                }
                 part
             }
         });

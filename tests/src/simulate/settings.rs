@@ -168,5 +168,6 @@ fn limits(random: &mut Random) -> Limits {
     limits.events_at_once = [1, 4, 256][random.below(3) as usize];
     limits.parked_sessions = [1, 4096][random.below(2) as usize];
     limits.held_sessions = [1, 2, 4096, 4096][random.below(4) as usize];
+    limits.live_bytes = [16, 120, 256 << 10, 256 << 10][random.below(4) as usize];
     limits
 }
