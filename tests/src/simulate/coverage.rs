@@ -133,6 +133,10 @@ world_faults! {
     BudgetTaken = "budget set aside for an attempt that begins",
     /// What an attempt may spend does not fit under a ceiling.
     BudgetExceeded = "budget that does not suffice",
+    /// An account is closed that an attempt would be charged to.
+    BudgetClosed = "budget that an overrun has closed",
+    /// More is spent than was set aside.
+    BudgetOverrun = "overrun of a budget",
     /// A step is refused by a budget.
     BudgetRefused = "step refused by a budget",
     /// A session is purged while a turn runs or rests.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_shell_core::data::Amounts;
 use agent_shell_core::ports::Spawn;
 use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
 use agent_shell_core::words::{Clock, Entropy, TurnId, UserId};
@@ -14,6 +15,7 @@ use agent_shell_core::{
     Actor, Error, ErrorKind, Needs, Request, Resolution, Rest, Result, Session, Shell, ShellBuilder, Subject,
     Tenant, Turn,
 };
+use futures::FutureExt;
 use futures::future::{Either, select};
 use serde_json::{Value, json};
 
@@ -66,7 +68,7 @@ impl Host {
         }
         loop {
             self.sleep_ms(if self.truth.is_calm() { 60 } else { 150 }).await;
-            let done = match self.entropy.below(24) {
+            let done = match self.entropy.below(26) {
                 0..7 => self.submit(&shell).await,
                 7..13 => self.see_to_rests(&shell).await,
                 13..15 => self.look(&shell).await,
@@ -77,6 +79,7 @@ impl Host {
                     self.watch_on(&shell);
                     Ok(())
                 }
+                22..24 => self.keep_books(&shell).await,
                 _ => self.forget(&shell),
             };
             if let Err(error) = done {
@@ -283,6 +286,34 @@ impl Host {
                 Err(error) => host.allow("a purge", &error),
             }
         }));
+        Ok(())
+    }
+
+    /// Takes a bill, or opens an account that an overrun has closed, as those do who see to the money.
+    async fn keep_books(&self, shell: &Shell) -> Result<()> {
+        if !self.truth.settings().overruns {
+            return Ok(());
+        }
+        let closed = self.truth.closed_accounts();
+        if let Some(&(account, overrun)) = closed.get(self.entropy.below(closed.len() as u64) as usize)
+            && self.percent(60)
+        {
+            let more = Amounts { tokens: u64::from(self.percent(25)), ..Amounts::ZERO };
+            // What comes of it, the truth judges.
+            drop(self.in_time(shell.ledger().reopen(account, overrun.plus(more)).map(Ok)).await?);
+            return Ok(());
+        }
+        let Some((attempt, most, bills)) = self.truth.any_attempt(self.entropy.number()) else {
+            return Ok(());
+        };
+        let of = |most: u64| {
+            let above = if self.percent(12) { most / 2 } else { 0 };
+            self.entropy.below(most + above + 1)
+        };
+        let (nano_usd, tokens, time_ms) = (of(most.nano_usd), of(most.tokens), of(most.time_ms));
+        let again = bills.first().filter(|_| self.percent(30)).copied();
+        let billed = again.unwrap_or(Amounts { nano_usd, tokens, time_ms, ..most });
+        drop(self.in_time(shell.ledger().reconcile(attempt, billed).map(Ok)).await?);
         Ok(())
     }
 

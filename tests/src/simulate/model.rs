@@ -149,7 +149,7 @@ impl SimModel {
         answer
     }
 
-    /// What an answer used, as far as the vendor says: no more than was said to be the most.
+    /// What an answer used, as far as the vendor says: no more than was said to be the most, but for some in some runs.
     fn uses(&self, request: &ModelRequest, answer: &mut Answer) {
         let text = answer.text().len() as u64;
         let mut random = Random::of(&[self.truth.settings().seed, text, request.messages.len() as u64]);
@@ -159,6 +159,11 @@ impl SimModel {
         answer.usage.input_tokens = random.percent(80).then(|| random.below(most / 2));
         answer.usage.output_tokens = random.percent(70).then(|| random.below(most / 2));
         answer.usage.cost_nano_usd = cost.filter(|_| random.percent(60)).map(|cost| random.below(cost + 1));
+        if self.truth.settings().overruns && random.percent(4) {
+            answer.usage.input_tokens = Some(most / 2 + random.below(most));
+            answer.usage.output_tokens = Some(most / 2 + random.below(200));
+            answer.usage.cost_nano_usd = cost.map(|cost| cost + random.below(cost));
+        }
     }
 }
 

@@ -52,4 +52,16 @@ sights! {
     TextLost = "text lost by a slow follower",
     /// A turn is followed that never started.
     FollowedRefused = "follower of a turn that was refused",
+    /// A bill comes of an attempt that was settled.
+    Bill = "bill of an attempt that was settled",
+    /// A bill comes of an attempt that is reserved for.
+    BillOfLive = "bill of an attempt that runs",
+    /// A bill comes when the turn has ended.
+    BillOfEnded = "bill of a turn that has ended",
+    /// The same bill comes again.
+    BillAgain = "the same bill again",
+    /// An account is opened again.
+    Reopened = "account opened that an overrun had closed",
+    /// Who opens an account has not seen all of its overrun.
+    ReopenRefused = "account not opened for another overrun",
 }

@@ -40,6 +40,7 @@ use super::settings::Settings;
 use crate::crash::scenario::TurnKey;
 
 pub(super) use self::asked::Mishap;
+pub(super) use self::budget::Asked;
 pub(super) use self::events::LifeId;
 pub(super) use self::follow::Watching;
 pub(super) use self::purge::{SubjectOf, USER, tenant_name};
