@@ -33,6 +33,8 @@ pub(super) struct FollowBook {
     order: u64,
     /// The first and the last record of each turn that has one.
     spans: BTreeMap<TurnId, (Seq, Option<Seq>)>,
+    /// When a turn was first followed in a life of a process.
+    firsts: BTreeMap<(LifeId, TurnId), Duration>,
 }
 
 /// What an attempt at a question says.
@@ -55,14 +57,12 @@ struct Follower {
     is_over: bool,
     /// Whether somebody goes on with it: a task of a process that lives.
     is_alive: bool,
-    lives: BTreeSet<LifeId>,
     connection: Option<Connection>,
 }
 
 /// What a follower knows by one connection.
 struct Connection {
     life: LifeId,
-    since: Duration,
     order: u64,
     /// Text that has not found its end.
     told: BTreeMap<StepId, Told>,
@@ -112,7 +112,6 @@ impl Truth {
             last: Seq::ZERO,
             is_over: false,
             is_alive: true,
-            lives: BTreeSet::new(),
             connection: None,
         });
         Some(Watching { truth: self.clone(), place, turn })
@@ -171,11 +170,10 @@ impl Watching {
         let since = self.truth.now();
         let mut facts = self.truth.facts();
         let order = facts.follow.next();
+        facts.follow.firsts.entry((life, self.turn)).or_insert(since);
         let follower = &mut facts.follow.followers[self.place];
-        follower.lives.insert(life);
         follower.connection = Some(Connection {
             life,
-            since,
             order,
             told: BTreeMap::new(),
             settled: BTreeSet::new(),
@@ -190,9 +188,12 @@ impl Watching {
     /// Something was told.
     pub(in crate::simulate) fn told(&self, followed: &Followed) {
         let (now, turn) = (self.truth.now(), self.turn);
-        let since = self.truth.facts().follow.followers[self.place].connection.as_ref().map(|one| one.since);
+        let facts = self.truth.facts();
+        let life = facts.follow.followers[self.place].connection.as_ref().map(|connection| connection.life);
+        let since = life.and_then(|life| facts.follow.firsts.get(&(life, turn)).copied());
+        drop(facts);
         // A process learns of a purge in another one when it looks at the store: up to then its followers are told what it
-        // has opened. Who comes later is told nothing.
+        // has opened, also those who connect anew. Who comes to a process that has opened nothing is told nothing.
         let subject = self.truth.subject_of_turn(turn);
         self.truth.check_not_forgotten(subject, since.unwrap_or_default(), || {
             format!("a follower is told {followed:?}")
