@@ -1,6 +1,5 @@
 //! `StepProcessor`: makes one attempt, or one probe, and says how it ended. It writes nothing.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::budget::{Purse, Used, most_of_call, spent_by_call, spent_by_question};
 use super::core::Core;
+use super::guarded::{guarded, message_of};
 use super::question::{ask, unanswered};
 use crate::data::{AttemptId, EffectClass, Failure, FailureCode, Usage};
 use crate::failpoint::reach;
@@ -75,33 +75,37 @@ impl StepProcessor {
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
         let (step, number) = (attempt.place, attempt.attempt);
         let attempted = self.clone().attempt(attempt);
-        self.start(attempted.map(move |(end, spent)| {
+        let ended = move |end| Event::Finished { step, attempt: number, end };
+        let work = attempted.map(move |(end, spent)| {
             reach!(ActEnded);
-            (Event::Finished { step, attempt: number, end }, spent)
-        }))
+            (ended(end), spent)
+        });
+        self.start(work, move |message| ended(AttemptEnd::Panicked { message }))
     }
 
     /// Starts a probe of the latest attempt.
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
         let step = attempt.place;
         let asked = self.clone().look(attempt);
-        self.start(async move {
+        let work = async move {
             reach!(ProbeBegins);
             let answer = asked.await;
             reach!(ProbeEnds);
             (Event::Probed { step, answer }, None)
-        })
+        };
+        let panicked = |message: String| Err(format!("the probe panicked: {message}"));
+        self.start(work, move |message| Event::Probed { step, answer: panicked(message) })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
     pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView) -> AbortHandle {
         let this = self.clone();
-        self.start(async move {
+        let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
+        let work = async move {
             if let Some(purse) = &this.purse {
                 view.headroom.budget = purse.left().await;
             }
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
-            let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
             let answer = match this
                 .within(allowed, AssertUnwindSafe(async move { planner.plan(view).await }).catch_unwind())
                 .await
@@ -115,18 +119,24 @@ impl StepProcessor {
             };
             reach!(PlanAnswered);
             (Event::Planned(answer), None)
-        })
+        };
+        self.start(work, move |message| Event::Planned(failed(format!("the planner panicked: {message}"))))
     }
 
-    /// The receiver has room for every completion that can be under way, so a send waits only when it is gone.
+    /// Starts work, whose end is always reported: `broken` says how it ended when it panicked where nothing else
+    /// catches that, in what a host's future drops, say. The receiver has room for every completion that can be under
+    /// way, so a send waits only when it is gone.
     fn start(
         &self,
         work: impl Future<Output = (Event, Option<Box<Settlement>>)> + Send + 'static,
+        broken: impl FnOnce(String) -> Event + Send + 'static,
     ) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
         let (turn, done) = (self.turn, self.done.clone());
         // Chained and not nested: an async block that awaits what it was given holds it twice.
-        let reported = work.then(move |(event, spent)| {
+        let reported = AssertUnwindSafe(work).catch_unwind().then(move |ended| {
+            // What was set aside stays so, and is settled with the turn: it is not known what was used.
+            let (event, spent) = ended.unwrap_or_else(|panic| (broken(message_of(&*panic)), None));
             let event = Box::new(event);
             async move { drop(done.send(Completion { turn, event, spent }).await) }
         });
@@ -207,10 +217,12 @@ impl StepProcessor {
     pub(crate) fn question(&self, question: Question) -> AbortHandle {
         let (step, attempt) = (question.place, question.attempt);
         let asked = self.clone().asked(question);
-        self.start(asked.map(move |(end, spent)| {
+        let ended = move |end| Event::Finished { step, attempt, end };
+        let work = asked.map(move |(end, spent)| {
             reach!(ActEnded);
-            (Event::Finished { step, attempt, end }, spent)
-        }))
+            (ended(end), spent)
+        });
+        self.start(work, move |message| ended(model_panicked(&message)))
     }
 
     /// Asks a model, within what is set aside for it.
@@ -220,7 +232,10 @@ impl StepProcessor {
         };
         let Some(purse) = self.purse.clone() else { return (self.answer(&*model, question).await.0, None) };
         let clock = self.core.clock.clone();
-        let bound = model.bound(&question.request);
+        let bound = match guarded(|| model.bound(&question.request)) {
+            Ok(bound) => bound,
+            Err(message) => return (model_panicked(&message), None),
+        };
         let id = self.attempt_id(&question.step, question.attempt);
         let most = match purse.most_of_question(bound, question.deadline.since(clock.now())) {
             Ok(most) => most,
@@ -251,10 +266,10 @@ impl StepProcessor {
             (end, used)
         };
         // What it used is not known, and counts at its bound.
-        let unknown = |reason: String| (unanswered(true, reason), Used::Known(Usage::default()));
+        let unknown = |end| (end, Used::Known(Usage::default()));
         match self.within(remaining, AssertUnwindSafe(asked).catch_unwind()).await {
-            None => unknown("the model took longer than it may".into()),
-            Some(Err(panic)) => unknown(format!("the model panicked: {}", message_of(&*panic))),
+            None => unknown(unanswered(true, "the model took longer than it may".into())),
+            Some(Err(panic)) => unknown(model_panicked(&message_of(&*panic))),
             Some(Ok(end)) => end,
         }
     }
@@ -287,6 +302,10 @@ impl StepProcessor {
     }
 }
 
+fn model_panicked(message: &str) -> AttemptEnd {
+    unanswered(true, format!("the model panicked: {message}"))
+}
+
 fn not_begun(reason: String) -> AttemptEnd {
     AttemptEnd::NotBegun { reason }
 }
@@ -299,9 +318,4 @@ fn end_of(error: ToolError) -> AttemptEnd {
         }
         ToolError::Ambiguous { reason } => AttemptEnd::Ambiguous { reason: reason.into_owned() },
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

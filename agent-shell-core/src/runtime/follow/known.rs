@@ -55,19 +55,26 @@ pub(super) async fn look_first(core: &Arc<Core>, channel: &Arc<Channel>) -> Resu
 /// Asks the store where the turn stands.
 async fn look(core: &Core, channel: &Channel) -> Result<()> {
     let journal = &*core.store.journal;
-    // The turn is asked first: its last record is durable by then, so the session's end is not before it.
-    let turn = journal.turn(channel.turn()).await?.ok_or_else(|| not_found(channel.turn()))?;
-    let session = journal.session(turn.session).await?;
-    let session = session
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {}", turn.session)))?;
+    let of = async || journal.turn(channel.turn()).await?.ok_or_else(|| not_found(channel.turn()));
+    let known = channel.lock().known.session;
+    let id = match known {
+        Some(id) => id,
+        None => of().await?.session,
+    };
+    // The session is asked before the turn: what ends it when the turn has not ended by then is within the turn, or before
+    // it. The other way round the session may have gone on to the next turn meanwhile.
+    let session = journal.session(id).await?;
+    let session = session.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {id}")))?;
     if session.mark.status == SessionStatus::Purged {
         channel.purge();
         return Ok(());
     }
+    let turn = of().await?;
+    let durable = turn.started.unwrap_or(Seq::ZERO).max(session.head.seq);
     let mut state = channel.lock();
     let before = state.known.clone();
-    state.known.goes_on(session.head.seq, turn.started, turn.ended);
-    state.known.session = Some(turn.session);
+    state.known.goes_on(durable, turn.started, turn.ended);
+    state.known.session = Some(id);
     state.known.key = Some(session.key);
     state.known.is_looked_up = true;
     if state.known != before {

@@ -2,6 +2,8 @@
 
 mod budgets;
 mod conversation;
+mod ledgers;
+mod panics;
 mod spy;
 mod streamed;
 mod whole;
