@@ -23,6 +23,9 @@ pub enum Message {
     Results(Vec<ToolResult>),
     /// What stands in the place of earlier messages that were summarised.
     Summary(String),
+    /// What the runtime tells: what was wrong with an answer, what the steps of a plan led to, what became of calls that were
+    /// held back. A wire says it in a user's place. It is no user's word: a summary may take its place.
+    Note(String),
 }
 
 /// A part of what a user says.
@@ -149,9 +152,30 @@ pub struct ToolResult {
     pub tool: String,
     /// What became of it.
     pub status: CallStatus,
-    /// The tool's output, or what went wrong. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
+    /// The tool's output, or what went wrong, of which 4 KiB are told. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
     /// the object with the one member `content`.
     pub output: Value,
+}
+
+/// Of why a call failed, a model is told so many bytes.
+const REASON_BYTES: usize = 4 << 10;
+
+/// Why a call failed, as far as a model is told.
+pub(crate) fn reason(text: &str) -> Value {
+    if text.len() <= REASON_BYTES {
+        return Value::String(text.to_owned());
+    }
+    let beginning = &text[..boundary(text, REASON_BYTES)];
+    Value::String(format!("{beginning}... ({} bytes in all)", text.len()))
+}
+
+/// The first place from `place` back at which a character begins.
+pub(crate) fn boundary(text: &str, place: usize) -> usize {
+    let mut place = place.min(text.len());
+    while !text.is_char_boundary(place) {
+        place -= 1;
+    }
+    place
 }
 
 /// What became of a call.
@@ -361,10 +385,10 @@ pub enum Finish {
     Length,
     /// The model, or its vendor, declined to answer. What it said of that is text like any other.
     Declined,
-    /// It has not ended: asked again with what it said so far as the last message, it goes on. Tools that run at a vendor's
-    /// make long pauses.
+    /// It has not ended, because a tool that runs at its vendor's takes long. No request asks for such tools, so the answer
+    /// counts as not given.
     Paused,
-    /// Another reason, in the vendor's words.
+    /// Another reason, in the vendor's words. The answer counts as not given, unless it calls tools.
     Other(String),
 }
 

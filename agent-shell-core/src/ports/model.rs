@@ -77,8 +77,7 @@ pub type AnswerStream = BoxStream<'static, Result<Chunk, ModelError>>;
 pub struct ModelRequest {
     /// What stands before every message.
     pub prompt: Arc<Prompt>,
-    /// The messages. The last one is a user's, or holds results; or it is the model's own that
-    /// [paused](crate::data::Finish::Paused).
+    /// The messages. The last one is a user's or a note, or holds results.
     pub messages: Vec<Arc<Message>>,
 }
 

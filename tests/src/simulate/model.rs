@@ -5,9 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_shell_core::data::{
-    Answer, Arguments, CallStatus, Content, Finish, Message, Opaque, Said, ToolCall,
-};
+use agent_shell_core::data::{Answer, Arguments, CallStatus, Finish, Message, Opaque, Said, ToolCall};
 use agent_shell_core::ports::{
     AnswerStream, Chunk, ModelBound, ModelCapabilities, ModelError, ModelErrorKind, ModelRequest,
 };
@@ -37,7 +35,9 @@ pub(super) struct SimModel {
 #[async_trait]
 impl Model for SimModel {
     fn capabilities(&self) -> ModelCapabilities {
-        ModelCapabilities::default()
+        let mut capabilities = ModelCapabilities::default();
+        capabilities.tools = true;
+        capabilities
     }
 
     fn bound(&self, request: &ModelRequest) -> Option<ModelBound> {
@@ -105,8 +105,7 @@ fn chunks(answer: &Answer) -> Vec<Chunk> {
 }
 
 fn is_summary(request: &ModelRequest) -> bool {
-    matches!(request.messages.last().map(|last| &**last), Some(Message::User(parts))
-        if matches!(&parts[..], [Content::Text(text)] if text.starts_with(SUMMARISE)))
+    matches!(request.messages.last().map(|last| &**last), Some(Message::Note(text)) if text.starts_with(SUMMARISE))
 }
 
 impl SimModel {

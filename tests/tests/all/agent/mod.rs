@@ -1,7 +1,9 @@
 //! Turns that a model plans: tools called in a loop, corrections, the conversation, typed answers.
 
+mod bounded;
 mod budgets;
 mod conversation;
+mod held;
 mod ledgers;
 mod panics;
 mod spy;
@@ -133,7 +135,6 @@ async fn a_call_that_fails_is_told_and_the_same_failure_three_times_ends_the_loo
     let told = last(&model.asked()[1])["results"][0].clone();
     assert_eq!((&told["status"], &told["output"]), (&json!("failed"), &json!("the moon is full")));
 
-    // The order of members does not make it another call.
     let model = Spy::new(|_| Ok(calls([("fail", json!({ "n": 1 }))])));
     let outcome = outcome_of(&model).await;
     assert_eq!(failure(&outcome).0, FailureCode::Stuck, "{outcome:?}");
@@ -191,7 +192,7 @@ async fn a_typed_answer_has_its_form_or_is_asked_for_again() {
         (form.name.as_str(), &form.schema["properties"]["cents"]["type"]),
         ("Verdict", &json!("integer"))
     );
-    assert!(last(&asked[1])["user"][0]["text"].as_str().unwrap().starts_with("the answer is no JSON"));
+    assert!(last(&asked[1])["note"].as_str().unwrap().starts_with("the answer is no JSON"));
 
     let turn = session.submit("And A-18?").wants::<Verdict>().await.unwrap();
     let error = turn.answer::<Verdict>().await.unwrap_err();
@@ -207,7 +208,7 @@ async fn a_typed_answer_of_another_form_goes_back_with_what_is_wrong_and_a_fence
     let verdict: Verdict = shell.session("ada").unwrap().ask("Refund A-17?").await.unwrap();
     assert_eq!(verdict, Verdict { refund: true, cents: 500 });
     let asked = model.asked();
-    let told = last(&asked[1])["user"][0]["text"].as_str().unwrap().to_owned();
+    let told = last(&asked[1])["note"].as_str().unwrap().to_owned();
     assert!(told.starts_with("the answer does not have the form `Verdict`: /cents"), "{told}");
     assert!(!told.contains("five hundred"), "{told}");
     shell.shutdown().await.unwrap();
