@@ -56,6 +56,8 @@ pub enum Bug {
     CeilingIgnored,
     /// The settlements of an append are forgotten.
     SettlementsForgotten,
+    /// An account that an overrun has closed is opened for whoever asks next.
+    OverrunIgnored,
     /// A turn is said to have ended one record before its last.
     EndedEarly,
     /// A follower that connects anew is told its last record again.
@@ -66,7 +68,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -83,6 +85,7 @@ impl Bug {
         Self::AnswerChanged,
         Self::CeilingIgnored,
         Self::SettlementsForgotten,
+        Self::OverrunIgnored,
         Self::EndedEarly,
         Self::FollowedAgain,
         Self::RetractionForgotten,
@@ -107,6 +110,7 @@ impl Bug {
             Self::AnswerChanged => "answer-changed",
             Self::CeilingIgnored => "ceiling-ignored",
             Self::SettlementsForgotten => "settlements-forgotten",
+            Self::OverrunIgnored => "overrun-ignored",
             Self::EndedEarly => "ended-early",
             Self::FollowedAgain => "followed-again",
             Self::RetractionForgotten => "retraction-forgotten",
@@ -117,7 +121,11 @@ impl Bug {
     pub(super) const fn is_of_store(self) -> bool {
         matches!(
             self,
-            Self::FencingDropped | Self::DedupeIgnored | Self::CeilingIgnored | Self::SettlementsForgotten
+            Self::FencingDropped
+                | Self::DedupeIgnored
+                | Self::CeilingIgnored
+                | Self::SettlementsForgotten
+                | Self::OverrunIgnored
         )
     }
 }

@@ -138,6 +138,11 @@ fn settlements_that_are_forgotten_are_found() {
 }
 
 #[test]
+fn an_overrun_that_closes_nothing_is_found() {
+    expect(Bug::OverrunIgnored, Rule::Budget);
+}
+
+#[test]
 fn a_turn_that_is_said_to_have_ended_too_early_is_found() {
     expect(Bug::EndedEarly, Rule::Follow);
 }
