@@ -67,6 +67,7 @@ pub enum Say {
 
 /// What a model is to be told of one of its calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CallResult {
     /// The call's id.
     pub call: String,
@@ -87,6 +88,11 @@ pub enum ResultOf {
 }
 
 impl CallResult {
+    /// Of the call with this id.
+    pub fn new(call: impl Into<String>, tool: impl Into<String>, of: ResultOf) -> Self {
+        Self { call: call.into(), tool: tool.into(), of }
+    }
+
     /// The step that makes the call, if one does.
     pub fn step(&self) -> Option<&StepId> {
         match &self.of {

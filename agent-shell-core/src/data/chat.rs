@@ -105,15 +105,34 @@ impl Said {
 /// What only one wire understands. It goes back to that wire as the same JSON, its members maybe in another order, and to no
 /// other: what has to stay as it is byte for byte is a string in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Opaque {
     /// The wire: `anthropic.messages`, say.
     pub wire: String,
+    /// The model that sent it, in its vendor's words, where only that model understands it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// What it sent.
     pub data: Value,
 }
 
+impl Opaque {
+    /// What a wire sent, for every model behind it.
+    pub fn new(wire: impl Into<String>, data: Value) -> Self {
+        Self { wire: wire.into(), model: None, data }
+    }
+
+    /// The same, for this model alone.
+    #[must_use]
+    pub fn of_model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+}
+
 /// A call that a model asks for. Nothing of it is trusted: neither the name nor the arguments have been checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolCall {
     /// By which the model recognises the result; unique within its message, or the codec makes it so.
     pub id: String,
@@ -131,9 +150,21 @@ impl ToolCall {
     pub fn new(id: impl Into<String>, tool: impl Into<String>, arguments: Value) -> Self {
         Self { id: id.into(), tool: tool.into(), arguments: Arguments::Value(arguments), opaque: None }
     }
+
+    /// A call with arguments that are no JSON.
+    pub fn unreadable(id: impl Into<String>, tool: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { arguments: Arguments::Unreadable(text.into()), ..Self::new(id, tool, Value::Null) }
+    }
+
+    /// With what must go back.
+    #[must_use]
+    pub fn with_opaque(mut self, opaque: Opaque) -> Self {
+        self.opaque = Some(opaque);
+        self
+    }
 }
 
-/// The arguments of a call.
+/// The arguments of a call: all that they can be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arguments {
@@ -145,6 +176,7 @@ pub enum Arguments {
 
 /// What a model is told of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolResult {
     /// The call's id.
     pub call: String,
@@ -155,6 +187,13 @@ pub struct ToolResult {
     /// The tool's output, or what went wrong, of which 4 KiB are told. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
     /// the object with the one member `content`.
     pub output: Value,
+}
+
+impl ToolResult {
+    /// What became of the call with this id.
+    pub fn new(call: impl Into<String>, tool: impl Into<String>, status: CallStatus, output: Value) -> Self {
+        Self { call: call.into(), tool: tool.into(), status, output }
+    }
 }
 
 /// Of why a call failed, a model is told so many bytes.
@@ -236,6 +275,7 @@ impl Prompt {
 
 /// A tool as a model is shown it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolSpec {
     /// Its name.
     pub name: ToolName,
@@ -245,8 +285,16 @@ pub struct ToolSpec {
     pub input_schema: Value,
 }
 
+impl ToolSpec {
+    /// A tool as its contract says.
+    pub fn new(name: ToolName, description: impl Into<String>, input_schema: Value) -> Self {
+        Self { name, description: description.into(), input_schema }
+    }
+}
+
 /// The form that an answer must have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct AnswerFormat {
     /// What the form is called; some wires want a name.
     pub name: String,
@@ -255,6 +303,11 @@ pub struct AnswerFormat {
 }
 
 impl AnswerFormat {
+    /// A form by its name and its JSON Schema.
+    pub fn new(name: impl Into<String>, schema: Value) -> Self {
+        Self { name: name.into(), schema }
+    }
+
     /// What is wrong with an answer, in a sentence or some that a model can mend it by; none when it has the form.
     ///
     /// With the feature `json-schema` the whole of JSON Schema is checked, and a schema that is none, or that refers to

@@ -171,7 +171,7 @@ fn words(length: u64) -> String {
 }
 
 fn opaque(random: &mut Random) -> Opaque {
-    Opaque { wire: "sim".into(), data: json!({ "signature": random.next().to_string() }) }
+    Opaque::new("sim", json!({ "signature": random.next().to_string() }))
 }
 
 fn call(random: &mut Random, place: u64) -> ToolCall {

@@ -439,7 +439,7 @@ impl TalkTurn {
                     None => (CallStatus::Closed, json!("the turn ended before the call had an outcome")),
                 },
             };
-            ToolResult { call: result.call.clone(), tool: result.tool.clone(), status, output }
+            ToolResult::new(&result.call, &result.tool, status, output)
         });
         told.collect()
     }
@@ -495,7 +495,7 @@ impl TalkTurn {
             (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
             _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
         };
-        ToolResult { call: call.id.clone(), tool: call.tool.clone(), status, output }
+        ToolResult::new(&call.id, &call.tool, status, output)
     }
 
     /// Counts what a model was told that it does not get on with.

@@ -13,7 +13,7 @@ mod whole;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_shell_core::data::{Answer, Arguments, Finish, Prompt, Said, ToolCall};
+use agent_shell_core::data::{Answer, Finish, Prompt, Said, ToolCall};
 use agent_shell_core::ports::{ModelError, ModelErrorKind};
 use agent_shell_core::{
     Actor, Call, ErrorKind, FailureCode, Limits, Outcome, Plan, Request, Retry, Shell, ShellBuilder, Step,
@@ -114,12 +114,7 @@ async fn what_no_tool_takes_goes_back_with_the_reason_and_not_for_ever() {
 
 #[tokio::test]
 async fn arguments_that_are_no_json_are_told_and_good_calls_beside_them_are_made() {
-    let broken = Said::Call(ToolCall {
-        id: "b".into(),
-        tool: "double".into(),
-        arguments: Arguments::Unreadable("{\"n\": ".into()),
-        opaque: None,
-    });
+    let broken = Said::Call(ToolCall::unreadable("b", "double", "{\"n\": "));
     let good = Said::Call(ToolCall::new("a", "double", json!({ "n": 4 })));
     let model = Spy::script([Answer::new(vec![broken, good]), says("8")]);
     assert_eq!(outcome_of(&model).await.text(), "8");
@@ -217,8 +212,7 @@ async fn a_typed_answer_of_another_form_goes_back_with_what_is_wrong_and_a_fence
 /// A plan that asks alone for an integer, at most twice, and doubles it.
 fn asks_for_a_number() -> Plan {
     let mut prompt = Prompt::new("Answer with a number.");
-    prompt.answer =
-        Some(agent_shell_core::data::AnswerFormat { name: "n".into(), schema: json!({ "type": "integer" }) });
+    prompt.answer = Some(agent_shell_core::data::AnswerFormat::new("n", json!({ "type": "integer" })));
     let twice = Retry { attempts: 2, base_ms: 1, max_ms: 1 };
     let double = agent_shell_core::Template::object([("n", from("number", ""))]);
     let steps = [
@@ -265,8 +259,7 @@ async fn a_step_of_a_plan_asks_a_model_alone() {
     let model = Spy::script([says("17"), says("hello")]);
     let shell = shell(&model).open().await.unwrap();
     let mut prompt = Prompt::new("Answer with a number.");
-    prompt.answer =
-        Some(agent_shell_core::data::AnswerFormat { name: "n".into(), schema: json!({ "type": "integer" }) });
+    prompt.answer = Some(agent_shell_core::data::AnswerFormat::new("n", json!({ "type": "integer" })));
     let plan = Plan::new([
         Step::ask("number", "default", prompt, input("/question")),
         Step::tool("twice", "double", agent_shell_core::Template::object([("n", from("number", ""))])),

@@ -115,6 +115,13 @@ async fn what_is_no_plan_goes_back_with_the_reason_before_anything_runs() {
             "`a` depends on `l`, which is held back",
         ),
         (json!({ "steps": [step("ask-3", "double", four())] }), "no step may be called `ask-3`"),
+        (
+            json!({ "steps": [
+                { "id": "m", "tool": "double", "input": four(), "may_fail": true },
+                step("a", "double", json!({ "n": { "$from": "m", "pointer": "/n" } })),
+            ] }),
+            "`a` refers to step `m`, which may fail",
+        ),
         (json!({ "answer": { "$from": "ask-1" } }), "there is no such step"),
         (json!({ "steps": [step("a", "double", from("ask-1"))] }), "there is no such step"),
         (
