@@ -50,8 +50,6 @@ sights! {
     TextAnew = "text anew after it was retracted",
     /// A follower is too slow for text.
     TextLost = "text lost by a slow follower",
-    /// A turn is followed that never started.
-    FollowedRefused = "follower of a turn that was refused",
     /// A bill comes of an attempt that was settled.
     Bill = "bill of an attempt that was settled",
     /// A bill comes of an attempt that is reserved for.

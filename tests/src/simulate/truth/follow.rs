@@ -342,10 +342,6 @@ impl Follower {
                 connection.settled.insert(step.clone());
                 None
             }
-            Body::MailRefused { turn, .. } if *turn == Some(self.turn) => {
-                coverage.see(Sight::FollowedRefused);
-                None
-            }
             Body::TurnEnded { .. } => {
                 let open: Vec<&str> = connection.told.keys().map(StepId::as_str).collect();
                 (!open.is_empty())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_shell_core::Shell;
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
 use agent_shell_core::data::{Body, Record};
@@ -12,7 +13,6 @@ use agent_shell_core::ports::{
     Store, StoreError, TurnEntry,
 };
 use agent_shell_core::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
-use agent_shell_core::Shell;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
