@@ -12,6 +12,7 @@ use agent_shell_core::words::{Entropy, SessionId};
 use super::talk::{Problems, misshapen};
 use super::{Facts, Truth};
 use crate::crash::scenario::TurnKey;
+use crate::simulate::bugs::Bug;
 use crate::simulate::coverage::WorldFault;
 use crate::simulate::rule::Rule;
 use crate::simulate::settings::Settings;
@@ -111,6 +112,10 @@ impl Truth {
     /// What goes wrong with the next question.
     pub(in crate::simulate) fn draw_mishap(&self, summarises: bool) -> Mishap {
         let rates = &self.settings().world;
+        // So that there is much to be retracted where that is what goes wrong.
+        if self.settings().bug == Some(Bug::RetractionForgotten) && !self.is_calm() && self.chance(60) {
+            return Mishap::CutOff;
+        }
         if self.is_calm() || !self.chance(rates.model) {
             return Mishap::None;
         }

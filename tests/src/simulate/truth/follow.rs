@@ -11,9 +11,11 @@ use agent_shell_core::{Call, Followed};
 use super::events::LifeId;
 use super::mirror::Mirror;
 use super::{Facts, Truth};
+use crate::simulate::bugs::Bug;
 use crate::simulate::coverage::Coverage;
 use crate::simulate::rule::Rule;
 use crate::simulate::sights::Sight;
+use crate::simulate::work::Work;
 
 /// Followers of a run, at most.
 const MOST: usize = 14;
@@ -103,7 +105,13 @@ impl Truth {
     pub(in crate::simulate) fn watches(&self, turn: TurnId) -> Option<Watching> {
         let mut facts = self.facts();
         let place = facts.follow.followers.len();
-        if place >= MOST {
+        // Where text is at fault, only those count that have some.
+        let has_text = facts
+            .book
+            .values()
+            .any(|known| known.accepted == Some(turn) && matches!(known.work, Work::Talk(_)));
+        let is_of_text = self.settings().bug == Some(Bug::RetractionForgotten);
+        if place >= MOST || (is_of_text && !has_text) {
             return None;
         }
         facts.coverage.see(Sight::Follower);
