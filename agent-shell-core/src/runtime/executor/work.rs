@@ -140,7 +140,7 @@ impl PlanExecutor {
         }
         let fence = Fence { owner: self.core.owner, epoch: self.entry.epoch };
         let budget = self.turn().and_then(|running| running.budget);
-        let purse = self.budget.purse(&self.core, fence, turn, budget);
+        let purse = self.budget.purse(&self.core, (&self.entry, fence), turn, budget);
         self.purse = Some((turn, purse.clone()));
         purse
     }
@@ -153,7 +153,7 @@ impl PlanExecutor {
             if self.turn().is_none_or(|running| running.id != turn) {
                 continue;
             }
-            self.spent.extend(spent.map(|spent| *spent));
+            self.spent.extend(spent);
             let mut rides = false;
             match &*event {
                 Event::Planned(_) => {

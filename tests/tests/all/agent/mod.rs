@@ -4,6 +4,7 @@ mod budgets;
 mod conversation;
 mod ledgers;
 mod panics;
+mod pauses;
 mod spy;
 mod streamed;
 mod whole;
