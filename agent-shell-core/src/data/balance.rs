@@ -230,7 +230,8 @@ mod tests {
         balance = balance.after(&movement);
         assert_eq!(balance.settled, money(u64::MAX));
         // What others spent is there when it is corrected.
-        let too_large = BillTooLarge { dimension: Dimension::NanoUsd, billed: u64::MAX, room: u64::MAX - 100 };
+        let too_large =
+            BillTooLarge { dimension: Dimension::NanoUsd, billed: u64::MAX, room: u64::MAX - 100 };
         let room = attempt.room([balance]);
         assert_eq!(attempt.bill(money(u64::MAX), room), Err(BillError::TooLarge(too_large)));
         balance = balance.after(&attempt.bill(money(12), room).unwrap().unwrap());

@@ -138,7 +138,8 @@ pub(crate) struct Spent {
 impl Spent {
     /// Says in the log that more was spent than was set aside, once that is durable.
     pub(crate) fn alarm(&self) {
-        let Settlement { attempt: AttemptId { session, turn, step, attempt, .. }, amounts: used } = &self.settlement;
+        let Settlement { attempt: AttemptId { session, turn, step, attempt, .. }, amounts: used } =
+            &self.settlement;
         if !used.less(self.reserved).is_zero() {
             let accounts: Vec<_> = self.purse.accounts.iter().map(|(account, _)| account).collect();
             tracing::error!(
@@ -343,8 +344,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_counts_at_its_bound_and_no_number_is_too_large() {
-        let (most, took) =
-            (Amounts { tokens: 20, nano_usd: 30, ..Amounts::ZERO }, Duration::from_millis(4));
+        let (most, took) = (Amounts { tokens: 20, nano_usd: 30, ..Amounts::ZERO }, Duration::from_millis(4));
         let bound = Some(ModelBound { tokens: 20, cost_nano_usd: Some(30) });
         let spent = |used| {
             let spent = spent_by_question(used, bound, most, took);

@@ -17,9 +17,7 @@ use super::question::{ask, unanswered};
 use crate::data::{AttemptId, EffectClass, Failure, FailureCode, Usage};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
-use crate::ports::{
-    Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError,
-};
+use crate::ports::{Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError};
 use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.

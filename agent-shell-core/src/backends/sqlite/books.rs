@@ -184,7 +184,8 @@ pub(super) fn moved(
 
 /// What an attempt can have cost for its accounts to hold it.
 pub(super) fn room(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<Amounts> {
-    let balances = attempt.accounts.iter().filter_map(|(account, _)| balance(connection, *account).transpose());
+    let balances =
+        attempt.accounts.iter().filter_map(|(account, _)| balance(connection, *account).transpose());
     Ok(attempt.spending.room(balances.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 

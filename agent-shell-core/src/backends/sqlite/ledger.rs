@@ -38,7 +38,9 @@ pub(super) fn settle_purged(
     at: Timestamp,
 ) -> rusqlite::Result<()> {
     books::settle_live(connection, session, OperationKind::Ended, at, |_| true)?;
-    turns::open(connection, nr)?.into_iter().try_for_each(|turn| books::close(connection, Account::turn(turn)))
+    turns::open(connection, nr)?
+        .into_iter()
+        .try_for_each(|turn| books::close(connection, Account::turn(turn)))
 }
 
 fn no_session(id: SessionId) -> StoreError {

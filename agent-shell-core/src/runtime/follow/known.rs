@@ -65,7 +65,8 @@ async fn look(core: &Core, channel: &Channel) -> Result<()> {
     // The session is asked before the turn: what ends it when the turn has not ended by then is within the turn, or before
     // it. The other way round the session may have gone on to the next turn meanwhile.
     let session = journal.session(id).await?;
-    let session = session.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {id}")))?;
+    let session =
+        session.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {id}")))?;
     if session.mark.status == SessionStatus::Purged {
         channel.purge();
         return Ok(());

@@ -54,12 +54,13 @@ fn an_answer_that_breaks_off_is_not_free_whatever_the_model_says_of_it() {
     for kind in [InvalidRequest, Denied, TooLong, Unsupported, RateLimited, Unavailable, CutOff] {
         let broken = || Err(ModelError::new(kind, "no more").retry_after(Duration::from_secs(1)));
         assert_eq!(used([text("a"), broken()]), Used::Known(Usage::default()), "{kind:?}");
-        assert_eq!(used([Ok(Chunk::Thinking("a".into())), broken()]), Used::Known(Usage::default()), "{kind:?}");
-        let refused = if matches!(kind, Unavailable | CutOff) {
-            Used::Known(Usage::default())
-        } else {
-            Used::Nothing
-        };
+        assert_eq!(
+            used([Ok(Chunk::Thinking("a".into())), broken()]),
+            Used::Known(Usage::default()),
+            "{kind:?}"
+        );
+        let refused =
+            if matches!(kind, Unavailable | CutOff) { Used::Known(Usage::default()) } else { Used::Nothing };
         assert_eq!(used([broken()]), refused, "{kind:?}");
     }
     // Who says what was used is believed.

@@ -16,7 +16,8 @@ use agent_shell_core::ports::{
 use agent_shell_core::runtime::Ceilings;
 use agent_shell_core::words::{SessionId, Timestamp};
 use agent_shell_core::{
-    FailureCode, Outcome, Plan, PlanView, Planned, Planner, PlannerError, Reply, Retry, Scripted, Shell, Step, input,
+    FailureCode, Outcome, Plan, PlanView, Planned, Planner, PlannerError, Reply, Retry, Scripted, Shell,
+    Step, input,
 };
 use async_trait::async_trait;
 use serde_json::json;

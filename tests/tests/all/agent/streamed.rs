@@ -60,18 +60,11 @@ impl agent_shell_core::Model for CutOnce {
         self.0.capabilities()
     }
 
-    fn bound(
-        &self,
-        request: &ModelRequest,
-    ) -> Option<ModelBound> {
+    fn bound(&self, request: &ModelRequest) -> Option<ModelBound> {
         self.0.bound(request)
     }
 
-    async fn ask(
-        &self,
-        request: Arc<ModelRequest>,
-        call: Call,
-    ) -> Result<AnswerStream, ModelError> {
+    async fn ask(&self, request: Arc<ModelRequest>, call: Call) -> Result<AnswerStream, ModelError> {
         let is_first = self.0.asked() == 0;
         let parts = self.0.ask(request, call).await?.then(|part| async move {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -145,7 +138,8 @@ async fn the_end_of_an_attempt_takes_nothing_back_of_the_next_one() {
     }
     assert!(!told.contains(&"2 retracted".to_owned()), "{told:?}");
     assert_eq!(said, "one two three", "{told:?}");
-    let at = |what: &str| told.iter().position(|told| told == what).unwrap_or_else(|| panic!("{what}: {told:?}"));
+    let at =
+        |what: &str| told.iter().position(|told| told == what).unwrap_or_else(|| panic!("{what}: {told:?}"));
     assert!(at("1: wrong") < at("1 retracted") && at("1 retracted") < at("second"), "{told:?}");
     assert!(at("second") < at("attempt.failed"), "the record came late, or this shows nothing: {told:?}");
     shell.shutdown().await.unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use agent_shell_core::Shell;
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
 use agent_shell_core::data::{Body, Record};
@@ -12,7 +13,6 @@ use agent_shell_core::ports::{
     Store, StoreError, TurnEntry,
 };
 use agent_shell_core::words::{Digest, Pseudonym, Seq, SessionId, Tenant, TurnId};
-use agent_shell_core::Shell;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
@@ -138,7 +138,8 @@ async fn a_follower_elsewhere_is_told_nothing_of_the_next_turn() {
 async fn a_turn_that_has_ended_is_seldom_looked_at_for_who_is_slow() {
     let (store, keys) = (VolatileStore::store(Arc::new(SystemClock::new())), Arc::new(VolatileKeys::new()));
     let gate = Arc::new(Semaphore::new(1));
-    let shell = Shell::on(store.clone(), keys.clone()).limits(limits()).tool(gated(&gate)).open().await.unwrap();
+    let shell =
+        Shell::on(store.clone(), keys.clone()).limits(limits()).tool(gated(&gate)).open().await.unwrap();
     let turn = shell.session("s").unwrap().submit(chain(1)).await.unwrap();
     turn.outcome().await.unwrap();
     let between = Arc::new(Between {
