@@ -13,7 +13,8 @@ pub mod residue;
 pub mod simulate;
 pub mod spend;
 
-/// README's programs, compiled. The first embedding is also run: it is `first_embedding` of the examples, word for word.
+/// README's programs, compiled. The first embedding is run as the example of `agent-shell-core` and as `first_embedding`, which
+/// are it word for word; here it would leave its journal in the source.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

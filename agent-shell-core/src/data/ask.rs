@@ -50,6 +50,9 @@ pub enum Say {
     User(#[serde(serialize_with = "template::written")] Template),
     /// What became of the calls of the model's last message, in their order. The question waits until their steps have ended.
     Results(Vec<CallResult>),
+    /// What became of these steps, which are told by their names: outputs, failures, and what is held back. The question waits
+    /// until they have ended.
+    Steps(Vec<StepId>),
     /// What was wrong with the answer before.
     Correction(String),
     /// A summary of the messages that are shown and stand before this number is asked for, in these words. The answer takes
@@ -64,6 +67,7 @@ pub enum Say {
 
 /// What a model is to be told of one of its calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CallResult {
     /// The call's id.
     pub call: String,
@@ -81,6 +85,21 @@ pub enum ResultOf {
     Step(StepId),
     /// Nothing was called, for this reason.
     Rejected(String),
+}
+
+impl CallResult {
+    /// Of the call with this id.
+    pub fn new(call: impl Into<String>, tool: impl Into<String>, of: ResultOf) -> Self {
+        Self { call: call.into(), tool: tool.into(), of }
+    }
+
+    /// The step that makes the call, if one does.
+    pub fn step(&self) -> Option<&StepId> {
+        match &self.of {
+            ResultOf::Step(step) => Some(step),
+            ResultOf::Rejected(_) => None,
+        }
+    }
 }
 
 impl Ask {
@@ -113,11 +132,10 @@ impl Ask {
 
     /// The steps that must have ended, well or not, before the question is asked.
     pub fn awaits(&self) -> BTreeSet<&StepId> {
-        let Say::Results(results) = &self.say else { return BTreeSet::new() };
-        let steps = results.iter().filter_map(|result| match &result.of {
-            ResultOf::Step(step) => Some(step),
-            ResultOf::Rejected(_) => None,
-        });
-        steps.collect()
+        match &self.say {
+            Say::Steps(steps) => steps.iter().collect(),
+            Say::Results(results) => results.iter().filter_map(CallResult::step).collect(),
+            _ => BTreeSet::new(),
+        }
     }
 }

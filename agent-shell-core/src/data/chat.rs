@@ -23,6 +23,9 @@ pub enum Message {
     Results(Vec<ToolResult>),
     /// What stands in the place of earlier messages that were summarised.
     Summary(String),
+    /// What the runtime tells: what was wrong with an answer, what the steps of a plan led to, what became of calls that were
+    /// held back. A wire says it in a user's place. It is no user's word: a summary may take its place.
+    Note(String),
 }
 
 /// A part of what a user says.
@@ -102,15 +105,34 @@ impl Said {
 /// What only one wire understands. It goes back to that wire as the same JSON, its members maybe in another order, and to no
 /// other: what has to stay as it is byte for byte is a string in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Opaque {
     /// The wire: `anthropic.messages`, say.
     pub wire: String,
+    /// The model that sent it, in its vendor's words, where only that model understands it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// What it sent.
     pub data: Value,
 }
 
+impl Opaque {
+    /// What a wire sent, for every model behind it.
+    pub fn new(wire: impl Into<String>, data: Value) -> Self {
+        Self { wire: wire.into(), model: None, data }
+    }
+
+    /// The same, for this model alone.
+    #[must_use]
+    pub fn of_model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+}
+
 /// A call that a model asks for. Nothing of it is trusted: neither the name nor the arguments have been checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolCall {
     /// By which the model recognises the result; unique within its message, or the codec makes it so.
     pub id: String,
@@ -128,9 +150,21 @@ impl ToolCall {
     pub fn new(id: impl Into<String>, tool: impl Into<String>, arguments: Value) -> Self {
         Self { id: id.into(), tool: tool.into(), arguments: Arguments::Value(arguments), opaque: None }
     }
+
+    /// A call with arguments that are no JSON.
+    pub fn unreadable(id: impl Into<String>, tool: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { arguments: Arguments::Unreadable(text.into()), ..Self::new(id, tool, Value::Null) }
+    }
+
+    /// With what must go back.
+    #[must_use]
+    pub fn with_opaque(mut self, opaque: Opaque) -> Self {
+        self.opaque = Some(opaque);
+        self
+    }
 }
 
-/// The arguments of a call.
+/// The arguments of a call: all that they can be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arguments {
@@ -142,6 +176,7 @@ pub enum Arguments {
 
 /// What a model is told of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolResult {
     /// The call's id.
     pub call: String,
@@ -149,9 +184,37 @@ pub struct ToolResult {
     pub tool: String,
     /// What became of it.
     pub status: CallStatus,
-    /// The tool's output, or what went wrong. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
+    /// The tool's output, or what went wrong, of which 4 KiB are told. A wire shows it as [`Content::read`] reads it, so a tool answers with pictures by
     /// the object with the one member `content`.
     pub output: Value,
+}
+
+impl ToolResult {
+    /// What became of the call with this id.
+    pub fn new(call: impl Into<String>, tool: impl Into<String>, status: CallStatus, output: Value) -> Self {
+        Self { call: call.into(), tool: tool.into(), status, output }
+    }
+}
+
+/// Of why a call failed, a model is told so many bytes.
+const REASON_BYTES: usize = 4 << 10;
+
+/// Why a call failed, as far as a model is told.
+pub(crate) fn reason(text: &str) -> Value {
+    if text.len() <= REASON_BYTES {
+        return Value::String(text.to_owned());
+    }
+    let beginning = &text[..boundary(text, REASON_BYTES)];
+    Value::String(format!("{beginning}... ({} bytes in all)", text.len()))
+}
+
+/// The first place from `place` back at which a character begins.
+pub(crate) fn boundary(text: &str, place: usize) -> usize {
+    let mut place = place.min(text.len());
+    while !text.is_char_boundary(place) {
+        place -= 1;
+    }
+    place
 }
 
 /// What became of a call.
@@ -212,6 +275,7 @@ impl Prompt {
 
 /// A tool as a model is shown it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolSpec {
     /// Its name.
     pub name: ToolName,
@@ -221,8 +285,16 @@ pub struct ToolSpec {
     pub input_schema: Value,
 }
 
+impl ToolSpec {
+    /// A tool as its contract says.
+    pub fn new(name: ToolName, description: impl Into<String>, input_schema: Value) -> Self {
+        Self { name, description: description.into(), input_schema }
+    }
+}
+
 /// The form that an answer must have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct AnswerFormat {
     /// What the form is called; some wires want a name.
     pub name: String,
@@ -231,6 +303,11 @@ pub struct AnswerFormat {
 }
 
 impl AnswerFormat {
+    /// A form by its name and its JSON Schema.
+    pub fn new(name: impl Into<String>, schema: Value) -> Self {
+        Self { name: name.into(), schema }
+    }
+
     /// What is wrong with an answer, in a sentence or some that a model can mend it by; none when it has the form.
     ///
     /// With the feature `json-schema` the whole of JSON Schema is checked, and a schema that is none, or that refers to
@@ -361,10 +438,10 @@ pub enum Finish {
     Length,
     /// The model, or its vendor, declined to answer. What it said of that is text like any other.
     Declined,
-    /// It has not ended: asked again with what it said so far as the last message, it goes on. Tools that run at a vendor's
-    /// make long pauses.
+    /// It has not ended, because a tool that runs at its vendor's takes long. No request asks for such tools, so the answer
+    /// counts as not given.
     Paused,
-    /// Another reason, in the vendor's words.
+    /// Another reason, in the vendor's words. The answer counts as not given, unless it calls tools.
     Other(String),
 }
 

@@ -50,6 +50,9 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// How a question is asked again that a model did not answer: five attempts altogether, with pauses from 500 ms to 30 s.
+    pub const QUESTIONS: Self = Self { attempts: 5, base_ms: 500, max_ms: 30_000 };
+
     /// No second attempt.
     pub const ONCE: Self = Self { attempts: 1, base_ms: 0, max_ms: 0 };
 

@@ -9,7 +9,7 @@ mod body;
 mod budget;
 pub mod canonical;
 mod chain;
-mod chat;
+pub(crate) mod chat;
 mod codec;
 mod contract;
 mod envelope;

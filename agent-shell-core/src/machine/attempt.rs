@@ -11,7 +11,7 @@ use super::event::{AttemptEnd, Env};
 use super::resolve::{json_bytes, too_large};
 use super::state::{Folded, Phase, TurnState};
 use super::talk::output_of;
-use crate::data::{Action, Answer, Body, EffectClass, Failure, FailureCode, Say};
+use crate::data::{Action, Answer, Body, EffectClass, Failure, FailureCode, Retry, Say};
 use crate::ports::ProbeAnswer;
 use crate::words::{ContextKey, Timestamp};
 
@@ -322,9 +322,13 @@ fn retries_left(turn: &TurnState, place: usize) -> bool {
     turn.steps[place].failures + 1 < retry_of(turn, place).attempts
 }
 
-fn retry_of(turn: &TurnState, place: usize) -> crate::data::Retry {
-    let of_tool = turn.terms_of(place).map(|terms| terms.retry).unwrap_or_default();
-    turn.steps[place].step.retry.unwrap_or(of_tool)
+fn retry_of(turn: &TurnState, place: usize) -> Retry {
+    let step = &turn.steps[place].step;
+    let given = match &step.action {
+        Action::Model(_) => Retry::QUESTIONS,
+        _ => turn.terms_of(place).map(|terms| terms.retry).unwrap_or_default(),
+    };
+    step.retry.unwrap_or(given)
 }
 
 /// Half of the pause is fixed and half random, so that those who failed together do not return together.

@@ -15,7 +15,7 @@ use crate::data::{
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,6 +166,7 @@ fn answered(turn: &mut TurnState, talk: &mut Talk, place: usize, body: &Body) ->
         PromptRef::Whole(prompt) => Some(prompt.clone()),
     };
     let output = talk::output_of(prompt.as_deref(), &answer);
+    turn.bytes += talk::bytes_of(&answer) as usize;
     if ask.first_shown.is_some() {
         let said = talk::said(turn, &ask, usize::MAX).map_err(|_| "what was said can't be made again")?;
         let before = talk.messages.back().map(|kept| kept.message.clone());

@@ -71,6 +71,14 @@ fn check_question(
         Say::Summary { through, .. } if through <= first || through > end => {
             Err(format!("step `{id}` summarises the messages before {through}: {first} to {end} can be"))
         }
+        Say::Summary { through, .. } if !state.talk.can_summarise(first, through) => Err(format!(
+            "step `{id}` summarises the messages {first} to {through}: calls stay with their results, and there must be more \
+             than what users said"
+        )),
+        _ if !state.talk.can_begin_at(first) => Err(format!(
+            "step `{id}` shows the conversation from message {first} on: it can begin only with what a user says, or with a \
+             summary"
+        )),
         _ => Ok(()),
     }
 }

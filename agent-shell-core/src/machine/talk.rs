@@ -4,7 +4,7 @@
 //! A message's number counts all messages of the session from 0. What is not shown any more is let go here; it stands in the
 //! records.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,20 +12,24 @@ use serde_json::{Value, json};
 
 use super::resolve::{json_bytes, resolve};
 use super::state::{Folded, Phase, TurnState};
-use crate::data::canonical::canonical_digest;
+use crate::data::canonical::{canonical, canonical_digest};
+use crate::data::chat::{boundary, reason};
 use crate::data::extent;
 use crate::data::{
     Action, Answer, Arguments, Ask, CallResult, CallStatus, Content, Message, Prompt, PromptRef, ResultOf,
     Said, Say, Step, ToolCall, ToolResult,
 };
 use crate::ports::ModelRequest;
-use crate::words::Digest;
+use crate::words::{Digest, StepId};
 
 /// Prompts that are kept when a turn ends: the next turn most likely uses the last one again.
 const PROMPTS_KEPT: usize = 4;
 
 /// Of an output that is shown as a handle, so many bytes are shown at once.
 const SHOWN_OF_A_HANDLE: usize = 512;
+
+/// What a turn ends with is kept for the next one without having been asked about: a larger output becomes a handle.
+const KEPT_AT_AN_END: u64 = 16 << 10;
 
 /// What a model is told of a call that no step makes.
 const NOT_MADE: &str = "the turn ended before the call was made";
@@ -80,6 +84,26 @@ impl Talk {
         }
     }
 
+    fn message(&self, number: u64) -> Option<&Message> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.messages.get(place).map(|kept| &*kept.message)
+    }
+
+    /// Whether what is shown may begin with the message of this number: no vendor takes results without their calls.
+    pub(super) fn can_begin_at(&self, number: u64) -> bool {
+        let begins = |message: &Message| matches!(message, Message::User(_) | Message::Summary(_));
+        number == self.end() || self.message(number).is_some_and(begins)
+    }
+
+    /// Whether the messages from `first` to before `through` can be summarised: it does not end between calls and their
+    /// results, and leaves less than there is.
+    pub(super) fn can_summarise(&self, first: u64, through: u64) -> bool {
+        let calls = |message: &Message| matches!(message, Message::Model(said) if said.iter().any(|part| matches!(part, Said::Call(_))));
+        let mut shown = (first..through).filter_map(|number| self.message(number));
+        let ends_well = !through.checked_sub(1).and_then(|last| self.message(last)).is_none_or(calls);
+        ends_well && shown.any(|message| !matches!(message, Message::User(_)))
+    }
+
     /// Takes what was said and answered.
     pub(super) fn take(&mut self, ask: &Ask, said: Message, answer: &Answer) {
         let Some(first) = ask.first_shown else { return };
@@ -114,7 +138,7 @@ impl Talk {
     }
 
     /// A turn has ended. Calls of the last message that nobody answered are closed: a model is asked nothing more before it
-    /// was told of its calls.
+    /// was told of its calls. Of what was held back when it was told, it is told what became of it.
     pub(super) fn turn_ended(&mut self, turn: &TurnState) {
         if let Some(Kept { message, .. }) = self.messages.back()
             && let Message::Model(said) = &**message
@@ -123,6 +147,9 @@ impl Talk {
             let results = turn.last_results(said);
             self.push(Message::Results(results));
         }
+        if let Some(note) = turn.after_all() {
+            self.push(Message::Note(note));
+        }
         while self.prompts.len() > PROMPTS_KEPT {
             self.prompts.pop_front();
         }
@@ -130,7 +157,7 @@ impl Talk {
 }
 
 /// The length of its JSON. What is said and asked always has one.
-fn bytes_of(value: &impl Serialize) -> u64 {
+pub(super) fn bytes_of(value: &impl Serialize) -> u64 {
     extent(value).map_or(0, |extent| extent.bytes as u64)
 }
 
@@ -141,9 +168,8 @@ fn bytes_of(value: &impl Serialize) -> u64 {
 pub(super) fn said(turn: &TurnState, ask: &Ask, most_bytes: usize) -> Result<Message, String> {
     Ok(match &ask.say {
         Say::User(template) => Message::User(Content::read(&resolve(template, turn, most_bytes)?)),
-        Say::Correction(words) | Say::Summary { words, .. } => {
-            Message::User(vec![Content::Text(words.clone())])
-        }
+        Say::Correction(words) | Say::Summary { words, .. } => Message::Note(words.clone()),
+        Say::Steps(steps) => Message::Note(led_to(turn, steps, ask.handles_above)),
         Say::Results(results) => Message::Results(
             results.iter().map(|result| result_of(turn, result, ask.handles_above)).collect(),
         ),
@@ -151,24 +177,36 @@ pub(super) fn said(turn: &TurnState, ask: &Ask, most_bytes: usize) -> Result<Mes
 }
 
 fn result_of(turn: &TurnState, result: &CallResult, handles_above: Option<u64>) -> ToolResult {
-    let text = |text: &str| Value::String(text.to_owned());
     let (status, output) = match &result.of {
-        ResultOf::Rejected(reason) => (CallStatus::Rejected, text(reason)),
-        ResultOf::Step(step) => match turn.index.get(step).map(|&place| (place, &turn.steps[place])) {
-            Some((_, state)) => match &state.phase {
-                Phase::Succeeded(output) => {
-                    (CallStatus::Done, shown(output, state.ended.number(), handles_above))
-                }
-                Phase::Failed(failure) => (CallStatus::Failed, text(&failure.message)),
-                Phase::Pending if turn.is_held(turn.index[step]) => {
-                    (CallStatus::Held, text("held back until all else in the turn has succeeded"))
-                }
-                _ => (CallStatus::Closed, text("the turn ended before the call had an outcome")),
-            },
-            None => (CallStatus::Closed, text(NOT_MADE)),
+        ResultOf::Rejected(problem) => (CallStatus::Rejected, reason(problem)),
+        ResultOf::Step(step) => match turn.index.get(step) {
+            Some(&place) => turn.became(place, handles_above),
+            None => (CallStatus::Closed, reason(NOT_MADE)),
         },
     };
     ToolResult { call: result.call.clone(), tool: result.tool.clone(), status, output }
+}
+
+/// What steps led to, as a model is told it: in an order of members that no build changes.
+fn led_to(turn: &TurnState, steps: &[StepId], handles_above: Option<u64>) -> String {
+    let (mut outputs, mut failed, mut held) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for step in steps {
+        let became = turn.index.get(step).map(|&place| turn.became(place, handles_above));
+        match became.unwrap_or((CallStatus::Closed, reason(NOT_MADE))) {
+            (CallStatus::Done, output) => _ = outputs.insert(step, output),
+            (CallStatus::Held, _) => held.push(step),
+            (_, reason) => _ = failed.insert(step, reason),
+        }
+    }
+    let mut all = BTreeMap::from([("outputs", json!(outputs))]);
+    if !failed.is_empty() {
+        all.insert("failed", json!(failed));
+    }
+    if !held.is_empty() {
+        all.insert("held_back_until_all_else_has_succeeded", json!(held));
+    }
+    let all = json!(all);
+    canonical(&all).unwrap_or_else(|_| all.to_string())
 }
 
 /// An output as a model is shown it: whole, or its beginning under the number of the record that holds it.
@@ -181,10 +219,7 @@ fn shown(output: &Arc<Value>, record: u64, handles_above: Option<u64>) -> Value 
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let mut end = text.len().min(SHOWN_OF_A_HANDLE);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = boundary(&text, SHOWN_OF_A_HANDLE);
     json!({ "handle": record, "bytes": text.len(), "beginning": &text[..end] })
 }
 
@@ -246,7 +281,8 @@ impl TurnState {
             _ => None,
         });
         let latest = asks.take(1).next();
-        let above = latest.and_then(|(_, ask)| ask.handles_above);
+        let above = latest.and_then(|(_, ask)| ask.handles_above).unwrap_or(KEPT_AT_AN_END);
+        let above = Some(above.min(KEPT_AT_AN_END));
         let (told, made) = match latest {
             Some((place, ask)) => match &ask.say {
                 Say::Results(results) if !matches!(self.steps[place].phase, Phase::Succeeded(_)) => {
@@ -281,30 +317,105 @@ impl TurnState {
         calls.map(result).collect()
     }
 
+    /// What became of a step, as a model is told it.
+    fn became(&self, place: usize, handles_above: Option<u64>) -> (CallStatus, Value) {
+        let state = &self.steps[place];
+        match &state.phase {
+            Phase::Succeeded(output) => {
+                (CallStatus::Done, shown(output, state.ended.number(), handles_above))
+            }
+            Phase::Failed(failure) => (CallStatus::Failed, reason(&failure.message)),
+            Phase::Pending if self.is_held(place) => {
+                (CallStatus::Held, reason("held back until all else in the turn has succeeded"))
+            }
+            _ => (CallStatus::Closed, reason("the turn ended before the call had an outcome")),
+        }
+    }
+
+    /// What became of the steps that a model was told to be held back, once the turn has ended; none if there are none.
+    fn after_all(&self) -> Option<String> {
+        let asked = self.steps.iter().filter(|step| matches!(step.phase, Phase::Succeeded(_)));
+        let held: BTreeSet<usize> = asked
+            .flat_map(|step| match &step.step.action {
+                Action::Model(ask) if ask.first_shown.is_some() => ask.awaits(),
+                _ => BTreeSet::new(),
+            })
+            .filter_map(|step| self.index.get(step).copied())
+            .filter(|&place| self.is_held(place))
+            .collect();
+        let results = held.into_iter().map(|place| {
+            let step = &self.steps[place].step;
+            let (mut status, mut output) = self.became(place, Some(KEPT_AT_AN_END));
+            // Nothing holds it back any more.
+            if status == CallStatus::Held {
+                (status, output) = (CallStatus::Closed, reason(NOT_MADE));
+            }
+            let tool = match &step.action {
+                Action::Tool { name, .. } => name.as_str(),
+                _ => "",
+            };
+            let call = step.call.as_deref().unwrap_or(step.id.as_str());
+            json!({ "call": call, "tool": tool, "status": status, "output": output })
+        });
+        let results: Vec<Value> = results.collect();
+        if results.is_empty() {
+            return None;
+        }
+        let results = json!(results);
+        let results = canonical(&results).unwrap_or_else(|_| results.to_string());
+        Some(format!("What was held back has ended: {results}"))
+    }
+
     /// Counts what was said in the conversation against a model that does not get on.
     pub(super) fn count_results(&mut self, ask: &Ask, said: &Message, before: Option<&Message>) {
         let rejects = match &ask.say {
             Say::Correction(_) => true,
             Say::Results(results) => results.iter().any(|result| matches!(result.of, ResultOf::Rejected(_))),
             Say::Summary { .. } => return,
-            Say::User(_) => false,
+            Say::User(_) | Say::Steps(_) => false,
         };
         self.corrections = if rejects { self.corrections + 1 } else { 0 };
-        let (Message::Results(results), Some(Message::Model(calls))) = (said, before) else { return };
-        for result in results.iter().filter(|result| result.status.is_error()) {
-            let arguments = calls.iter().find_map(|part| match part {
-                Said::Call(call) if call.id == result.call => Some(&call.arguments),
-                _ => None,
-            });
-            let arguments = match arguments {
-                Some(Arguments::Value(arguments)) => arguments.clone(),
-                Some(Arguments::Unreadable(text)) => json!(text),
-                None => Value::Null,
-            };
-            let failing = json!({ "tool": result.tool, "arguments": arguments, "error": result.output });
-            if let Ok(digest) = canonical_digest(&failing) {
-                *self.failing.entry(digest).or_default() += 1;
-            }
+        let failing = match (&ask.say, said, before) {
+            (Say::Steps(steps), ..) => self.failing_steps(steps),
+            (_, Message::Results(results), Some(Message::Model(calls))) => failing_calls(results, calls),
+            _ => return,
+        };
+        // Told of at once, they count once: only what comes again after it was told does not get on.
+        let digests: BTreeSet<Digest> =
+            failing.iter().filter_map(|failing| canonical_digest(failing).ok()).collect();
+        for digest in digests {
+            *self.failing.entry(digest).or_default() += 1;
         }
     }
+
+    /// The steps that failed, as what is counted.
+    fn failing_steps(&self, steps: &[StepId]) -> Vec<Value> {
+        let states = steps.iter().filter_map(|step| self.index.get(step)).map(|&place| &self.steps[place]);
+        let failing = states.filter_map(|state| match (&state.phase, &state.step.action) {
+            (Phase::Failed(failure), Action::Tool { name, input }) => {
+                let made = || resolve(input, self, usize::MAX).unwrap_or_default();
+                let arguments = state.input.as_deref().cloned().unwrap_or_else(made);
+                Some(json!({ "tool": name, "arguments": arguments, "error": failure.message }))
+            }
+            _ => None,
+        });
+        failing.collect()
+    }
+}
+
+/// The calls that failed or were rejected, as what is counted.
+fn failing_calls(results: &[ToolResult], calls: &[Said]) -> Vec<Value> {
+    let failing = results.iter().filter(|result| result.status.is_error()).map(|result| {
+        let arguments = calls.iter().find_map(|part| match part {
+            Said::Call(call) if call.id == result.call => Some(&call.arguments),
+            _ => None,
+        });
+        let arguments = match arguments {
+            Some(Arguments::Value(arguments)) => arguments.clone(),
+            Some(Arguments::Unreadable(text)) => json!(text),
+            None => Value::Null,
+        };
+        json!({ "tool": result.tool, "arguments": arguments, "error": result.output })
+    });
+    failing.collect()
 }

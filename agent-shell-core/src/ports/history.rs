@@ -35,6 +35,8 @@ pub struct Conversation {
     pub turn_first: u64,
     /// The bytes of JSON that the next message is going to have, about.
     pub next_bytes: u64,
+    /// Whether a summary was asked for in this turn and could not be made: what is shown must fit without one then.
+    pub summary_failed: bool,
 }
 
 /// A message of a conversation.
@@ -59,8 +61,8 @@ impl Conversation {
     }
 
     /// Whether what is shown may begin with the message of this number: with what a user says, with a summary, or behind all
-    /// that is kept. Results without the calls before them are refused by every vendor. A correction is said in a user's
-    /// place, too: so this may be within a turn. Only [`turn_first`](Self::turn_first) says where one begins.
+    /// that is kept. Results without the calls before them are refused by every vendor. What the
+    /// user says begins a turn.
     pub fn can_begin_at(&self, number: u64) -> bool {
         number == self.end()
             || self

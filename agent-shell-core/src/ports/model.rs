@@ -74,15 +74,20 @@ pub type AnswerStream = BoxStream<'static, Result<Chunk, ModelError>>;
 
 /// What is asked: the prompt, and after it the messages, the oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelRequest {
     /// What stands before every message.
     pub prompt: Arc<Prompt>,
-    /// The messages. The last one is a user's, or holds results; or it is the model's own that
-    /// [paused](crate::data::Finish::Paused).
+    /// The messages. The last one is a user's or a note, or holds results.
     pub messages: Vec<Arc<Message>>,
 }
 
 impl ModelRequest {
+    /// A request of these messages behind this prompt.
+    pub fn new(prompt: impl Into<Arc<Prompt>>, messages: Vec<Arc<Message>>) -> Self {
+        Self { prompt: prompt.into(), messages }
+    }
+
     /// By which a request is recognised: SHA-256 of the canonical JSON of an object with the members `prompt` and `messages`.
     /// Equal requests have equal digests, in every build and on every machine.
     ///
@@ -139,7 +144,7 @@ pub struct ModelHeadroom {
     pub breaker_open: bool,
 }
 
-/// The most that a request can use.
+/// The most that a request can use. It grows by no member without a new version, so that a model says all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelBound {
     /// Tokens of the request and of the answer.
@@ -167,6 +172,14 @@ impl ModelError {
     /// An error of a kind.
     pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), retry_after: None, usage: Box::default() }
+    }
+
+    /// With what was used all the same. What the vendor did not say counts as the most that the request could use, once a part
+    /// of the answer has come.
+    #[must_use]
+    pub fn used(mut self, usage: Usage) -> Self {
+        self.usage = Box::new(usage);
+        self
     }
 
     /// Not to be tried again before so long.

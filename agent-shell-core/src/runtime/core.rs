@@ -274,6 +274,7 @@ fn conversation(state: &Folded, turn: &TurnState) -> Conversation {
         messages: state.talk.messages.iter().map(shown).collect(),
         turn_first: turn.talk_from,
         next_bytes: 0,
+        summary_failed: false,
     }
 }
 

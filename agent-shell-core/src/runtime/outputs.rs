@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::core::Core;
 use super::reader::open;
-use crate::data::{Body, EffectClass, Retry, ToolContract};
+use crate::data::chat::boundary;
+use crate::data::{Body, EffectClass, Resolution, Retry, ToolContract};
 use crate::ports::{Call, DynTool, InvalidArguments, ProbeAnswer, ToolError};
 use crate::words::{Result, Seq, SessionId, ToolName};
 
@@ -68,10 +69,9 @@ impl ReadOutput {
         let record = records.first().filter(|record| record.header.seq == handle).ok_or_else(no_handle)?;
         let keys = core.keyring.session(entry.key, false).await.map_err(store)?;
         match open(journal, &keys, record).await.map_err(store)?.body {
-            Body::StepSucceeded { output, .. } => Ok(match &*output.value() {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            }),
+            Body::StepSucceeded { output, .. } => Ok(text_of(&output.value())),
+            // What an operator says that the step returned.
+            Body::StepResolved { resolution: Resolution::Applied(output), .. } => Ok(text_of(&output)),
             _ => Err(no_handle()),
         }
     }
@@ -92,8 +92,9 @@ impl DynTool for ReadOutput {
         let part: Part = serde::Deserialize::deserialize(&*input)?;
         let text = self.text(call.session, Seq::new(part.handle)).await?;
         let bytes = part.bytes.unwrap_or(BYTES).min(MOST_BYTES);
-        let begin = boundary(&text, part.offset);
-        let end = boundary(&text, part.offset.saturating_add(bytes));
+        let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+        let begin = boundary(&text, place(part.offset));
+        let end = boundary(&text, place(part.offset.saturating_add(bytes)));
         Ok(json!({ "offset": begin, "bytes": text.len(), "text": &text[begin..end] }))
     }
 
@@ -102,11 +103,9 @@ impl DynTool for ReadOutput {
     }
 }
 
-/// The first place from `offset` back at which a character begins.
-fn boundary(text: &str, offset: u64) -> usize {
-    let mut place = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
-    while !text.is_char_boundary(place) {
-        place -= 1;
+fn text_of(output: &Value) -> String {
+    match output {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
-    place
 }

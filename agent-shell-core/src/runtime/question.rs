@@ -76,7 +76,18 @@ fn end_of(answer: Answer, request: &ModelRequest, alone: bool) -> AttemptEnd {
                 format!("the answer reached its bound of {most} tokens: raise `Settings::output_tokens`"),
             )
         }
-        Finish::Declined => unanswered(false, "the model declined to answer".into()),
+        Finish::Declined => {
+            let said = answer.text();
+            let said: String = said.trim().chars().take(500).collect();
+            let why = if said.is_empty() { String::new() } else { format!(": {said}") };
+            unanswered(false, format!("the model declined to answer{why}"))
+        }
+        // No such answer may pass for one that is whole.
+        Finish::Paused => unanswered(true, "the model paused, and the runtime can't let it go on".into()),
+        Finish::Other(reason) if answer.calls().next().is_none() => {
+            let reason: String = reason.chars().take(100).collect();
+            unanswered(false, format!("the model stopped before its end: {reason}"))
+        }
         _ => match request.prompt.answer.as_ref().filter(|_| alone).map(|form| form.read(&answer)) {
             Some(Err(problem)) => unanswered(true, problem),
             _ => AttemptEnd::Answered(Box::new(answer)),

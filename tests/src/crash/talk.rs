@@ -75,7 +75,7 @@ pub(super) fn planner() -> ToolLoop {
         .instructions("You act on the recorder.")
         .settings(settings)
         .tools(tools)
-        .history(Compaction::bytes(WINDOW))
+        .history(Compaction::bytes(WINDOW).words(SUM_UP))
 }
 
 /// What a turn may spend: of some too little for what they want.
@@ -165,9 +165,11 @@ impl Model for Talker {
     }
 }
 
-/// A question without tools wants a summary.
+/// The words that ask for a summary, and nothing else begins with.
+const SUM_UP: &str = "Sum up what was said.";
+
 fn asks_for_summary(request: &ModelRequest) -> bool {
-    request.prompt.tools.is_empty()
+    matches!(request.messages.last().map(|last| &**last), Some(Message::Note(note)) if note.starts_with(SUM_UP))
 }
 
 /// What it says: some rounds of calls after what the user said, and then a text.

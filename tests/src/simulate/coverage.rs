@@ -105,6 +105,8 @@ world_faults! {
     CallRepeated = "the same failing call is told again",
     /// A turn ended before the model was told of its calls.
     CallsClosed = "calls closed at the end of a turn",
+    /// What became of a call that was held back is told when its turn has ended.
+    HeldTold = "a call that was held back is told of after its turn",
     /// A turn ended when a call was done, and before the model was told.
     CallDoneUntold = "call that is done and not told in its turn",
     /// A model is told that its call is held back.

@@ -5,9 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_shell_core::data::{
-    Answer, Arguments, CallStatus, Content, Finish, Message, Opaque, Said, ToolCall,
-};
+use agent_shell_core::data::{Answer, Arguments, CallStatus, Finish, Message, Opaque, Said, ToolCall};
 use agent_shell_core::ports::{
     AnswerStream, Chunk, ModelBound, ModelCapabilities, ModelError, ModelErrorKind, ModelRequest,
 };
@@ -35,7 +33,9 @@ pub(super) struct SimModel {
 #[async_trait]
 impl Model for SimModel {
     fn capabilities(&self) -> ModelCapabilities {
-        ModelCapabilities::default()
+        let mut capabilities = ModelCapabilities::default();
+        capabilities.tools = true;
+        capabilities
     }
 
     fn bound(&self, request: &ModelRequest) -> Option<ModelBound> {
@@ -97,8 +97,7 @@ fn chunks(answer: &Answer) -> Vec<Chunk> {
 }
 
 fn is_summary(request: &ModelRequest) -> bool {
-    matches!(request.messages.last().map(|last| &**last), Some(Message::User(parts))
-        if matches!(&parts[..], [Content::Text(text)] if text.starts_with(SUMMARISE)))
+    matches!(request.messages.last().map(|last| &**last), Some(Message::Note(text)) if text.starts_with(SUMMARISE))
 }
 
 impl SimModel {
@@ -159,7 +158,7 @@ fn words(length: u64) -> String {
 }
 
 fn opaque(random: &mut Random) -> Opaque {
-    Opaque { wire: "sim".into(), data: json!({ "signature": random.next().to_string() }) }
+    Opaque::new("sim", json!({ "signature": random.next().to_string() }))
 }
 
 fn call(random: &mut Random, place: u64) -> ToolCall {

@@ -2,13 +2,23 @@
 //! conversation is shown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::window::Window;
-use crate::data::{Answer, Ask, FailureCode, Prompt, Say, Settings, Step, ToolContract};
+use crate::data::{Answer, Ask, FailureCode, Prompt, Retry, Say, Settings, Step, ToolContract};
 use crate::ports::{HistoryPolicy, PlanView, Planned, PlannerError, StepReport};
 use crate::words::{InvalidName, ModelName};
+
+/// The tool by which a model reads what it was shown as a handle.
+const READ_OUTPUT: &str = "read_output";
+
+/// Where outputs can be read, a larger one is shown as a handle, in bytes of JSON.
+const HANDLES_ABOVE: u64 = 16 << 10;
+
+/// What a handle has at most, in bytes of JSON, escapes included.
+const OF_A_HANDLE: u64 = 6 * 512 + 80;
 
 /// What stands around a part of a message in JSON, in bytes, at most.
 pub(super) const AROUND_A_PART: u64 = 80;
@@ -18,11 +28,17 @@ pub(super) struct Asking {
     pub(super) model: Result<ModelName, InvalidName>,
     pub(super) instructions: String,
     pub(super) settings: Settings,
-    pub(super) history: Arc<dyn HistoryPolicy>,
+    /// A [`Window`] as large as the model takes, if none is given.
+    pub(super) history: Option<Arc<dyn HistoryPolicy>>,
     /// All of the shell's, if none are named.
     pub(super) tools: Option<Vec<String>>,
     pub(super) corrections: u32,
+    pub(super) repeats: u32,
+    /// As [`Asking::handles`] says, if none is given.
     pub(super) handles_above: Option<u64>,
+    /// As of every question, if none is given.
+    pub(super) retry: Option<Retry>,
+    pub(super) answer_within: Option<Duration>,
 }
 
 impl Default for Asking {
@@ -31,10 +47,13 @@ impl Default for Asking {
             model: ModelName::new("default"),
             instructions: String::new(),
             settings: Settings::default(),
-            history: Arc::new(Window::default()),
+            history: None,
             tools: None,
             corrections: 3,
+            repeats: 3,
             handles_above: None,
+            retry: None,
+            answer_within: None,
         }
     }
 }
@@ -66,11 +85,37 @@ macro_rules! asking_setters {
         /// How much of the conversation the model is shown.
         #[must_use]
         pub fn history(mut self, policy: impl $crate::ports::HistoryPolicy) -> Self {
-            self.asking.history = std::sync::Arc::new(policy);
+            self.asking.history = Some(std::sync::Arc::new(policy));
             self
         }
 
-        /// Only the tools with these names, of those that the shell has.
+        /// Shows a larger output, in bytes of JSON, as a handle: its beginning, its length and the number of its record. The tool
+        /// that reads it is the shell's, [`ShellBuilder::reads_outputs`](crate::ShellBuilder::reads_outputs), or the host's own.
+        ///
+        /// Default: 16,384 when the shell reads outputs; else every output is shown whole.
+        #[must_use]
+        pub fn handles_above(mut self, bytes: u64) -> Self {
+            self.asking.handles_above = Some(bytes);
+            self
+        }
+
+        /// How often and how fast a question is asked again that was not answered. A model's own wish to wait longer counts.
+        ///
+        /// Default: [`Retry::QUESTIONS`](crate::data::Retry::QUESTIONS).
+        #[must_use]
+        pub fn retry(mut self, retry: $crate::data::Retry) -> Self {
+            self.asking.retry = Some(retry);
+            self
+        }
+
+        /// Gives up one try of a question that takes longer, where [`Limits::model_ms`](crate::Limits) does not before.
+        #[must_use]
+        pub fn answer_within(mut self, most: std::time::Duration) -> Self {
+            self.asking.answer_within = Some(most);
+            self
+        }
+
+        /// Only the tools with these names, of those that the shell has. The tool that reads handles is always among them.
         #[must_use]
         pub fn tools<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
             self.asking.tools = Some(names.into_iter().map(Into::into).collect());
@@ -83,6 +128,13 @@ macro_rules! asking_setters {
             self.asking.corrections = most;
             self
         }
+
+        /// How often the model may be told of the same failing call, at least 1.
+        #[must_use]
+        pub fn repeats(mut self, most: u32) -> Self {
+            self.asking.repeats = most.max(1);
+            self
+        }
     };
 }
 pub(super) use asking_setters;
@@ -90,8 +142,10 @@ pub(super) use asking_setters;
 impl Asking {
     /// The tools that the model is shown, in the order of their names.
     pub(super) fn shown<'a>(&'a self, view: &'a PlanView) -> impl Iterator<Item = &'a ToolContract> {
-        let is_shown =
-            |name: &str| self.tools.as_ref().is_none_or(|shown| shown.iter().any(|tool| tool == name));
+        let is_shown = |name: &str| {
+            name == READ_OUTPUT
+                || self.tools.as_ref().is_none_or(|shown| shown.iter().any(|tool| tool == name))
+        };
         view.tools.iter().filter(move |tool| is_shown(tool.name.as_str()))
     }
 
@@ -117,25 +171,57 @@ impl Asking {
         bytes: u64,
     ) -> Result<Planned, PlannerError> {
         let model = self.model.clone().map_err(|error| PlannerError::new(error.to_string()))?;
+        let capabilities = view.headroom.model(&model).map(|model| &model.capabilities);
+        if capabilities.is_some_and(|can| !can.tools && !prompt.tools.is_empty()) {
+            let problem =
+                format!("model `{model}` calls no tools: use another, or `PlanByModel`, which asks for none");
+            return Err(PlannerError::new(problem));
+        }
         let mut conversation = view.conversation.clone();
         conversation.next_bytes = bytes;
-        let history = self.history.history(&conversation)?;
-        let id = ask_name(view.round);
-        prompt.settings = self.settings.clone();
-        let ask = Ask::new(model.clone(), prompt, say)
-            .in_conversation(history.first)
-            .handles_above(self.handles_above);
-        let Some(summary) = history.summary else {
-            return Ok(Planned::Next(view.next_plan().step(Step::model(id, ask)).build()?));
+        conversation.summary_failed =
+            summaries(view).any(|(_, summary)| matches!(summary, StepReport::Failed(_)));
+        let history = match &self.history {
+            Some(policy) => policy.history(&conversation)?,
+            None => window(capabilities.and_then(|can| can.context_tokens), &self.settings)
+                .history(&conversation)?,
         };
-        let mut prompt = Prompt::new(self.instructions.clone());
         prompt.settings = self.settings.clone();
-        let say = Say::Summary { through: summary.through, words: summary.words };
-        let before = summary_name(view.round);
-        let summarise = Ask::new(model, prompt, say).in_conversation(history.first);
-        let plan =
-            view.next_plan().step(Step::model(&before, summarise)).step(Step::model(id, ask).after([before]));
-        Ok(Planned::Next(plan.build()?))
+        let step = match history.summary {
+            None => {
+                let ask = Ask::new(model, prompt, say).in_conversation(history.first);
+                Step::model(ask_name(view.round), ask.handles_above(self.handles(view)))
+            }
+            Some(_) if conversation.summary_failed => {
+                let problem = "the history's policy wants a summary, and none could be made: see `Conversation::summary_failed`";
+                return Err(PlannerError::new(problem));
+            }
+            // A round of its own: the next one sees whether there is a summary, and asks what was to be asked.
+            Some(summary) => {
+                prompt.answer = None;
+                let say = Say::Summary { through: summary.through, words: summary.words };
+                let ask = Ask::new(model, prompt, say).in_conversation(history.first);
+                Step::model(summary_name(view.round), ask).may_fail()
+            }
+        };
+        let step = self.retry.into_iter().fold(step, Step::retry);
+        let step = self.answer_within.into_iter().fold(step, Step::attempt_deadline);
+        Ok(Planned::Next(view.next_plan().step(step).build()?))
+    }
+
+    /// From how many bytes of JSON on an output is shown as a handle.
+    pub(super) fn handles(&self, view: &PlanView) -> Option<u64> {
+        let can_read = || view.tools.iter().any(|tool| tool.name.as_str() == READ_OUTPUT);
+        self.handles_above.or_else(|| can_read().then_some(HANDLES_ABOVE))
+    }
+
+    /// The bytes of JSON that a model is told of an output, at most.
+    pub(super) fn output_bytes(&self, view: &PlanView, output: &Value) -> u64 {
+        let bytes = json_bytes(output);
+        match self.handles(view) {
+            Some(above) if bytes > above => bytes.min(OF_A_HANDLE),
+            _ => bytes,
+        }
     }
 
     /// The first question of a turn: what the user says.
@@ -154,6 +240,16 @@ impl Asking {
         self.may_correct(view, &problem)?;
         let bytes = text_bytes(&problem) + AROUND_A_PART;
         self.ask(view, prompt, Say::Correction(problem), bytes)
+    }
+
+    /// Whether the model may make further calls: what it was told too often it may answer to, and no more.
+    pub(super) fn gets_on(&self, view: &PlanView) -> Result<(), PlannerError> {
+        if view.repeats < self.repeats {
+            return Ok(());
+        }
+        let times = view.repeats;
+        let problem = format!("the model made the same call {times} times, and it failed in the same way");
+        Err(PlannerError::new(problem).with_code(FailureCode::Stuck))
     }
 
     /// Whether the model may have to correct one more answer in a row.
@@ -181,12 +277,36 @@ pub(super) fn is_taken(step: &str) -> bool {
     step.starts_with("ask-") || step.starts_with("summary-")
 }
 
-/// The last answer of the turn, and the round in which it was asked for.
-pub(super) fn last_answer(view: &PlanView) -> Option<(u32, Arc<Answer>)> {
-    (1..view.round).rev().find_map(|round| match view.steps.get(ask_name(round).as_str()) {
-        Some(StepReport::Answered { answer, .. }) => Some((round, answer.clone())),
-        _ => None,
-    })
+/// The summaries that were asked for in the turn, each with the round in which.
+fn summaries(view: &PlanView) -> impl Iterator<Item = (u32, &StepReport)> {
+    (1..view.round).rev().filter_map(|round| Some((round, view.steps.get(summary_name(round).as_str())?)))
+}
+
+/// The last answer of a turn.
+pub(super) struct LastAnswer {
+    /// The round in which it was asked for.
+    pub(super) asked: u32,
+    pub(super) answer: Arc<Answer>,
+    /// Whether nothing has followed from it yet. Summaries do not count.
+    pub(super) is_new: bool,
+}
+
+/// The last answer of the turn, if there is one.
+pub(super) fn last_answer(view: &PlanView) -> Option<LastAnswer> {
+    let (asked, answer) =
+        (1..view.round).rev().find_map(|round| match view.steps.get(ask_name(round).as_str()) {
+            Some(StepReport::Answered { answer, .. }) => Some((round, answer.clone())),
+            _ => None,
+        })?;
+    let since = summaries(view).take_while(|(round, _)| *round > asked).count();
+    Some(LastAnswer { asked, answer, is_new: (asked + 1) as usize + since == view.round as usize })
+}
+
+/// The window where none was given: as much as the model takes, with room for its answer.
+fn window(context_tokens: Option<u64>, settings: &Settings) -> Window {
+    // JSON of English text has about four bytes a token, of other text and of code about two.
+    let of_model = context_tokens.map(|tokens| tokens.saturating_sub(settings.output_tokens) * 2);
+    of_model.filter(|bytes| *bytes < Window::DEFAULT_BYTES).map_or_else(Window::default, Window::bytes)
 }
 
 pub(super) fn json_bytes(value: &Value) -> u64 {

@@ -4,28 +4,29 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::asking::{AROUND_A_PART, Asking, asking_setters, json_bytes, last_answer, text_bytes};
+use super::asking::{AROUND_A_PART, Asking, LastAnswer, asking_setters, json_bytes, last_answer, text_bytes};
+use crate::data::chat::reason;
 use crate::data::{
-    Answer, AnswerFormat, Arguments, CallResult, FailureCode, Prompt, ResultOf, Say, Step, ToolCall,
-    ToolContract, ToolSpec,
+    Answer, AnswerFormat, Arguments, CallResult, Plan, Prompt, ResultOf, Say, Step, ToolCall, ToolContract,
+    ToolSpec,
 };
 use crate::ports::{PlanView, Planned, Planner, PlannerError, StepReport};
 use crate::words::StepId;
-
-/// What a handle has at most, in bytes of JSON, escapes included.
-const OF_A_HANDLE: u64 = 6 * 512 + 80;
 
 /// Plans a turn by asking a model, round by round. The turn's input is what the user says; what the model answers without
 /// calling a tool is the turn's answer.
 ///
 /// - Several calls of one answer run beside each other, each a step of its own with the promises of its effect class. A
-///   call that fails, or is denied, does not end the turn: the model is told.
+///   call that fails, or is denied, does not end the turn: the model is told. But for a call of a tool that is
+///   [held back](crate::Tool::held): it is made when the model has answered, so its failure fails the turn. Later turns are told
+///   what became of it.
 /// - A call of an unknown tool, arguments that the tool does not take, and an answer that does not have the form that the
 ///   turn [wants](crate::runtime::Submit::wants) go back to the model with the reason, [`corrections`](Self::corrections) times in
-///   a row; then the turn fails with [`FailureCode::Stuck`].
+///   a row; then the turn fails with [`FailureCode::Stuck`](crate::FailureCode::Stuck).
 /// - When the model was told [`repeats`](Self::repeats) times of the same failing call (the same tool, arguments and error),
-///   the turn fails with [`FailureCode::Stuck`].
-/// - A model that does not answer fails the turn with [`FailureCode::Model`].
+///   the turn fails with [`FailureCode::Stuck`](crate::FailureCode::Stuck). Calls beside each other count once.
+/// - Of more calls than a plan or the turn may have, those that are too many are not made, and the model is told.
+/// - A model that does not answer fails the turn with [`FailureCode::Model`](crate::FailureCode::Model).
 ///
 /// ```
 /// use agent_shell_core::{Shell, ToolLoop, Window};
@@ -33,39 +34,19 @@ const OF_A_HANDLE: u64 = 6 * 512 + 80;
 /// let planner = ToolLoop::new().instructions("You answer questions about orders.").history(Window::bytes(100_000));
 /// let builder = Shell::volatile().planner(planner); // and `.model(..)`
 /// ```
+#[derive(Default)]
 pub struct ToolLoop {
     asking: Asking,
-    repeats: u32,
-}
-
-impl Default for ToolLoop {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl ToolLoop {
-    /// A loop over the shell's default model with all of its tools, a [`Window`](super::Window) of 256 KiB, three corrections in a row, and
-    /// three repeats.
+    /// A loop over the shell's default model with all of its tools, a [`Window`](super::Window) of 256 KiB or what the model takes, if
+    /// that is less, three corrections in a row, and three repeats.
     pub fn new() -> Self {
-        Self { asking: Asking::default(), repeats: 3 }
+        Self::default()
     }
 
     asking_setters!();
-
-    /// How often the model may be told of the same failing call, at least 1.
-    #[must_use]
-    pub fn repeats(mut self, most: u32) -> Self {
-        self.repeats = most.max(1);
-        self
-    }
-
-    /// Shows a larger output, in bytes of JSON, as a handle: its beginning, its length and the number of its record.
-    #[must_use]
-    pub fn handles_above(mut self, bytes: u64) -> Self {
-        self.asking.handles_above = Some(bytes);
-        self
-    }
 
     fn prompt(&self, view: &PlanView) -> Prompt {
         let spec = |tool: &ToolContract| ToolSpec {
@@ -87,13 +68,7 @@ impl ToolLoop {
                 Err(problem) => self.asking.correct(view, self.prompt(view), problem),
             };
         }
-        // What it was told so often it may answer to, but not with further calls.
-        if view.repeats >= self.repeats {
-            let times = view.repeats;
-            let problem =
-                format!("the model made the same call {times} times, and it failed in the same way");
-            return Err(PlannerError::new(problem).with_code(FailureCode::Stuck));
-        }
+        self.asking.gets_on(view)?;
         let calls: Vec<_> =
             answer.calls().enumerate().map(|(place, call)| self.step_of(view, call, asked, place)).collect();
         if let Some(Err(problem)) = calls.iter().find(|call| call.is_err()) {
@@ -127,15 +102,10 @@ impl ToolLoop {
     /// The bytes of JSON that a model is going to be told of a call, at most.
     fn bytes_of(&self, view: &PlanView, result: &CallResult) -> u64 {
         let told = match &result.of {
-            ResultOf::Rejected(problem) => text_bytes(problem),
+            ResultOf::Rejected(problem) => json_bytes(&reason(problem)),
             ResultOf::Step(step) => match view.steps.get(step) {
-                Some(StepReport::Succeeded(output)) => {
-                    let bytes = json_bytes(output);
-                    self.asking
-                        .handles_above
-                        .map_or(bytes, |above| if bytes > above { bytes.min(OF_A_HANDLE) } else { bytes })
-                }
-                Some(StepReport::Failed(failure)) => text_bytes(&failure.message),
+                Some(StepReport::Succeeded(output)) => self.asking.output_bytes(view, output),
+                Some(StepReport::Failed(failure)) => json_bytes(&reason(&failure.message)),
                 // A sentence says that it is held back.
                 _ => AROUND_A_PART,
             },
@@ -157,8 +127,13 @@ impl ToolLoop {
         if let Some(problem) = view.problem_with(&call.tool, arguments) {
             return Err(format!("the tool does not take these arguments: {problem}"));
         }
-        let step = Step::tool(call_name(asked, place), &call.tool, arguments.clone());
-        Ok(step.may_fail().for_call(&call.id))
+        let most = Plan::MAX_STEPS.min(view.headroom.steps.saturating_sub(1));
+        if place >= most {
+            return Err(format!("these are too many calls at once: {most} could be made"));
+        }
+        let step = Step::tool(call_name(asked, place), &call.tool, arguments.clone()).for_call(&call.id);
+        let is_held = self.asking.shown(view).any(|tool| tool.held && tool.name.as_str() == call.tool);
+        Ok(if is_held { step } else { step.may_fail() })
     }
 }
 
@@ -178,14 +153,10 @@ fn call_name(asked: u32, place: usize) -> String {
 #[async_trait]
 impl Planner for ToolLoop {
     async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
-        let Some((asked, answer)) = last_answer(&view) else {
+        let Some(LastAnswer { asked, answer, is_new }) = last_answer(&view) else {
             return self.asking.begin(&view, self.prompt(&view));
         };
         // The round after an answer makes its calls; the one after that tells of them.
-        if asked + 1 == view.round {
-            self.follow(&view, asked, &answer)
-        } else {
-            self.tell(&view, asked, &answer)
-        }
+        if is_new { self.follow(&view, asked, &answer) } else { self.tell(&view, asked, &answer) }
     }
 }

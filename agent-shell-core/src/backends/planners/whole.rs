@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::asking::{AROUND_A_PART, Asking, asking_setters, is_taken, json_bytes, last_answer, text_bytes};
+use super::asking::{
+    AROUND_A_PART, Asking, LastAnswer, asking_setters, is_taken, json_bytes, last_answer, text_bytes,
+};
 use super::draft::{Draft, Drafted, schema};
+use crate::data::chat::reason;
 use crate::data::{
-    Answer, AnswerFormat, CallResult, Plan, Prompt, ResultOf, Say, Step, Template, ToolContract, from,
+    Answer, AnswerFormat, CallResult, Plan, Prompt, ResultOf, Say, Step, Template, ToolContract,
 };
 use crate::ports::{PlanView, Planned, Planner, PlannerError, StepReport};
 use crate::words::StepId;
@@ -35,7 +38,8 @@ const MOST_ANSWER_BYTES: u64 = 64 << 20;
 ///   the steps have ended. After [`corrections`](Self::corrections) in a row the turn fails with
 ///   [`FailureCode::Stuck`](crate::FailureCode::Stuck).
 /// - With [`reviews`](Self::reviews) the model is told what the steps led to, round by round, and plans on or answers. Without,
-///   it never sees an output, in later turns neither.
+///   it never sees an output, in later turns neither. When it was told [`repeats`](Self::repeats) times of the same failing
+///   call (the same tool, input and error), it may answer, and no more plan.
 ///
 /// In the session's conversation stand the user's input and the model's plans. The tools are told in the instructions, so that
 /// a model does not call them by itself.
@@ -53,8 +57,8 @@ pub struct PlanByModel {
 }
 
 impl PlanByModel {
-    /// Plans by the shell's default model with all of its tools, a [`Window`](super::Window) of 256 KiB and three corrections in a
-    /// row, without reviews.
+    /// Plans by the shell's default model with all of its tools, a [`Window`](super::Window) of 256 KiB or what the model takes, if
+    /// that is less, three corrections in a row and three repeats, without reviews.
     pub fn new() -> Self {
         Self::default()
     }
@@ -125,11 +129,19 @@ impl PlanByModel {
             return Err(format!("the plan has {count} steps: at most {allowed} are allowed"));
         }
         let steps = draft.steps.iter().map(|step| self.step_of(view, step)).collect::<Result<Vec<_>, _>>()?;
+        let may_fail: BTreeSet<&StepId> =
+            steps.iter().filter(|step| step.may_fail).map(|step| &step.id).collect();
+        let usable = |needed: &StepId, who: &str| match may_fail.contains(needed) {
+            true => {
+                Err(format!("`{who}` refers to step `{needed}`, which may fail: nothing may depend on that"))
+            }
+            false => usable(view, needed, who),
+        };
         for step in &steps {
-            step.needs().into_iter().try_for_each(|needed| usable(view, needed, step.id.as_str()))?;
+            step.needs().into_iter().try_for_each(|needed| usable(needed, step.id.as_str()))?;
         }
         let answer = draft.answer.iter().flat_map(Template::steps);
-        answer.into_iter().try_for_each(|needed| usable(view, needed, "answer"))?;
+        answer.into_iter().try_for_each(|needed| usable(needed, "answer"))?;
         let is_held =
             |tool: &str| self.asking.shown(view).any(|known| known.held && known.name.as_str() == tool);
         let held: BTreeSet<&StepId> =
@@ -180,33 +192,19 @@ impl PlanByModel {
         }
     }
 
-    /// Tells the model what its steps led to.
+    /// Tells the model what its steps led to, unless it was told of the same failure too often.
     fn tell(&self, view: &PlanView, draft: &Draft) -> Result<Planned, PlannerError> {
-        let (mut outputs, mut failed, mut held) = (Vec::new(), serde_json::Map::new(), Vec::new());
-        let mut bytes = AROUND_A_PART;
-        for step in &draft.steps {
-            let id = step.id.to_string();
-            bytes += text_bytes(&id) + AROUND_A_PART;
-            match view.steps.get(&step.id) {
-                Some(StepReport::Succeeded(output)) => {
-                    bytes += json_bytes(output);
-                    outputs.push((id, from(&step.id, "")));
-                }
-                Some(StepReport::Failed(failure)) => {
-                    bytes += text_bytes(&failure.message);
-                    failed.insert(id, json!(failure.message));
-                }
-                _ => held.push(id),
-            }
-        }
-        let mut told = vec![("outputs", Template::object(outputs))];
-        if !failed.is_empty() {
-            told.push(("failed", Value::Object(failed).into()));
-        }
-        if !held.is_empty() {
-            told.push(("held_back_until_all_else_has_succeeded", json!(held).into()));
-        }
-        self.asking.ask(view, self.prompt(view), Say::User(Template::object(told)), bytes)
+        // What is told is JSON within a text: every quotation mark of it is escaped once more.
+        let bytes_of = |step: &Drafted| match view.steps.get(&step.id) {
+            Some(StepReport::Succeeded(output)) => 2 * self.asking.output_bytes(view, output),
+            Some(StepReport::Failed(failure)) => 2 * json_bytes(&reason(&failure.message)),
+            _ => 0,
+        };
+        let bytes =
+            draft.steps.iter().map(|step| bytes_of(step) + text_bytes(step.id.as_str()) + AROUND_A_PART);
+        let bytes = bytes.sum::<u64>() + AROUND_A_PART;
+        let steps = draft.steps.iter().map(|step| step.id.clone()).collect();
+        self.asking.ask(view, self.prompt(view), Say::Steps(steps), bytes)
     }
 
     /// Tells the model what is wrong with its answer. Of calls it must be told as of calls, or no vendor goes on.
@@ -294,15 +292,16 @@ fn pointed<'a>(value: &'a Value, pointer: &str, what: &str) -> Result<&'a Value,
 #[async_trait]
 impl Planner for PlanByModel {
     async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
-        let Some((asked, answer)) = last_answer(&view) else {
+        let Some(LastAnswer { answer, is_new, .. }) = last_answer(&view) else {
             return self.asking.begin(&view, self.prompt(&view));
         };
         // The round after an answer adopts its plan; the one after that comes when the plan's steps have ended.
-        if asked + 1 < view.round {
+        if !is_new {
             return self.ended(&view, &answer);
         }
         match self.follow(&view, &answer) {
-            Ok(planned) => Ok(planned),
+            Ok(planned @ Planned::Answer(_)) => Ok(planned),
+            Ok(planned) => self.asking.gets_on(&view).map(|()| planned),
             Err(problem) => self.correct(&view, &answer, problem),
         }
     }

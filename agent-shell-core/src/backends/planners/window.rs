@@ -7,15 +7,15 @@ use crate::ports::{Conversation, History, HistoryPolicy, PlannerError};
 ///
 /// When the conversation passes the bound it is cut to about half of it, where a user speaks: so the beginning of a prompt
 /// stays the same for many questions, and a vendor's cache of it holds. The turn that runs is never cut: one that is by itself
-/// larger than the bound fails, with [`FailureCode::TooLarge`]. [`Compaction`] goes on instead. Of an earlier turn the end may
-/// stay without its beginning: what a loop told the model to correct stands in the conversation as a user's words do, so a
-/// cut may be made there.
+/// larger than the bound fails, with [`FailureCode::TooLarge`]. [`Compaction`] goes on instead.
 #[derive(Debug, Clone)]
 pub struct Window {
     bytes: u64,
 }
 
 impl Window {
+    pub(super) const DEFAULT_BYTES: u64 = 256 << 10;
+
     /// A window of so many bytes of JSON, in which instructions and tools do not count. English text has about four bytes a
     /// token.
     pub fn bytes(bytes: u64) -> Self {
@@ -26,7 +26,7 @@ impl Window {
 impl Default for Window {
     /// 256 KiB (262,144 bytes), which is about 64,000 tokens.
     fn default() -> Self {
-        Self::bytes(256 << 10)
+        Self::bytes(Self::DEFAULT_BYTES)
     }
 }
 
@@ -52,7 +52,10 @@ impl HistoryPolicy for Window {
 
 /// Shows the whole conversation up to so many bytes of JSON. When it passes them, the model is first asked, by a step of its
 /// own, to summarise its beginning: about half of the bound is left. What the users said stays as they said it. When even
-/// that does not fit, the oldest turns are let go as a [`Window`] does.
+/// that does not fit, or when the model makes no summary, the oldest turns are let go as a [`Window`] does.
+///
+/// The question for a summary shows the same instructions and tools as every other, so a vendor's cache of the conversation
+/// holds for it, too; what it is told stands in no later question.
 #[derive(Debug, Clone)]
 pub struct Compaction {
     window: Window,
@@ -92,6 +95,9 @@ impl HistoryPolicy for Compaction {
         if bytes(first) <= allowed {
             return Ok(History::from(first));
         }
+        if conversation.summary_failed {
+            return self.window.history(conversation);
+        }
         let before = |place: u64| (first..place).filter_map(|number| conversation.message(number));
         let is_user = |message: &Message| matches!(message, Message::User(_));
         let users = |place: u64| -> u64 {
@@ -110,7 +116,8 @@ impl HistoryPolicy for Compaction {
         if !can_shrink || !fits(through) {
             return self.window.history(conversation);
         }
-        Ok(History::from(first).summarised(through, self.words.clone()))
+        let words = format!("{} Write at most {} characters, and call no tools.", self.words, allowed / 4);
+        Ok(History::from(first).summarised(through, words))
     }
 }
 

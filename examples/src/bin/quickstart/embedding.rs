@@ -139,7 +139,7 @@ impl Host {
         past: &Past,
         outcome: Option<Outcome>,
     ) -> Result<ExitCode, Trouble> {
-        let end = End::of(outcome, past);
+        let end = End::of(outcome);
         self.desk.progress.rest();
         summary.print(options, past, &end, &briefing_of(self.state.name(), &self.folder))?;
         if !matches!(end, End::Parked) {

@@ -40,8 +40,6 @@ pub(crate) struct Run {
     pub(crate) steps: u64,
     /// How often nobody knew what had become of a step.
     pub(crate) doubts: u64,
-    /// Why nothing was published, when that failed.
-    pub(crate) unpublished: Option<String>,
     /// The epoch of the last owner before this run.
     pub(crate) epoch_before: Epoch,
 }
@@ -70,8 +68,7 @@ impl Past {
         match &entry.body {
             Body::TurnStarted { turn, .. } => {
                 let (turn, epoch_before) = (*turn, self.epoch_of_last_end);
-                let (has_ended, unpublished) = (false, None);
-                self.latest = Some(Run { turn, has_ended, steps: 0, doubts: 0, unpublished, epoch_before });
+                self.latest = Some(Run { turn, has_ended: false, steps: 0, doubts: 0, epoch_before });
                 self.tools.clear();
             }
             Body::PlanAdopted { plan, .. } => {
@@ -85,17 +82,12 @@ impl Past {
             Body::StepResolved { step, resolution: Resolution::Applied(output), .. } => {
                 self.succeeded(step, output);
             }
-            Body::StepFailed { step, failure, .. } if self.tool(step) == names::PUBLISH => {
-                self.latest.iter_mut().for_each(|run| run.unpublished = Some(failure.message.clone()));
-            }
             Body::StepInDoubt { .. } => self.latest.iter_mut().for_each(|run| run.doubts += 1),
             Body::TurnEnded { outcome, answer, .. } => {
                 self.ended += 1;
                 self.epoch_of_last_end = entry.epoch;
                 self.latest.iter_mut().for_each(|run| run.has_ended = true);
-                let is_unpublished = self.latest.as_ref().is_some_and(|run| run.unpublished.is_some());
                 let answer = match (outcome, answer) {
-                    _ if is_unpublished => Ok(Answer { reported: self.remembered.reported.clone() }),
                     (_, Some(answer)) => Answer::deserialize(&*answer.value()),
                     (Outcome::Answered(answer), None) => Answer::deserialize(answer),
                     // Nothing was published, so what was told before is still the last that was told.

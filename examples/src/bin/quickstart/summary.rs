@@ -42,18 +42,13 @@ pub(crate) enum End {
 }
 
 impl End {
-    pub(crate) fn of(outcome: Option<Outcome>, past: &Past) -> Self {
+    pub(crate) fn of(outcome: Option<Outcome>) -> Self {
         #[derive(Deserialize)]
         struct Answer {
             told: Told,
         }
-        let unpublished = past.latest.as_ref().and_then(|run| run.unpublished.clone());
         match outcome {
             None => Self::Parked,
-            // A model may go on where a plan fails.
-            Some(Outcome::Answered(_)) if unpublished.is_some() => {
-                Self::Failed(unpublished.unwrap_or_default())
-            }
             Some(Outcome::Answered(answer)) => {
                 Self::Published(Answer::deserialize(answer).ok().map(|answer| answer.told))
             }

@@ -78,13 +78,13 @@ enum Continued {
 /// How a question goes on after the last one that did not ask for a summary.
 fn continues(before: &Asked, next: &Asked) -> Result<Continued, &'static str> {
     let (old, new) = (&before.messages, &next.messages);
+    if next.prompt != before.prompt {
+        return Err("has another beginning than the question before");
+    }
     if next.is_summary {
         let shown = &new[..new.len().saturating_sub(1)];
         let is_beginning = old.starts_with(shown) || shown.starts_with(old);
         return if is_beginning { Ok(Continued::Aside) } else { Err("summarises what was not said") };
-    }
-    if next.prompt != before.prompt {
-        return Err("has another beginning than the question before");
     }
     if new.starts_with(old) {
         return Ok(Continued::Whole);

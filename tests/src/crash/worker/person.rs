@@ -174,7 +174,8 @@ impl Person {
         let (kind, work) = if scenario.key.talks() {
             let kind = tool.as_ref().and_then(|tool| ToolKind::named(tool.as_str()));
             let (Some(kind), Ok(work)) = (kind, serde_json::from_value::<Work>((**input).clone())) else {
-                return Ok(trouble(format!("{} step {}: rests, and calls no tool", scenario.key, rest.step)));
+                trouble(format!("{} step {}: rests, and calls no tool", scenario.key, rest.step));
+                return Ok(());
             };
             (kind, work)
         } else {

@@ -18,6 +18,9 @@ use crate::crash::scenario::ToolKind;
 use crate::simulate::coverage::{Coverage, WorldFault};
 use crate::simulate::talking::{CORRECTIONS, LoopSpec, REPEATS};
 
+/// What a turn ends with is kept whole up to so many bytes.
+const KEPT_AT_AN_END: u64 = 16_384;
+
 /// What is wrong.
 pub(super) type Problems = Vec<String>;
 
@@ -225,6 +228,12 @@ impl TalkBook {
             coverage.count(WorldFault::CallsClosed);
             self.push(Arc::new(Message::Results(results)));
         }
+        // And it is told what became of what it was told to be held back.
+        let became = turn.became_of_held();
+        if !became.is_empty() {
+            coverage.count(WorldFault::HeldTold);
+            self.push(Arc::new(Message::Note(format!("What was held back has ended: {}", json!(became)))));
+        }
     }
 
     /// What a question says, when all that it is made of is in the records.
@@ -232,9 +241,7 @@ impl TalkBook {
         let turn = self.turn.as_ref()?;
         Some(Arc::new(match &ask.say {
             Say::User(template) if *template == input("") => Message::User(Content::read(&turn.input)),
-            Say::Correction(words) | Say::Summary { words, .. } => {
-                Message::User(vec![Content::Text(words.clone())])
-            }
+            Say::Correction(words) | Say::Summary { words, .. } => Message::Note(words.clone()),
             Say::Results(_) => Message::Results(turn.results(ask)),
             _ => return None,
         }))
@@ -432,9 +439,29 @@ impl TalkTurn {
                     None => (CallStatus::Closed, json!("the turn ended before the call had an outcome")),
                 },
             };
-            ToolResult { call: result.call.clone(), tool: result.tool.clone(), status, output }
+            ToolResult::new(&result.call, &result.tool, status, output)
         });
         told.collect()
+    }
+
+    /// What became of the steps of which a model was told that they are held back, when the turn has ended.
+    fn became_of_held(&self) -> Vec<Value> {
+        let asked = self.steps.iter().filter(|step| self.answered.contains(&step.id));
+        let told: BTreeSet<&StepId> =
+            asked.flat_map(Step::awaits).filter(|step| self.is_held(step)).collect();
+        let held = self.steps.iter().filter(|step| told.contains(&step.id));
+        held.map(|step| {
+            let (status, output) = match self.ends.get(&step.id) {
+                Some(End::Done(output, record)) => {
+                    (CallStatus::Done, shown(output, *record, Some(KEPT_AT_AN_END)))
+                }
+                Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
+                None => (CallStatus::Closed, json!("the turn ended before the call was made")),
+            };
+            let Action::Tool { name, .. } = &step.action else { return Value::Null };
+            json!({ "call": step.call, "tool": name, "status": status, "output": output })
+        })
+        .collect()
     }
 
     /// What the model is told of a call of its last answer when the turn has ended: what became of the step that makes it,
@@ -446,6 +473,7 @@ impl TalkTurn {
         });
         let latest = asks.take(1).next();
         let above = latest.and_then(|(_, ask)| ask.handles_above);
+        let above = Some(above.map_or(KEPT_AT_AN_END, |above| above.min(KEPT_AT_AN_END)));
         let rejected = latest.filter(|(step, _)| !self.answered.contains(&step.id)).and_then(|(_, ask)| {
             let Say::Results(results) = &ask.say else { return None };
             results.iter().find_map(|result| match &result.of {
@@ -467,7 +495,7 @@ impl TalkTurn {
             (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
             _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
         };
-        ToolResult { call: call.id.clone(), tool: call.tool.clone(), status, output }
+        ToolResult::new(&call.id, &call.tool, status, output)
     }
 
     /// Counts what a model was told that it does not get on with.
@@ -478,9 +506,12 @@ impl TalkTurn {
         }
         let (Message::Results(results), Some(Message::Model(calls))) = (said, before) else { return };
         let calls = calls_of(calls);
-        for result in results.iter().filter(|result| result.status.is_error()) {
+        let failing = results.iter().filter(|result| result.status.is_error()).map(|result| {
             let arguments = calls.iter().find(|call| call.id == result.call).map(|call| &call.arguments);
-            let failing = json!([result.tool, arguments, result.output]).to_string();
+            json!([result.tool, arguments, result.output]).to_string()
+        });
+        // Told of beside each other they count once.
+        for failing in failing.collect::<BTreeSet<String>>() {
             let times = self.failing.entry(failing).or_default();
             *times += 1;
             if *times > 1 {
@@ -496,7 +527,9 @@ impl TalkTurn {
         {
             found.push(format!("it ended with {}, and it answered {:?}", answer.value(), self.answer));
         }
-        if let Outcome::Failed(Failure { code, message, .. }) = outcome
+        let of_held = |failure: &Failure| failure.step.as_ref().is_some_and(|step| self.is_held(step));
+        if let Outcome::Failed(failure @ Failure { code, message, .. }) = outcome
+            && !of_held(failure)
             && !matches!(
                 code,
                 FailureCode::Model
@@ -564,7 +597,10 @@ pub(super) fn misshapen(request: &ModelRequest) -> Option<String> {
             _ => Vec::new(),
         }
     };
-    if messages.last().is_none_or(|last| !matches!(**last, Message::User(_) | Message::Results(_))) {
+    if messages
+        .last()
+        .is_none_or(|last| !matches!(**last, Message::User(_) | Message::Results(_) | Message::Note(_)))
+    {
         return Some("its last message is neither a user's nor results".into());
     }
     for (place, message) in messages.iter().enumerate() {

@@ -7,7 +7,7 @@ use agent_shell_core::ports::{ModelError, ModelErrorKind, ModelRequest};
 use agent_shell_core::{Call, Compaction, FailureCode, Outcome, Shell, Tool, ToolError, ToolLoop, Window};
 use serde_json::{Value, json};
 
-use super::spy::{Spy, answers_in, calls, last, says};
+use super::spy::{Spy, answers_in, calls, is_summary, last, says};
 use super::{Number, double, failing, failure, limits};
 
 /// The bytes of a request's prompt and messages, as a wire would write them one after another.
@@ -82,8 +82,7 @@ async fn a_window_bounds_what_is_shown_and_begins_with_a_user() {
 #[tokio::test]
 async fn a_conversation_is_summarised_but_for_what_the_users_said() {
     let model = Spy::new(|request| {
-        let text = last(request)["user"][0]["text"].as_str().unwrap_or_default().to_owned();
-        Ok(match text.starts_with("Summarise") {
+        Ok(match is_summary(request) {
             true => says("SUMMARY of it"),
             false if matches!(**request.messages.last().unwrap(), Message::Results(_)) => {
                 says(&"long answer ".repeat(20))
@@ -100,7 +99,7 @@ async fn a_conversation_is_summarised_but_for_what_the_users_said() {
         assert_eq!(turn.outcome().await.unwrap().text(), "long answer ".repeat(20));
     }
     let asked = model.asked();
-    let summaries = asked.iter().filter(|request| request.prompt.tools.is_empty()).count();
+    let summaries = asked.iter().filter(|request| is_summary(request)).count();
     assert!((2..8).contains(&summaries), "{summaries}");
     let last_request = asked.last().unwrap();
     let users: Vec<String> = last_request
@@ -132,10 +131,10 @@ async fn a_conversation_is_summarised_but_for_what_the_users_said() {
 async fn what_the_user_said_in_a_turn_is_shown_also_when_the_turn_was_summarised() {
     // The turn's own beginning is summarised, with the user's words right before the summary; then the rest outgrows the bound.
     let model = Spy::new(|request| {
-        let text = last(request)["user"][0]["text"].as_str().unwrap_or_default().to_owned();
-        if text.starts_with("Summarise") {
+        if is_summary(request) {
             return Ok(says("SUMMARY"));
         }
+        let text = last(request)["user"][0]["text"].as_str().unwrap_or_default().to_owned();
         let n = answers_in(request);
         Ok(if text.starts_with("old") || request.messages.len() > 12 {
             says(&"long answer ".repeat(20))
@@ -154,7 +153,7 @@ async fn what_the_user_said_in_a_turn_is_shown_also_when_the_turn_was_summarised
         }
         let begins = model.asked().len();
         session.submit(format!("new {bytes}")).await.unwrap().outcome().await.unwrap();
-        for request in model.asked()[begins..].iter().filter(|request| !request.prompt.tools.is_empty()) {
+        for request in model.asked()[begins..].iter().filter(|request| !is_summary(request)) {
             let shown = json!(request.messages).to_string();
             assert!(shown.contains(&format!("new {bytes}")), "{bytes}: {shown}");
         }

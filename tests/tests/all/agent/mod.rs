@@ -1,7 +1,9 @@
 //! Turns that a model plans: tools called in a loop, corrections, the conversation, typed answers.
 
+mod bounded;
 mod budgets;
 mod conversation;
+mod held;
 mod ledgers;
 mod panics;
 mod pauses;
@@ -12,7 +14,7 @@ mod whole;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_shell_core::data::{Answer, Arguments, Finish, Prompt, Said, ToolCall};
+use agent_shell_core::data::{Answer, Finish, Prompt, Said, ToolCall};
 use agent_shell_core::ports::{ModelError, ModelErrorKind};
 use agent_shell_core::{
     Actor, Call, ErrorKind, FailureCode, Limits, Outcome, Plan, Request, Retry, Shell, ShellBuilder, Step,
@@ -113,12 +115,7 @@ async fn what_no_tool_takes_goes_back_with_the_reason_and_not_for_ever() {
 
 #[tokio::test]
 async fn arguments_that_are_no_json_are_told_and_good_calls_beside_them_are_made() {
-    let broken = Said::Call(ToolCall {
-        id: "b".into(),
-        tool: "double".into(),
-        arguments: Arguments::Unreadable("{\"n\": ".into()),
-        opaque: None,
-    });
+    let broken = Said::Call(ToolCall::unreadable("b", "double", "{\"n\": "));
     let good = Said::Call(ToolCall::new("a", "double", json!({ "n": 4 })));
     let model = Spy::script([Answer::new(vec![broken, good]), says("8")]);
     assert_eq!(outcome_of(&model).await.text(), "8");
@@ -134,7 +131,6 @@ async fn a_call_that_fails_is_told_and_the_same_failure_three_times_ends_the_loo
     let told = last(&model.asked()[1])["results"][0].clone();
     assert_eq!((&told["status"], &told["output"]), (&json!("failed"), &json!("the moon is full")));
 
-    // The order of members does not make it another call.
     let model = Spy::new(|_| Ok(calls([("fail", json!({ "n": 1 }))])));
     let outcome = outcome_of(&model).await;
     assert_eq!(failure(&outcome).0, FailureCode::Stuck, "{outcome:?}");
@@ -192,7 +188,7 @@ async fn a_typed_answer_has_its_form_or_is_asked_for_again() {
         (form.name.as_str(), &form.schema["properties"]["cents"]["type"]),
         ("Verdict", &json!("integer"))
     );
-    assert!(last(&asked[1])["user"][0]["text"].as_str().unwrap().starts_with("the answer is no JSON"));
+    assert!(last(&asked[1])["note"].as_str().unwrap().starts_with("the answer is no JSON"));
 
     let turn = session.submit("And A-18?").wants::<Verdict>().await.unwrap();
     let error = turn.answer::<Verdict>().await.unwrap_err();
@@ -208,7 +204,7 @@ async fn a_typed_answer_of_another_form_goes_back_with_what_is_wrong_and_a_fence
     let verdict: Verdict = shell.session("ada").unwrap().ask("Refund A-17?").await.unwrap();
     assert_eq!(verdict, Verdict { refund: true, cents: 500 });
     let asked = model.asked();
-    let told = last(&asked[1])["user"][0]["text"].as_str().unwrap().to_owned();
+    let told = last(&asked[1])["note"].as_str().unwrap().to_owned();
     assert!(told.starts_with("the answer does not have the form `Verdict`: /cents"), "{told}");
     assert!(!told.contains("five hundred"), "{told}");
     shell.shutdown().await.unwrap();
@@ -217,8 +213,7 @@ async fn a_typed_answer_of_another_form_goes_back_with_what_is_wrong_and_a_fence
 /// A plan that asks alone for an integer, at most twice, and doubles it.
 fn asks_for_a_number() -> Plan {
     let mut prompt = Prompt::new("Answer with a number.");
-    prompt.answer =
-        Some(agent_shell_core::data::AnswerFormat { name: "n".into(), schema: json!({ "type": "integer" }) });
+    prompt.answer = Some(agent_shell_core::data::AnswerFormat::new("n", json!({ "type": "integer" })));
     let twice = Retry { attempts: 2, base_ms: 1, max_ms: 1 };
     let double = agent_shell_core::Template::object([("n", from("number", ""))]);
     let steps = [
@@ -265,8 +260,7 @@ async fn a_step_of_a_plan_asks_a_model_alone() {
     let model = Spy::script([says("17"), says("hello")]);
     let shell = shell(&model).open().await.unwrap();
     let mut prompt = Prompt::new("Answer with a number.");
-    prompt.answer =
-        Some(agent_shell_core::data::AnswerFormat { name: "n".into(), schema: json!({ "type": "integer" }) });
+    prompt.answer = Some(agent_shell_core::data::AnswerFormat::new("n", json!({ "type": "integer" })));
     let plan = Plan::new([
         Step::ask("number", "default", prompt, input("/question")),
         Step::tool("twice", "double", agent_shell_core::Template::object([("n", from("number", ""))])),

@@ -59,6 +59,11 @@ pub(super) fn last(request: &ModelRequest) -> Value {
     serde_json::json!(request.messages.last().unwrap())
 }
 
+/// Whether a request asks for a summary.
+pub(super) fn is_summary(request: &ModelRequest) -> bool {
+    last(request)["note"].as_str().is_some_and(|note| note.starts_with("Summarise"))
+}
+
 pub(super) fn answers_in(request: &ModelRequest) -> usize {
     request.messages.iter().filter(|message| matches!(***message, Message::Model(_))).count()
 }
@@ -66,7 +71,9 @@ pub(super) fn answers_in(request: &ModelRequest) -> usize {
 #[async_trait::async_trait]
 impl Model for Spy {
     fn capabilities(&self) -> ModelCapabilities {
-        ModelCapabilities::default()
+        let mut capabilities = ModelCapabilities::default();
+        capabilities.tools = true;
+        capabilities
     }
 
     fn bound(&self, _: &ModelRequest) -> Option<ModelBound> {

@@ -34,6 +34,11 @@ async fn played(planner: PlanByModel, answers: impl IntoIterator<Item = Answer>)
     (outcome, model.asked().iter().map(|request| last(request)).collect())
 }
 
+/// The JSON of a note.
+fn note(message: &Value) -> Value {
+    serde_json::from_str(message["note"].as_str().unwrap()).unwrap()
+}
+
 fn chain() -> Value {
     json!({
         "steps": [
@@ -79,7 +84,7 @@ async fn a_model_answers_without_a_plan_and_in_a_fence() {
     let (outcome, told) =
         played(PlanByModel::new(), [says("Eight."), plan(&json!({ "answer": { "$input": "/n" } }))]).await;
     assert_eq!(outcome, Outcome::Answered(json!(4)));
-    assert!(told[1]["user"][0]["text"].as_str().unwrap().starts_with("the answer is no JSON"), "{}", told[1]);
+    assert!(told[1]["note"].as_str().unwrap().starts_with("the answer is no JSON"), "{}", told[1]);
 }
 
 #[tokio::test]
@@ -110,6 +115,13 @@ async fn what_is_no_plan_goes_back_with_the_reason_before_anything_runs() {
             "`a` depends on `l`, which is held back",
         ),
         (json!({ "steps": [step("ask-3", "double", four())] }), "no step may be called `ask-3`"),
+        (
+            json!({ "steps": [
+                { "id": "m", "tool": "double", "input": four(), "may_fail": true },
+                step("a", "double", json!({ "n": { "$from": "m", "pointer": "/n" } })),
+            ] }),
+            "`a` refers to step `m`, which may fail",
+        ),
         (json!({ "answer": { "$from": "ask-1" } }), "there is no such step"),
         (json!({ "steps": [step("a", "double", from("ask-1"))] }), "there is no such step"),
         (
@@ -127,7 +139,7 @@ async fn what_is_no_plan_goes_back_with_the_reason_before_anything_runs() {
         let turn = shell.session("ada").unwrap().submit(four()).await.unwrap();
         assert_eq!(turn.outcome().await.unwrap().text(), "done", "{wrong}");
         let told = last(&model.asked()[1]);
-        let told = told["user"][0]["text"].as_str().unwrap();
+        let told = told["note"].as_str().unwrap();
         assert!(told.contains(reason), "{wrong}: {told}");
         assert_eq!(effects.load(Ordering::SeqCst), 0, "{wrong}: nothing ran");
         shell.shutdown().await.unwrap();
@@ -206,7 +218,7 @@ async fn with_reviews_the_model_sees_what_its_steps_led_to_and_plans_on_or_answe
     assert_eq!(outcome, Outcome::Answered(json!([16, { "n": 8 }])));
     let seen = json!({ "outputs": { "a": { "n": 8 } }, "failed": { "f": "the moon is full" },
                        "held_back_until_all_else_has_succeeded": ["l"] });
-    assert_eq!(told[1]["user"][0]["json"], seen);
+    assert_eq!(note(&told[1]), seen);
     let reasons = [
         (2, "give either steps or an answer"),
         (3, "step `a` is in an earlier plan of this turn already"),
@@ -214,9 +226,9 @@ async fn with_reviews_the_model_sees_what_its_steps_led_to_and_plans_on_or_answe
         (6, "`answer` depends on `l`, which is held back"),
         (7, "the output of step `b` has nothing at `/m`: it is an object with n"),
     ];
-    assert_eq!(told[5]["user"][0]["json"], json!({ "outputs": { "b": { "n": 16 } } }));
+    assert_eq!(note(&told[5]), json!({ "outputs": { "b": { "n": 16 } } }));
     for (place, reason) in reasons {
-        let told = told[place]["user"][0]["text"].as_str().unwrap();
+        let told = told[place]["note"].as_str().unwrap();
         assert!(told.contains(reason), "{told}");
     }
 }
@@ -237,7 +249,7 @@ async fn the_answer_has_the_form_that_the_turn_wants() {
     assert_eq!(verdict, Verdict { refund: true, cents: 500 });
     let asked = model.asked();
     assert!(asked[0].prompt.instructions.contains("must have the form of this JSON Schema"));
-    let told = |place: usize| last(&asked[place])["user"][0]["text"].as_str().unwrap().to_owned();
+    let told = |place: usize| last(&asked[place])["note"].as_str().unwrap().to_owned();
     assert!(told(1).contains("the answer does not have the form that is wanted: "), "{}", told(1));
     assert!(told(2).contains("the plan has no member `answer`"), "{}", told(2));
     assert!(

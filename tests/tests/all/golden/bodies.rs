@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_shell_core::data::{
-    Answer, AnswerFormat, Arguments, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode,
-    Finish, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt, PromptRef, Reducer,
-    RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall, ToolContract, ToolSpec,
-    ToolTerms, WaitEnd, WaitFor, context, from, input, output,
+    Answer, AnswerFormat, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode, Finish,
+    MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt, PromptRef, Reducer, RequirementId,
+    Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall, ToolContract, ToolSpec, ToolTerms,
+    WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
@@ -261,7 +261,7 @@ fn open_act() -> OpenAct {
 
 /// What models are asked and answer.
 fn asked() -> Vec<Body> {
-    let form = AnswerFormat { name: "Refund".into(), schema: json!({ "type": "object" }) };
+    let form = AnswerFormat::new("Refund", json!({ "type": "object" }));
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     let wants = Some(Box::new(form.clone()));
     let started = Body::TurnStarted {
@@ -274,11 +274,8 @@ fn asked() -> Vec<Body> {
         budget: Some(Box::new(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE })),
     };
     let mut prompt = Prompt::new("You refund orders.");
-    prompt.tools = vec![ToolSpec {
-        name: ToolName::new("refund").unwrap(),
-        description: "Refunds".into(),
-        input_schema: json!({ "type": "object" }),
-    }];
+    prompt.tools =
+        vec![ToolSpec::new(ToolName::new("refund").unwrap(), "Refunds", json!({ "type": "object" }))];
     prompt.answer = Some(form);
     prompt.settings.thinking_tokens = Some(1_024);
     prompt.settings.temperature = Some(0.5);
@@ -292,7 +289,7 @@ fn asked() -> Vec<Body> {
             None => ask,
         }
     };
-    let result = |of| CallResult { call: "c1".into(), tool: "refund".into(), of };
+    let result = |of| CallResult::new("c1", "refund", of);
     let rejected = ResultOf::Rejected("there is no such tool".into());
     let results = Say::Results(vec![result(ResultOf::Step(step("call"))), result(rejected)]);
     let plan = Plan::new([
@@ -301,21 +298,18 @@ fn asked() -> Vec<Body> {
         Step::model("user", ask(Say::User(input("")), Some(3))),
         Step::model("results", ask(results, Some(3))).after(["user"]),
         Step::model("correction", ask(Say::Correction("no JSON".into()), Some(4))).after(["results"]),
+        Step::model("steps", ask(Say::Steps(vec![step("call")]), Some(4))).after(["correction"]),
         Step::model("summary", ask(Say::Summary { through: 7, words: "Summarise.".into() }, Some(4)))
-            .after(["correction"]),
+            .after(["steps"]),
     ]);
-    let opaque = || Some(Opaque { wire: "a.wire".into(), data: json!({ "signature": "c2ln" }) });
+    let signature = || Opaque::new("a.wire", json!({ "signature": "c2ln" }));
+    let opaque = || Some(signature());
     let mut answer = Answer::new(vec![
         Said::Thinking { text: "Which order?".into(), opaque: opaque() },
         Said::Text { text: "I look.".into(), opaque: None },
-        Said::Call(ToolCall { opaque: opaque(), ..ToolCall::new("c1", "refund", json!({ "cents": 900 })) }),
-        Said::Call(ToolCall {
-            id: "c2".into(),
-            tool: "refund".into(),
-            arguments: Arguments::Unreadable("{".into()),
-            opaque: None,
-        }),
-        Said::Opaque(Opaque { wire: "a.wire".into(), data: json!([1]) }),
+        Said::Call(ToolCall::new("c1", "refund", json!({ "cents": 900 })).with_opaque(signature())),
+        Said::Call(ToolCall::unreadable("c2", "refund", "{")),
+        Said::Opaque(Opaque::new("a.wire", json!([1])).of_model("large-2")),
     ]);
     answer.usage.input_tokens = Some(1_200);
     answer.usage.cached_tokens = Some(1_000);

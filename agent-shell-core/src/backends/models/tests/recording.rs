@@ -29,7 +29,7 @@ fn go() -> ModelRequest {
 async fn what_was_recorded_is_said_again_in_its_turn() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("answers.jsonl");
-    let opaque = Some(Opaque { wire: "some.wire".into(), data: json!({ "signature": "abc" }) });
+    let opaque = Some(Opaque::new("some.wire", json!({ "signature": "abc" })));
     let mut thought = Answer::new(vec![Said::Thinking { text: "Hm.".into(), opaque }, Said::text("First")]);
     thought.usage.input_tokens = Some(7);
     thought.request_id = Some("req-1".into());
