@@ -52,7 +52,7 @@ pub(crate) struct PlanExecutor {
     pending_bytes: usize,
     consumed: Vec<MailId>,
     /// What attempts cost that have ended, to be settled with what is pending.
-    spent: Vec<Box<Spent>>,
+    spent: Vec<Spent>,
     budget: SessionBudget,
     purse: Option<(TurnId, Option<Arc<Purse>>)>,
     letters_read: u64,
@@ -265,7 +265,7 @@ impl PlanExecutor {
         self.mark = mark;
         self.required_by = required_by;
         self.requires = requires.unwrap_or_else(|| std::mem::take(&mut self.requires));
-        spent.iter().for_each(|spent| spent.alarm());
+        spent.iter().for_each(Spent::alarm);
         if intends {
             reach!(IntentDurable);
         }

@@ -153,7 +153,7 @@ impl PlanExecutor {
             if self.turn().is_none_or(|running| running.id != turn) {
                 continue;
             }
-            self.spent.extend(spent);
+            self.spent.extend(spent.map(|spent| *spent));
             let mut rides = false;
             match &*event {
                 Event::Planned(_) => {
