@@ -9,6 +9,7 @@ use super::admission::Admission;
 use super::budget::Budgets;
 use super::events::Events;
 use super::follow::Live;
+use super::guarded::guarded;
 use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
@@ -171,7 +172,14 @@ impl Core {
     }
 
     /// What a planner is shown of a turn.
-    pub(crate) fn plan_view(&self, state: &Folded, turn: &TurnState) -> PlanView {
+    ///
+    /// # Errors
+    /// The failure of a turn to whose planner a model can't be shown, because it panics.
+    pub(crate) fn plan_view(
+        &self,
+        state: &Folded,
+        turn: &TurnState,
+    ) -> std::result::Result<PlanView, Failure> {
         let report = |place: usize| match &turn.steps[place].phase {
             Phase::Succeeded(output) if let Some(answer) = &turn.steps[place].answer => {
                 Some(StepReport::Answered { answer: answer.clone(), output: output.clone() })
@@ -181,7 +189,7 @@ impl Core {
             _ if turn.held.contains(&place) => Some(StepReport::Held),
             _ => None,
         };
-        PlanView {
+        Ok(PlanView {
             session: state.session,
             turn: turn.id,
             input: turn.input.clone(),
@@ -194,22 +202,28 @@ impl Core {
             conversation: conversation(state, turn),
             corrections: turn.corrections,
             repeats: turn.failing.values().copied().max().unwrap_or(0),
-            headroom: self.headroom(turn),
+            headroom: self.headroom(turn)?,
             checks: Checks(self.tools.clone()),
-        }
+        })
     }
 
-    fn headroom(&self, turn: &TurnState) -> Headroom {
+    fn headroom(&self, turn: &TurnState) -> std::result::Result<Headroom, Failure> {
         let until = |deadline: crate::words::Timestamp| {
             u64::try_from(deadline.since(self.clock.now()).as_millis()).unwrap_or(u64::MAX)
         };
-        Headroom {
-            models: self.models.iter().map(|(name, model)| ModelView::of(name, &**model)).collect(),
+        let view = |(name, model): (&ModelName, &Arc<dyn Model>)| {
+            guarded(|| ModelView::of(name, &**model)).map_err(|panic| {
+                Failure::of_turn(FailureCode::Planner, format!("the model `{name}` panicked: {panic}"))
+            })
+        };
+        Ok(Headroom {
+            models: self.models.iter().map(view).collect::<std::result::Result<_, _>>()?,
             time_ms: turn.deadline.map(until),
             rounds: self.limits.rounds_per_turn.saturating_sub(turn.round),
             steps: self.limits.steps_per_turn.saturating_sub(turn.steps.len()),
             budget: None,
-        }
+            is_budget_unknown: false,
+        })
     }
 
     /// What a turn needs before it can be planned and this shell does not have, if anything. The turn is then not

@@ -13,6 +13,7 @@ mod executor;
 mod export;
 mod failure;
 mod follow;
+mod guarded;
 mod history;
 mod inbox;
 mod keyring;

@@ -1,6 +1,5 @@
 //! `StepProcessor`: makes one attempt, or one probe, and says how it ended. It writes nothing.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,15 +10,14 @@ use futures::future::{AbortHandle, Abortable, Either, select};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::budget::{Purse, Used, most_of_call, spent_by_call, spent_by_question};
+use super::budget::{Ended, Purse, Spent, Used, most_of_call, spent_by_call, spent_by_question};
 use super::core::Core;
+use super::guarded::{guarded, message_of};
 use super::question::{ask, unanswered};
 use crate::data::{AttemptId, EffectClass, Failure, FailureCode, Usage};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
-use crate::ports::{
-    Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, Settlement, ToolError,
-};
+use crate::ports::{Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError};
 use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.
@@ -28,7 +26,7 @@ pub(crate) struct Completion {
     /// Boxed, because a channel has room for many and mostly holds few.
     pub(crate) event: Box<Event>,
     /// What it cost, when a budget counts it.
-    pub(crate) spent: Option<Box<Settlement>>,
+    pub(crate) spent: Option<Box<Spent>>,
 }
 
 /// Whose steps are processed: one turn, under one epoch.
@@ -75,33 +73,39 @@ impl StepProcessor {
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
         let (step, number) = (attempt.place, attempt.attempt);
         let attempted = self.clone().attempt(attempt);
-        self.start(attempted.map(move |(end, spent)| {
+        let ended = move |end| Event::Finished { step, attempt: number, end };
+        let work = attempted.map(move |(end, spent)| {
             reach!(ActEnded);
-            (Event::Finished { step, attempt: number, end }, spent)
-        }))
+            (ended(end), spent)
+        });
+        self.start(work, move |message| ended(AttemptEnd::Panicked { message }))
     }
 
     /// Starts a probe of the latest attempt.
     pub(crate) fn probe(&self, attempt: Attempt) -> AbortHandle {
         let step = attempt.place;
         let asked = self.clone().look(attempt);
-        self.start(async move {
+        let work = async move {
             reach!(ProbeBegins);
             let answer = asked.await;
             reach!(ProbeEnds);
             (Event::Probed { step, answer }, None)
-        })
+        };
+        let panicked = |message: String| Err(format!("the probe panicked: {message}"));
+        self.start(work, move |message| Event::Probed { step, answer: panicked(message) })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
     pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView) -> AbortHandle {
         let this = self.clone();
-        self.start(async move {
+        let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
+        let work = async move {
             if let Some(purse) = &this.purse {
-                view.headroom.budget = purse.left().await;
+                let left = purse.left().await;
+                view.headroom.is_budget_unknown = left.is_err();
+                view.headroom.budget = left.ok();
             }
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
-            let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
             let answer = match this
                 .within(allowed, AssertUnwindSafe(async move { planner.plan(view).await }).catch_unwind())
                 .await
@@ -115,18 +119,24 @@ impl StepProcessor {
             };
             reach!(PlanAnswered);
             (Event::Planned(answer), None)
-        })
+        };
+        self.start(work, move |message| Event::Planned(failed(format!("the planner panicked: {message}"))))
     }
 
-    /// The receiver has room for every completion that can be under way, so a send waits only when it is gone.
+    /// Starts work, whose end is always reported: `broken` says how it ended when it panicked where nothing else
+    /// catches that, in what a host's future drops, say. The receiver has room for every completion that can be under
+    /// way, so a send waits only when it is gone.
     fn start(
         &self,
-        work: impl Future<Output = (Event, Option<Box<Settlement>>)> + Send + 'static,
+        work: impl Future<Output = (Event, Option<Box<Spent>>)> + Send + 'static,
+        broken: impl FnOnce(String) -> Event + Send + 'static,
     ) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
         let (turn, done) = (self.turn, self.done.clone());
         // Chained and not nested: an async block that awaits what it was given holds it twice.
-        let reported = work.then(move |(event, spent)| {
+        let reported = AssertUnwindSafe(work).catch_unwind().then(move |ended| {
+            // What was set aside stays so, and is settled with the turn: it is not known what was used.
+            let (event, spent) = ended.unwrap_or_else(|panic| (broken(message_of(&*panic)), None));
             let event = Box::new(event);
             async move { drop(done.send(Completion { turn, event, spent }).await) }
         });
@@ -135,20 +145,20 @@ impl StepProcessor {
     }
 
     /// Makes an attempt, within what is set aside for it.
-    async fn attempt(self, attempt: Attempt) -> (AttemptEnd, Option<Box<Settlement>>) {
+    async fn attempt(self, attempt: Attempt) -> Ended {
         let Some(purse) = self.purse.clone() else { return (self.make(attempt).await, None) };
         let clock = self.core.clock.clone();
         let cost = self.core.tools.get(&attempt.tool).map_or(0, |tool| tool.contract().cost_nano_usd);
         let most = most_of_call(cost, attempt.deadline.since(clock.now()));
         let id = self.attempt_id(&attempt.step, attempt.attempt);
-        if let Err(end) = purse.reserve(id.clone(), most).await {
-            return (end, None);
+        if let Err(ended) = purse.reserve(id.clone(), most).await {
+            return ended;
         }
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let end = self.make(attempt).await;
         let amounts = spent_by_call(&end, most, clock.monotonic().since(began));
-        (end, Some(Box::new(Settlement { attempt: id, amounts })))
+        (end, Some(purse.spent(id, most, amounts)))
     }
 
     fn attempt_id(&self, step: &StepId, attempt: u32) -> AttemptId {
@@ -207,33 +217,38 @@ impl StepProcessor {
     pub(crate) fn question(&self, question: Question) -> AbortHandle {
         let (step, attempt) = (question.place, question.attempt);
         let asked = self.clone().asked(question);
-        self.start(asked.map(move |(end, spent)| {
+        let ended = move |end| Event::Finished { step, attempt, end };
+        let work = asked.map(move |(end, spent)| {
             reach!(ActEnded);
-            (Event::Finished { step, attempt, end }, spent)
-        }))
+            (ended(end), spent)
+        });
+        self.start(work, move |message| ended(model_panicked(&message)))
     }
 
     /// Asks a model, within what is set aside for it.
-    async fn asked(self, question: Question) -> (AttemptEnd, Option<Box<Settlement>>) {
+    async fn asked(self, question: Question) -> Ended {
         let Some(model) = self.core.models.get(&question.model).cloned() else {
             return (not_begun(format!("the shell has no model `{}`", question.model)), None);
         };
         let Some(purse) = self.purse.clone() else { return (self.answer(&*model, question).await.0, None) };
         let clock = self.core.clock.clone();
-        let bound = model.bound(&question.request);
+        let bound = match guarded(|| model.bound(&question.request)) {
+            Ok(bound) => bound,
+            Err(message) => return (model_panicked(&message), None),
+        };
         let id = self.attempt_id(&question.step, question.attempt);
         let most = match purse.most_of_question(bound, question.deadline.since(clock.now())) {
             Ok(most) => most,
             Err(end) => return (end, None),
         };
-        if let Err(end) = purse.reserve(id.clone(), most).await {
-            return (end, None);
+        if let Err(ended) = purse.reserve(id.clone(), most).await {
+            return ended;
         }
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let (end, used) = self.answer(&*model, question).await;
         let amounts = spent_by_question(used, bound, most, clock.monotonic().since(began));
-        (end, Some(Box::new(Settlement { attempt: id, amounts })))
+        (end, Some(purse.spent(id, most, amounts)))
     }
 
     async fn answer(self, model: &dyn Model, question: Question) -> (AttemptEnd, Used) {
@@ -241,9 +256,13 @@ impl StepProcessor {
         let remaining = call.deadline.monotonic.since(self.core.clock.monotonic());
         let mut voice = self.core.live.voice(self.turn, question.step, question.attempt);
         let most_bytes = self.core.limits.payload_bytes;
+        let most_pause_ms = self.core.limits.model_pause_ms;
         let asked = async move {
             let asked = (question.request, question.alone);
-            let (end, used) = ask(model, asked, call, most_bytes, |text| voice.say(text)).await;
+            let (mut end, used) = ask(model, asked, call, most_bytes, |text| voice.say(text)).await;
+            if let AttemptEnd::Unanswered { pause_ms, .. } = &mut end {
+                *pause_ms = most_pause_ms.min(*pause_ms);
+            }
             // Dropped before that, it takes back what it said.
             if matches!(end, AttemptEnd::Answered(_)) {
                 voice.finish();
@@ -251,10 +270,10 @@ impl StepProcessor {
             (end, used)
         };
         // What it used is not known, and counts at its bound.
-        let unknown = |reason: String| (unanswered(true, reason), Used::Known(Usage::default()));
+        let unknown = |end| (end, Used::Known(Usage::default()));
         match self.within(remaining, AssertUnwindSafe(asked).catch_unwind()).await {
-            None => unknown("the model took longer than it may".into()),
-            Some(Err(panic)) => unknown(format!("the model panicked: {}", message_of(&*panic))),
+            None => unknown(unanswered(true, "the model took longer than it may".into())),
+            Some(Err(panic)) => unknown(model_panicked(&message_of(&*panic))),
             Some(Ok(end)) => end,
         }
     }
@@ -287,6 +306,10 @@ impl StepProcessor {
     }
 }
 
+fn model_panicked(message: &str) -> AttemptEnd {
+    unanswered(true, format!("the model panicked: {message}"))
+}
+
 fn not_begun(reason: String) -> AttemptEnd {
     AttemptEnd::NotBegun { reason }
 }
@@ -299,9 +322,4 @@ fn end_of(error: ToolError) -> AttemptEnd {
         }
         ToolError::Ambiguous { reason } => AttemptEnd::Ambiguous { reason: reason.into_owned() },
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

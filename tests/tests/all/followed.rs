@@ -1,5 +1,7 @@
 //! Turns that are followed: every record once and in order, from whatever place, in whatever process, and however slow.
 
+mod beside;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;

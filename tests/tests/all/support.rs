@@ -1,10 +1,14 @@
 //! What the tests of turns share.
 
-use std::sync::Arc;
+use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use agent_shell_core::{Call, Limits, Shell, ShellBuilder, Tool, ToolError};
 use serde_json::json;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Number {
@@ -46,4 +50,49 @@ pub(crate) async fn on_each<F: Future<Output = ()>>(
     let again = path.clone();
     let reopen = Box::new(move || Shell::at(&again).limits(limits()));
     test(Shell::at(&path).limits(limits()), reopen).await;
+}
+
+/// Keeps what this thread says in the log, at the levels of errors and warnings.
+#[derive(Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<(Level, String)>>>);
+
+struct Text<'a>(&'a mut String);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{field}={value:?} ").unwrap();
+    }
+}
+
+impl Heard {
+    /// All errors, in lines.
+    pub(crate) fn errors(&self) -> String {
+        let heard = self.0.lock().unwrap();
+        let errors = heard.iter().filter(|(level, _)| *level == Level::ERROR);
+        errors.map(|(_, text)| format!("{text}\n")).collect()
+    }
+}
+
+impl Subscriber for Heard {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut Text(&mut text));
+        self.0.lock().unwrap().push((*event.metadata().level(), text));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }

@@ -87,7 +87,13 @@ impl PlanExecutor {
             PlannerRef::Named(name) => name,
         };
         let Some(planner) = self.core.planners.get(named).cloned() else { return Ok(false) };
-        let view = self.core.plan_view(&self.state, turn);
+        let view = match self.core.plan_view(&self.state, turn) {
+            Ok(view) => view,
+            Err(failure) => {
+                self.happened(Event::Planned(Err(failure)))?;
+                return Ok(true);
+            }
+        };
         let processor = self.processor(turn.id);
         self.live.planning = true;
         self.handles.insert(Work::Plan, processor.plan(planner, view));
@@ -134,7 +140,7 @@ impl PlanExecutor {
         }
         let fence = Fence { owner: self.core.owner, epoch: self.entry.epoch };
         let budget = self.turn().and_then(|running| running.budget);
-        let purse = self.budget.purse(&self.core, fence, turn, budget);
+        let purse = self.budget.purse(&self.core, (&self.entry, fence), turn, budget);
         self.purse = Some((turn, purse.clone()));
         purse
     }

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::Followed;
-use super::live::{Channel, Ends, State};
+use super::live::{Channel, Ends, State, ends_turn};
 use crate::data::Body;
 use crate::machine::Entry;
-use crate::words::{Seq, StepId};
+use crate::words::{Seq, StepId, TurnId};
 
 /// A follower's place. It holds no text and no record.
 pub(super) struct Cursor {
     /// The last record that was told.
     pub(super) after: Seq,
+    turn: TurnId,
+    /// That record is the turn's last, whatever else is durable.
+    is_at_end: bool,
     /// The attempts of which text was told, and that have not ended for this follower.
     told: BTreeMap<StepId, Told>,
 }
@@ -41,8 +44,8 @@ pub(super) enum Next {
 }
 
 impl Cursor {
-    pub(super) fn new(after: Seq) -> Self {
-        Self { after, told: BTreeMap::new() }
+    pub(super) fn new(turn: TurnId, after: Seq) -> Self {
+        Self { after, turn, is_at_end: false, told: BTreeMap::new() }
     }
 
     /// Looks, in one moment, at all that followers share.
@@ -51,6 +54,9 @@ impl Cursor {
         let known = &state.known;
         if known.is_purged {
             return Next::Purged;
+        }
+        if self.is_at_end {
+            return Next::Over;
         }
         if !known.is_looked_up {
             return Next::Look;
@@ -104,7 +110,7 @@ impl Cursor {
         let retracted = self.told.iter_mut().find(|(step, told)| {
             let is_meant = match ends {
                 Ends::Nothing | Ends::Step(_) => false,
-                Ends::Attempt(ended) => ended == *step,
+                Ends::Attempt(ended, attempt) => ended == *step && told.attempt <= attempt,
                 Ends::All => true,
             };
             is_meant && !told.is_retracted
@@ -117,6 +123,7 @@ impl Cursor {
     /// A record is told.
     pub(super) fn passes(&mut self, entry: &Entry) {
         self.after = entry.seq;
+        self.is_at_end |= ends_turn(&entry.body) && entry.body.turn() == Some(self.turn);
         if let Ends::Step(step) = Ends::of(&entry.body)
             && let Some(told) = self.told.get_mut(step)
         {

@@ -10,8 +10,9 @@ use crate::ports::SessionStatus;
 use crate::runtime::core::{Core, Stopping};
 use crate::words::{Error, ErrorKind, Result, Seq, SessionId, TurnId};
 
-/// How many polls pass between two looks at a turn that this process drives, and so should hear of.
-const DRIVEN_POLLS: u32 = 16;
+/// How many polls pass between two looks at a turn that this process drives, and so should hear of; or that has ended, and
+/// of which a purge alone is news.
+const SELDOM: u32 = 16;
 
 /// Where a turn stands. It only ever goes on.
 #[derive(Default, Clone, PartialEq)]
@@ -55,19 +56,27 @@ pub(super) async fn look_first(core: &Arc<Core>, channel: &Arc<Channel>) -> Resu
 /// Asks the store where the turn stands.
 async fn look(core: &Core, channel: &Channel) -> Result<()> {
     let journal = &*core.store.journal;
-    // The turn is asked first: its last record is durable by then, so the session's end is not before it.
-    let turn = journal.turn(channel.turn()).await?.ok_or_else(|| not_found(channel.turn()))?;
-    let session = journal.session(turn.session).await?;
-    let session = session
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {}", turn.session)))?;
+    let of = async || journal.turn(channel.turn()).await?.ok_or_else(|| not_found(channel.turn()));
+    let known = channel.lock().known.session;
+    let id = match known {
+        Some(id) => id,
+        None => of().await?.session,
+    };
+    // The session is asked before the turn: what ends it when the turn has not ended by then is within the turn, or before
+    // it. The other way round the session may have gone on to the next turn meanwhile.
+    let session = journal.session(id).await?;
+    let session =
+        session.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {id}")))?;
     if session.mark.status == SessionStatus::Purged {
         channel.purge();
         return Ok(());
     }
+    let turn = of().await?;
+    let durable = turn.started.unwrap_or(Seq::ZERO).max(session.head.seq);
     let mut state = channel.lock();
     let before = state.known.clone();
-    state.known.goes_on(session.head.seq, turn.started, turn.ended);
-    state.known.session = Some(turn.session);
+    state.known.goes_on(durable, turn.started, turn.ended);
+    state.known.session = Some(id);
     state.known.key = Some(session.key);
     state.known.is_looked_up = true;
     if state.known != before {
@@ -77,7 +86,7 @@ async fn look(core: &Core, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// Looks every [`Limits::poll_ms`](crate::Limits::poll_ms) until nobody follows.
+/// Looks every [`Limits::poll_ms`](crate::Limits::poll_ms), or less often, until nobody follows.
 async fn keep(core: Arc<Core>, channel: Arc<Channel>) {
     let poll = Duration::from_millis(core.limits.poll_ms.max(1));
     let mut passed = 0;
@@ -95,7 +104,8 @@ async fn keep(core: Arc<Core>, channel: Arc<Channel>) {
             channel.nudge();
         }
         passed += 1;
-        if passed < DRIVEN_POLLS && is_driven(&core, &channel) {
+        let has_ended = channel.lock().known.ended.is_some();
+        if passed < SELDOM && (has_ended || is_driven(&core, &channel)) {
             continue;
         }
         passed = 0;

@@ -50,21 +50,53 @@ pub(super) struct State {
     pub(super) speeches: BTreeMap<StepId, Speech>,
     /// How many bytes of text all speeches hold.
     pub(super) bytes: usize,
-    /// The first voice of a step that may still speak; for a step that has its outcome, none may.
-    pub(super) floors: HashMap<StepId, u64>,
+    /// Which voices of a step are not heard any more.
+    floors: HashMap<StepId, Vec<Floor>>,
+}
+
+/// Silences voices of one step.
+#[derive(Clone, Copy)]
+pub(super) struct Floor {
+    /// The first voice that may still speak.
+    voice: u64,
+    /// It silences attempts up to this one alone: the next may have been asked before the end of this one is durable.
+    attempt: u32,
+}
+
+impl Floor {
+    /// No voice speaks any more.
+    const END: Self = Self::before(u64::MAX);
+
+    /// For every attempt.
+    pub(super) const fn before(voice: u64) -> Self {
+        Self { voice, attempt: u32::MAX }
+    }
+
+    fn silences(self, voice: u64, attempt: u32) -> bool {
+        voice < self.voice && attempt <= self.attempt
+    }
 }
 
 impl State {
-    /// What was said of the step is gone, and earlier voices of it are not heard any more.
-    pub(super) fn silence(&mut self, step: &StepId, floor: u64) {
-        if let Some(speech) = self.speeches.remove(step) {
+    /// What was said of the step is gone, and earlier voices of it are not heard any more, as far as the floor goes.
+    pub(super) fn silence(&mut self, step: &StepId, floor: Floor) {
+        let is_silenced = |speech: &Speech| floor.silences(speech.voice, speech.attempt);
+        if self.speeches.get(step).is_some_and(is_silenced)
+            && let Some(speech) = self.speeches.remove(step)
+        {
             self.bytes -= speech.text.len();
         }
-        let at = self.floors.entry(step.clone()).or_default();
-        *at = floor.max(*at);
+        let floors = self.floors.entry(step.clone()).or_default();
+        floors.retain(|known| known.voice > floor.voice || known.attempt > floor.attempt);
+        floors.push(floor);
     }
 
-    pub(super) fn silence_all(&mut self, floor: u64) {
+    /// Whether a voice of the step is not heard any more.
+    pub(super) fn is_silenced(&self, step: &StepId, voice: u64, attempt: u32) -> bool {
+        self.floors.get(step).is_some_and(|floors| floors.iter().any(|floor| floor.silences(voice, attempt)))
+    }
+
+    pub(super) fn silence_all(&mut self, floor: Floor) {
         while let Some(step) = self.speeches.keys().next().cloned() {
             self.silence(&step, floor);
         }
@@ -83,8 +115,8 @@ pub(crate) struct News {
 struct TurnNews {
     started: Option<Seq>,
     ended: Option<Seq>,
-    /// Steps whose attempt came to an end, and whether that is the step's own.
-    steps: Vec<(StepId, bool)>,
+    /// Steps of which attempts came to an end, up to this one; none when that is the step's own.
+    steps: Vec<(StepId, Option<u32>)>,
     interrupted: bool,
 }
 
@@ -146,10 +178,11 @@ impl Live {
             channel.change(|state| {
                 state.known.goes_on(head, news.started, news.ended);
                 if news.interrupted {
-                    state.silence_all(floor);
+                    state.silence_all(Floor::before(floor));
                 }
-                for (step, is_final) in &news.steps {
-                    state.silence(step, if *is_final { u64::MAX } else { floor });
+                for (step, attempt) in &news.steps {
+                    let of = |attempt| Floor { voice: floor, attempt };
+                    state.silence(step, attempt.map_or(Floor::END, of));
                 }
             });
         }
@@ -159,7 +192,7 @@ impl Live {
     pub(crate) fn released(&self, turn: TurnId) {
         if let Some(channel) = self.find(turn) {
             let floor = self.next_voice();
-            channel.change(|state| state.silence_all(floor));
+            channel.change(|state| state.silence_all(Floor::before(floor)));
         }
     }
 
@@ -189,16 +222,16 @@ impl News {
             news.is_purged |= matches!(entry.body, Body::SessionPurged { .. });
             let Some(turn) = entry.body.turn() else { continue };
             let about = news.about(turn);
-            match &entry.body {
-                Body::TurnStarted { .. } => about.started = Some(entry.seq),
-                Body::TurnEnded { .. } => about.ended = Some(entry.seq),
-                Body::MailRefused { .. } => (about.started, about.ended) = (Some(entry.seq), Some(entry.seq)),
-                _ => {}
+            if matches!(entry.body, Body::TurnStarted { .. } | Body::MailRefused { .. }) {
+                about.started = Some(entry.seq);
+            }
+            if ends_turn(&entry.body) {
+                about.ended = Some(entry.seq);
             }
             match Ends::of(&entry.body) {
                 Ends::Nothing => {}
-                Ends::Attempt(step) => about.steps.push((step.clone(), false)),
-                Ends::Step(step) => about.steps.push((step.clone(), true)),
+                Ends::Attempt(step, attempt) => about.steps.push((step.clone(), Some(attempt))),
+                Ends::Step(step) => about.steps.push((step.clone(), None)),
                 Ends::All => about.interrupted = true,
             }
         }
@@ -214,11 +247,16 @@ impl News {
     }
 }
 
+/// Whether a record is the last one of its turn.
+pub(super) fn ends_turn(body: &Body) -> bool {
+    matches!(body, Body::TurnEnded { .. } | Body::MailRefused { .. })
+}
+
 /// Whose text a record puts an end to.
 pub(super) enum Ends<'a> {
     Nothing,
-    /// What the step's attempt said counts for nothing.
-    Attempt(&'a StepId),
+    /// What the step's attempts said, up to this one, counts for nothing.
+    Attempt(&'a StepId, u32),
     /// The record takes the place of what the step's attempt said.
     Step(&'a StepId),
     /// Whatever steps without an outcome said counts for nothing.
@@ -229,10 +267,10 @@ impl<'a> Ends<'a> {
     pub(super) fn of(body: &'a Body) -> Self {
         use crate::data::Resolution;
         match body {
-            Body::StepStarted { step, .. }
-            | Body::AttemptFailed { step, .. }
-            | Body::StepInDoubt { step, .. }
-            | Body::StepResolved { step, resolution: Resolution::Retry, .. } => Self::Attempt(step),
+            Body::StepStarted { step, attempt, .. }
+            | Body::AttemptFailed { step, attempt, .. }
+            | Body::StepInDoubt { step, attempt, .. } => Self::Attempt(step, *attempt),
+            Body::StepResolved { step, resolution: Resolution::Retry, .. } => Self::Attempt(step, u32::MAX),
             Body::StepSucceeded { step, .. }
             | Body::ModelAnswered { step, .. }
             | Body::StepFailed { step, .. }
@@ -283,7 +321,7 @@ impl Channel {
     pub(super) fn purge(&self) {
         self.change(|state| {
             state.known.is_purged = true;
-            state.silence_all(u64::MAX);
+            state.silence_all(Floor::END);
         });
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

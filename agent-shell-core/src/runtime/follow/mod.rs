@@ -105,7 +105,7 @@ impl Follow {
         let seat = core.live.join(turn);
         let changes = seat.channel().watch();
         let stop = core.stop.watch();
-        let cursor = Cursor::new(after);
+        let cursor = Cursor::new(turn, after);
         Self { core, seat, changes, stop, cursor, head: None, page: VecDeque::new(), is_over: false }
     }
 

@@ -43,7 +43,7 @@ impl Watcher {
             state.known.session = Some(session());
             state.known.goes_on(Seq::new(2), Some(Seq::new(1)), None);
         });
-        Self { seat, cursor: Cursor::new(Seq::new(2)) }
+        Self { seat, cursor: Cursor::new(turn(), Seq::new(2)) }
     }
 
     fn next(&mut self) -> Next {
@@ -253,6 +253,46 @@ fn a_record_that_ends_an_attempt_retracts_its_text_first() {
     durable(&live, &end);
     assert_eq!(watcher.record(&end), Some((step("b"), 4)), "the end of the turn retracts what is left");
     assert_eq!(watcher.record(&end), None);
+    assert!(matches!(watcher.next(), Next::Over));
+}
+
+#[test]
+fn the_late_record_of_an_attempt_leaves_the_next_one_alone() {
+    let live = live();
+    let (mut watcher, mut silent) = (Watcher::new(&live), Watcher::new(&live));
+    let mut first = live.voice(turn(), step("a"), 1);
+    first.say("wrong");
+    assert!(watcher.text().is_some());
+    let mut stale = live.voice(turn(), step("a"), 1);
+    // The second has begun before the end of the first is durable; in one step it speaks by then, in the other not yet.
+    let mut second = live.voice(turn(), step("a"), 2);
+    let mut quiet = live.voice(turn(), step("b"), 2);
+    second.say("right ");
+    watcher.is_retracted("a", 1);
+    assert_eq!(watcher.text(), Some((0, "right ".into())));
+    let failed = [failed(3, "a"), failed(4, "b")];
+    failed.iter().for_each(|failed| durable(&live, failed));
+    stale.say("late");
+    second.say("so");
+    quiet.say("heard");
+    for failed in &failed {
+        assert_eq!(watcher.record(failed), None, "nothing is taken back");
+        assert_eq!(silent.record(failed), None);
+    }
+    assert_eq!(watcher.text(), Some((6, "so".into())));
+    assert_eq!(watcher.text(), Some((0, "heard".into())));
+    assert_eq!(silent.text(), Some((0, "right so".into())));
+    drop(first);
+    assert_eq!(watcher.live(), None);
+}
+
+#[test]
+fn nothing_comes_after_the_record_that_ends_the_turn() {
+    let live = live();
+    let mut watcher = Watcher::new(&live);
+    // More is durable than the turn has, and nobody has said yet that it ended.
+    watcher.seat.channel().change(|state| state.known.goes_on(Seq::new(5), None, None));
+    assert_eq!(watcher.record(&ended(3)), None);
     assert!(matches!(watcher.next(), Next::Over));
 }
 

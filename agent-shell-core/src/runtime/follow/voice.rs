@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Followed;
-use super::live::{Live, State};
+use super::live::{Floor, Live, State};
 use crate::words::{StepId, TurnId};
 
 /// The most text that a follower is given at once, in bytes.
@@ -100,7 +100,7 @@ impl Drop for Voice {
         let Some(channel) = self.live.find(self.turn) else { return };
         let mut state = channel.lock();
         if state.speeches.get(&self.step).is_some_and(|speech| speech.voice == self.id) {
-            state.silence(&self.step, self.id + 1);
+            state.silence(&self.step, Floor::before(self.id + 1));
             drop(state);
             channel.nudge();
         }
@@ -110,11 +110,11 @@ impl Drop for Voice {
 impl State {
     /// Keeps what a voice says, unless its attempt is over.
     fn hear(&mut self, voice: &Voice, offset: u64, text: &str, most_bytes: usize) -> bool {
-        if self.floors.get(&voice.step).is_some_and(|floor| voice.id < *floor) {
+        if self.is_silenced(&voice.step, voice.id, voice.attempt) {
             return false;
         }
         if self.speeches.get(&voice.step).is_some_and(|speech| speech.voice != voice.id) {
-            self.silence(&voice.step, voice.id);
+            self.silence(&voice.step, Floor::before(voice.id));
         }
         let new = || Speech { voice: voice.id, attempt: voice.attempt, start: offset, text: String::new() };
         let speech = self.speeches.entry(voice.step.clone()).or_insert_with(new);
