@@ -170,8 +170,8 @@ fn followed(mut given: Arguments) -> Result<(), BenchError> {
     let mut number = |name: &str, default: u64| Ok::<u64, UsageError>(given.option(name)?.unwrap_or(default));
     let followers = number("--followers", 10_000)?;
     let turns = number("--turns", 100)?;
-    let steps = number("--steps", 29)?;
-    let (pace_ms, slow_ms) = (number("--pace-ms", 300)?, number("--slow-ms", 400)?);
+    let steps = number("--steps", 110)?;
+    let (pace_ms, slow_ms) = (number("--pace-ms", 150)?, number("--slow-ms", 250)?);
     let (poll_ms, seed) = (number("--poll-ms", 500)?, number("--seed", 1)?);
     let json: Option<PathBuf> = given.option("--json")?;
     let folder = data_folder(&mut given)?;
@@ -198,8 +198,9 @@ fn followed_elsewhere(mut given: Arguments) -> Result<(), BenchError> {
     let folder: PathBuf = given.required("--dir")?;
     let followers: usize = given.required("--followers")?;
     let paces = (given.required("--slow-ms")?, given.required("--poll-ms")?, given.required("--seed")?);
+    let place: usize = given.required("--place")?;
     given.finish()?;
-    followers::watch_elsewhere(&folder, followers, paces)
+    followers::watch_elsewhere(&folder, followers, paces, place)
 }
 
 /// The process that the benchmark of recovery kills.

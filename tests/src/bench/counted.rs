@@ -1,4 +1,4 @@
-//! How many bytes are given to a journal: bodies, blobs, envelopes and snapshots.
+//! How many bytes are given to a journal (bodies, blobs, envelopes and snapshots), and how many records are read of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +16,25 @@ use async_trait::async_trait;
 pub(super) struct Counted {
     inner: Arc<dyn Journal>,
     written: Arc<AtomicU64>,
+    reads: Reads,
+}
+
+/// How often records were read, and how many.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reads {
+    pub(super) calls: Arc<AtomicU64>,
+    pub(super) records: Arc<AtomicU64>,
 }
 
 impl Counted {
     /// Adds what is given to `inner` to `written`.
     pub(super) fn new(inner: Arc<dyn Journal>, written: Arc<AtomicU64>) -> Self {
-        Self { inner, written }
+        Self { inner, written, reads: Reads::default() }
+    }
+
+    /// Adds what is read of `inner` to `reads`.
+    pub(super) fn read(inner: Arc<dyn Journal>, reads: Reads) -> Self {
+        Self { inner, written: Arc::default(), reads }
     }
 }
 
@@ -46,7 +59,10 @@ impl Journal for Counted {
     }
 
     async fn read(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.inner.read(session, after, limit).await
+        let records = self.inner.read(session, after, limit).await?;
+        self.reads.calls.fetch_add(1, Ordering::Relaxed);
+        self.reads.records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        Ok(records)
     }
 
     async fn blob(&self, session: SessionId, address: Digest) -> Result<Vec<u8>, StoreError> {

@@ -56,11 +56,19 @@ pub enum Bug {
     CeilingIgnored,
     /// The settlements of an append are forgotten.
     SettlementsForgotten,
+    /// An account that an overrun has closed is opened for whoever asks next.
+    OverrunIgnored,
+    /// A turn is said to have ended one record before its last.
+    EndedEarly,
+    /// A follower that connects anew is told its last record again.
+    FollowedAgain,
+    /// A follower is not told that text counts for nothing.
+    RetractionForgotten,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -77,6 +85,10 @@ impl Bug {
         Self::AnswerChanged,
         Self::CeilingIgnored,
         Self::SettlementsForgotten,
+        Self::OverrunIgnored,
+        Self::EndedEarly,
+        Self::FollowedAgain,
+        Self::RetractionForgotten,
     ];
 
     /// Its name on a command line.
@@ -98,6 +110,10 @@ impl Bug {
             Self::AnswerChanged => "answer-changed",
             Self::CeilingIgnored => "ceiling-ignored",
             Self::SettlementsForgotten => "settlements-forgotten",
+            Self::OverrunIgnored => "overrun-ignored",
+            Self::EndedEarly => "ended-early",
+            Self::FollowedAgain => "followed-again",
+            Self::RetractionForgotten => "retraction-forgotten",
         }
     }
 
@@ -105,7 +121,11 @@ impl Bug {
     pub(super) const fn is_of_store(self) -> bool {
         matches!(
             self,
-            Self::FencingDropped | Self::DedupeIgnored | Self::CeilingIgnored | Self::SettlementsForgotten
+            Self::FencingDropped
+                | Self::DedupeIgnored
+                | Self::CeilingIgnored
+                | Self::SettlementsForgotten
+                | Self::OverrunIgnored
         )
     }
 }
@@ -246,7 +266,13 @@ impl Journal for Faulty {
     }
 
     async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
-        self.inner.journal.turn(turn).await
+        let mut entry = self.inner.journal.turn(turn).await?;
+        if self.bug == Bug::EndedEarly
+            && let Some(ended) = entry.as_mut().and_then(|entry| entry.ended.as_mut())
+        {
+            *ended = Seq::new(ended.number() - 1);
+        }
+        Ok(entry)
     }
 
     async fn actor(&self, tenant: &Tenant, actor: Pseudonym) -> Result<Option<NamedActor>, StoreError> {

@@ -18,6 +18,16 @@ impl Ledger for Faulty {
         if self.bug == Bug::CeilingIgnored {
             reserve.accounts.iter_mut().for_each(|(_, ceiling)| *ceiling = Ceiling::NONE);
         }
+        if self.bug == Bug::OverrunIgnored {
+            for (account, _) in &reserve.accounts {
+                if let Some(balance) = self.inner.ledger.balance(*account).await?
+                    && balance.closed
+                {
+                    // Whether it is open, the reservation says.
+                    drop(self.inner.ledger.reopen(*account, balance.overrun).await);
+                }
+            }
+        }
         self.inner.ledger.reserve(reserve).await
     }
 

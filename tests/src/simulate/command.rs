@@ -20,6 +20,9 @@ const USAGE: &str = "simulate [--seeds N] [--from S] [--threads N] [--bug NAME] 
 /// How often each fault and each transition must have been reached in a run of at least [`MANY`] seeds.
 const LEAST: u64 = 10;
 const MANY: u64 = 2_000;
+/// The same where there are so many.
+const LEAST_OF_MORE: u64 = 20;
+const MORE: u64 = 5_000;
 
 /// Breaches of one run that are printed.
 const SHOWN: usize = 5;
@@ -82,10 +85,11 @@ fn runs(mut given: Arguments) -> Result<bool, Failed> {
         fs::write(&file, format!("{}\n", report.json())).map_err(|error| Failed::File(file, error))?;
     }
     tell(&report, bug);
+    let least = if report.runs >= MORE { LEAST_OF_MORE } else { LEAST };
     let missing =
-        if report.runs >= MANY && bug.is_none() { report.coverage.missing(LEAST) } else { Vec::new() };
+        if report.runs >= MANY && bug.is_none() { report.coverage.missing(least) } else { Vec::new() };
     for (name, count) in &missing {
-        eprintln!("simulate: reached {count} times, and {LEAST} are wanted: {name}");
+        eprintln!("simulate: reached {count} times, and {least} are wanted: {name}");
     }
     Ok(report.broken.is_empty() && missing.is_empty())
 }

@@ -7,6 +7,8 @@ use agent_shell_core::machine::{TRANSITIONS, Transition};
 use agent_shell_core::simulation::{Fault, FaultCounts, Operation};
 use serde_json::{Value, json};
 
+use super::sights::Sight;
+
 macro_rules! world_faults {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
         /// What goes wrong elsewhere than between a process and its store.
@@ -133,6 +135,10 @@ world_faults! {
     BudgetTaken = "budget set aside for an attempt that begins",
     /// What an attempt may spend does not fit under a ceiling.
     BudgetExceeded = "budget that does not suffice",
+    /// An account is closed that an attempt would be charged to.
+    BudgetClosed = "budget that an overrun has closed",
+    /// More is spent than was set aside.
+    BudgetOverrun = "overrun of a budget",
     /// A step is refused by a budget.
     BudgetRefused = "step refused by a budget",
     /// A session is purged while a turn runs or rests.
@@ -187,11 +193,17 @@ pub struct Coverage {
     pub faults: FaultCounts,
     /// Other faults.
     pub world: BTreeMap<WorldFault, u64>,
+    /// What was there to be judged.
+    pub sights: BTreeMap<Sight, u64>,
 }
 
 impl Coverage {
     pub(super) fn count(&mut self, fault: WorldFault) {
         *self.world.entry(fault).or_default() += 1;
+    }
+
+    pub(super) fn see(&mut self, sight: Sight) {
+        *self.sights.entry(sight).or_default() += 1;
     }
 
     /// Adds what another run reached.
@@ -205,6 +217,9 @@ impl Coverage {
         for (fault, count) in &other.world {
             *self.world.entry(*fault).or_default() += count;
         }
+        for (sight, count) in &other.sights {
+            *self.sights.entry(*sight).or_default() += count;
+        }
     }
 
     /// Every row and every fault with how often it was reached, those never reached included: the table's rows, other
@@ -216,6 +231,9 @@ impl Coverage {
             .map(|row| (format!("transition {row}"), self.transitions.get(row).copied().unwrap_or_default()));
         let world = WorldFault::ALL.iter().map(|fault| {
             (format!("fault {}", fault.name()), self.world.get(fault).copied().unwrap_or_default())
+        });
+        let sights = Sight::ALL.iter().map(|sight| {
+            (format!("seen {}", sight.name()), self.sights.get(sight).copied().unwrap_or_default())
         });
         let of_ports = Fault::ALL.iter().map(|fault| {
             let counts = self.faults.iter().filter(|((of, _), _)| of == fault);
@@ -247,7 +265,7 @@ impl Coverage {
             (format!("fault of the key store: {}", fault.name()), counts.map(|(_, count)| count).sum())
         });
         let of_stores = of_appends.chain(of_others).chain(of_ledger).chain(of_keys);
-        transitions.chain(world).chain(of_ports).chain(of_stores).collect()
+        transitions.chain(world).chain(sights).chain(of_ports).chain(of_stores).collect()
     }
 
     /// What was reached less often than `least` times.

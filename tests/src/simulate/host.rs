@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_shell_core::data::Amounts;
 use agent_shell_core::ports::Spawn;
 use agent_shell_core::simulation::{SeededEntropy, SimClock, SimTime};
 use agent_shell_core::words::{Clock, Entropy, TurnId, UserId};
@@ -14,16 +15,18 @@ use agent_shell_core::{
     Actor, Error, ErrorKind, Needs, Request, Resolution, Rest, Result, Session, Shell, ShellBuilder, Subject,
     Tenant, Turn,
 };
+use futures::FutureExt;
 use futures::future::{Either, select};
 use serde_json::{Value, json};
 
 use super::budgets;
+use super::bugs::Bug;
 use super::coverage::WorldFault;
 use super::rule::Rule;
 use super::settings::Settings;
 use super::talking::Number;
 use super::tools;
-use super::truth::{Truth, USER, tenant_name};
+use super::truth::{LifeId, Truth, USER, tenant_name};
 use super::work::Work;
 use crate::crash::scenario::{self, Act, Fate, session_name};
 
@@ -36,6 +39,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// The host of one life of one process.
 #[derive(Clone)]
 pub(super) struct Host {
+    pub(super) life: LifeId,
     pub(super) truth: Truth,
     pub(super) time: SimTime,
     pub(super) clock: SimClock,
@@ -64,13 +68,18 @@ impl Host {
         }
         loop {
             self.sleep_ms(if self.truth.is_calm() { 60 } else { 150 }).await;
-            let done = match self.entropy.below(22) {
+            let done = match self.entropy.below(26) {
                 0..7 => self.submit(&shell).await,
                 7..13 => self.see_to_rests(&shell).await,
                 13..15 => self.look(&shell).await,
                 15..18 => self.send_signals(&shell).await,
                 18 => self.make_noise(&shell).await,
-                19 => self.follow(&shell),
+                19..21 => self.follow(&shell),
+                21 => {
+                    self.watch_on(&shell);
+                    Ok(())
+                }
+                22..24 => self.keep_books(&shell).await,
                 _ => self.forget(&shell),
             };
             if let Err(error) = done {
@@ -91,16 +100,20 @@ impl Host {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    fn percent(&self, percent: u64) -> bool {
+    pub(super) fn bug(&self) -> Option<Bug> {
+        self.truth.settings().bug
+    }
+
+    pub(super) fn percent(&self, percent: u64) -> bool {
         self.entropy.below(100) < percent
     }
 
-    async fn sleep_ms(&self, longest: u64) {
+    pub(super) async fn sleep_ms(&self, longest: u64) {
         self.time.sleep(Duration::from_micros(self.entropy.below(longest * 1000))).await;
     }
 
     /// What may fail while the store does, and while others act on the same turns.
-    fn allow(&self, what: &str, error: &Error) {
+    pub(super) fn allow(&self, what: &str, error: &Error) {
         let is_allowed = matches!(
             error.kind(),
             ErrorKind::Unavailable
@@ -181,6 +194,9 @@ impl Host {
         let subject = self.truth.settings().subject(key.session);
         self.truth.check_not_forgotten(subject, asked, || format!("{key} is accepted as {}", turn.id()));
         self.truth.accepted(*key, turn.id());
+        if self.percent(if matches!(work, Work::Talk(_)) { 70 } else { 25 }) {
+            self.watch(turn.clone());
+        }
         if self.percent(60) {
             self.follow_one(turn);
         }
@@ -191,6 +207,13 @@ impl Host {
     fn follow(&self, shell: &Shell) -> Result<()> {
         if let Some(turn) = self.any_turn() {
             self.follow_one(shell.turn(turn));
+        }
+        // Mostly one of those that have text to tell.
+        let turn = self.truth.a_turn_of_a_model(self.entropy.number()).filter(|_| self.percent(70));
+        if let Some(turn) = turn.or_else(|| self.any_turn())
+            && self.percent(60)
+        {
+            self.watch(shell.turn(turn));
         }
         Ok(())
     }
@@ -263,6 +286,34 @@ impl Host {
                 Err(error) => host.allow("a purge", &error),
             }
         }));
+        Ok(())
+    }
+
+    /// Takes a bill, or opens an account that an overrun has closed, as those do who see to the money.
+    async fn keep_books(&self, shell: &Shell) -> Result<()> {
+        if !self.truth.settings().overruns {
+            return Ok(());
+        }
+        let closed = self.truth.closed_accounts();
+        if let Some(&(account, overrun)) = closed.get(self.entropy.below(closed.len() as u64) as usize)
+            && self.percent(60)
+        {
+            let more = Amounts { tokens: u64::from(self.percent(25)), ..Amounts::ZERO };
+            // What comes of it, the truth judges.
+            drop(self.in_time(shell.ledger().reopen(account, overrun.plus(more)).map(Ok)).await?);
+            return Ok(());
+        }
+        let Some((attempt, most, bills)) = self.truth.any_attempt(self.entropy.number()) else {
+            return Ok(());
+        };
+        let of = |most: u64| {
+            let above = if self.percent(12) { most / 2 } else { 0 };
+            self.entropy.below(most + above + 1)
+        };
+        let (nano_usd, tokens, time_ms) = (of(most.nano_usd), of(most.tokens), of(most.time_ms));
+        let again = bills.first().filter(|_| self.percent(30)).copied();
+        let billed = again.unwrap_or(Amounts { nano_usd, tokens, time_ms, ..most });
+        drop(self.in_time(shell.ledger().reconcile(attempt, billed).map(Ok)).await?);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::budgets;
 use super::talking::SUMMARISE;
-use super::truth::{Mishap, Truth};
+use super::truth::{LifeId, Mishap, Truth};
 use super::work::{PEEK, STAMP};
 use crate::random::Random;
 
@@ -28,6 +28,8 @@ const TOOLS: [&str; 14] = [
 
 pub(super) struct SimModel {
     pub(super) truth: Truth,
+    /// In which life of a process it is asked.
+    pub(super) life: LifeId,
 }
 
 #[async_trait]
@@ -59,6 +61,7 @@ impl Model for SimModel {
             Mishap::EmptySummary => answer = Answer::new(vec![Said::text(" ")]),
             _ => {}
         }
+        let speaking = self.truth.speaks(self.life, &call, answer.text());
         let mut parts: Vec<Result<Chunk, ModelError>> = chunks(&answer).into_iter().map(Ok).collect();
         match mishap {
             Mishap::CutOff => {}
@@ -70,9 +73,14 @@ impl Model for SimModel {
         }
         let truth = self.truth.clone();
         let parts = futures::stream::iter(parts).then(move |part| {
-            let truth = truth.clone();
+            let (truth, speaking) = (truth.clone(), speaking.clone());
             async move {
                 truth.pause().await;
+                match &part {
+                    Ok(Chunk::Text(text)) => speaking.says(text.len()),
+                    Ok(Chunk::Answer(_)) => speaking.says(0),
+                    _ => {}
+                }
                 part
             }
         });
@@ -140,7 +148,7 @@ impl SimModel {
         answer
     }
 
-    /// What an answer used, as far as the vendor says: no more than was said to be the most.
+    /// What an answer used, as far as the vendor says: no more than was said to be the most, but for some in some runs.
     fn uses(&self, request: &ModelRequest, answer: &mut Answer) {
         let text = answer.text().len() as u64;
         let mut random = Random::of(&[self.truth.settings().seed, text, request.messages.len() as u64]);
@@ -150,6 +158,11 @@ impl SimModel {
         answer.usage.input_tokens = random.percent(80).then(|| random.below(most / 2));
         answer.usage.output_tokens = random.percent(70).then(|| random.below(most / 2));
         answer.usage.cost_nano_usd = cost.filter(|_| random.percent(60)).map(|cost| random.below(cost + 1));
+        if self.truth.settings().overruns && random.percent(4) {
+            answer.usage.input_tokens = Some(most / 2 + random.below(most));
+            answer.usage.output_tokens = Some(most / 2 + random.below(200));
+            answer.usage.cost_nano_usd = cost.map(|cost| cost + random.below(cost));
+        }
     }
 }
 

@@ -55,6 +55,9 @@ pub enum Rule {
     /// Nothing is spent above a ceiling: what an attempt may spend is set aside before it begins, where it fits, settled once,
     /// with its outcome, and not left behind when its turn has ended.
     Budget,
+    /// A follower is told the records of its turn from the first to the last, each once, in order and as they are durable; text
+    /// only as it was said here, in order, and its end.
+    Follow,
     /// A forgotten subject's keys are destroyed, its sessions closed, its open acts told; nothing is shown of it or taken for
     /// it any more; and nobody else is touched.
     Purge,

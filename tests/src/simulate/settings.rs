@@ -49,6 +49,8 @@ pub(super) struct Settings {
     pub(super) polls_per_bus_crash: u64,
     /// What sessions and turns may spend; none where nothing is bounded.
     pub(super) budgets: Option<Ceilings>,
+    /// Whether models use more than they said, now and then, and somebody takes bills and opens what was closed.
+    pub(super) overruns: bool,
 }
 
 /// What goes wrong in the world that the tools act on, of a hundred calls.
@@ -141,6 +143,7 @@ impl Settings {
             bus_batch: [2, 5, 1024][random.below(3) as usize],
             polls_per_bus_crash,
             budgets: budgets::draw(seed),
+            overruns: Random::of(&[seed, 0x07e7]).percent(50),
         }
     }
 }
@@ -168,5 +171,6 @@ fn limits(random: &mut Random) -> Limits {
     limits.events_at_once = [1, 4, 256][random.below(3) as usize];
     limits.parked_sessions = [1, 4096][random.below(2) as usize];
     limits.held_sessions = [1, 2, 4096, 4096][random.below(4) as usize];
+    limits.live_bytes = [16, 120, 256 << 10, 256 << 10][random.below(4) as usize];
     limits
 }

@@ -15,7 +15,7 @@ use agent_shell_core::ports::{
 use agent_shell_core::words::{Digest, Epoch, MailId, OwnerId, Pseudonym, Seq, SessionId, Tenant, TurnId};
 use async_trait::async_trait;
 
-use super::truth::Truth;
+use super::truth::{Asked, Truth};
 
 pub(super) struct Watched {
     pub(super) inner: Store,
@@ -41,7 +41,7 @@ impl Journal for Watched {
 
     async fn append(&self, append: Arc<Append>) -> Result<Appended, AppendError> {
         let answer = self.inner.journal.append(append.clone()).await;
-        self.ledger_moved(None).await;
+        self.ledger_moved(Asked::Nothing).await;
         self.truth.appended(&append, &answer);
         answer
     }

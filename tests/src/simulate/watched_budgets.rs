@@ -13,6 +13,7 @@ use agent_shell_core::ports::{
 use agent_shell_core::words::SessionId;
 use async_trait::async_trait;
 
+use super::truth::Asked;
 use super::watched::Watched;
 
 /// Operations read at once.
@@ -21,7 +22,7 @@ const PAGE: usize = 1_000;
 impl Watched {
     /// Tells the truth what the ledger has done since it was last looked at. The store of the run answers at once, so that
     /// nothing happens between a call and this.
-    pub(super) async fn ledger_moved(&self, asked: Option<&Reserve>) {
+    pub(super) async fn ledger_moved(&self, asked: Asked<'_>) {
         let ledger = &*self.inner.ledger;
         let mut touched: BTreeSet<Account> = BTreeSet::new();
         loop {
@@ -45,7 +46,7 @@ impl Ledger for Watched {
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, ReserveError> {
         let answer = self.inner.ledger.reserve(reserve.clone()).await;
         self.truth.reserving(&reserve, &answer);
-        self.ledger_moved(Some(&reserve)).await;
+        self.ledger_moved(Asked::Reserve(&reserve)).await;
         answer
     }
 
@@ -56,19 +57,21 @@ impl Ledger for Watched {
         settlements: Vec<Settlement>,
     ) -> Result<(), SettleError> {
         let answer = self.inner.ledger.settle(session, fence, settlements).await;
-        self.ledger_moved(None).await;
+        self.ledger_moved(Asked::Nothing).await;
         answer
     }
 
     async fn sweep(&self, session: SessionId, fence: Fence) -> Result<u64, SettleError> {
         let answer = self.inner.ledger.sweep(session, fence).await;
-        self.ledger_moved(None).await;
+        self.ledger_moved(Asked::Nothing).await;
         answer
     }
 
     async fn reconcile(&self, attempt: AttemptId, billed: Amounts) -> Result<(), ReconcileError> {
+        let (digest, before) = (attempt.digest(), self.truth.ledger_known());
         let answer = self.inner.ledger.reconcile(attempt, billed).await;
-        self.ledger_moved(None).await;
+        self.ledger_moved(Asked::Bill(digest, billed)).await;
+        self.truth.billing((digest, billed), &answer, before);
         answer
     }
 
@@ -78,7 +81,8 @@ impl Ledger for Watched {
 
     async fn reopen(&self, account: Account, overrun_seen: Amounts) -> Result<(), ReopenError> {
         let answer = self.inner.ledger.reopen(account, overrun_seen).await;
-        self.ledger_moved(None).await;
+        self.ledger_moved(Asked::Reopen(account, overrun_seen)).await;
+        self.truth.reopening((account, overrun_seen), &answer);
         answer
     }
 

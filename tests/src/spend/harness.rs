@@ -14,7 +14,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::worker::LEASE_MS;
+use super::finance::Finance;
+use super::worker::{LEASE_MS, gate};
 use super::{Load, SpendError, Trouble};
 use crate::random::Random;
 
@@ -27,6 +28,8 @@ pub(super) struct Lives {
     pub(super) stops: u64,
     pub(super) abandoned: u64,
     pub(super) resolved: u64,
+    pub(super) reopened: u64,
+    pub(super) bills: u64,
     pub(super) took: Duration,
 }
 
@@ -50,6 +53,8 @@ pub(super) async fn drive(
     }
     let mut person = Random::of(&[load.seed, 0x7065_7273]);
     let (mut kills, mut stops) = (trouble.kills, trouble.stops);
+    open_gate(shell, folder, &load, began + trouble.finish_within).await?;
+    let finance = Finance::new(folder, load.seed)?.works(shell.clone());
     let mut next = Instant::now() + Duration::from_millis(300);
     while !all_ended(shell).await? {
         if began.elapsed() > trouble.finish_within {
@@ -79,8 +84,24 @@ pub(super) async fn drive(
     for worker in workers {
         worker.kill()?;
     }
+    (lives.reopened, lives.bills) = finance.end().await?;
     lives.took = began.elapsed();
     Ok(lives)
+}
+
+/// Waits until the first turn of every session has started, and lets all of them go on at once.
+async fn open_gate(shell: &Shell, folder: &Path, load: &Load, until: Instant) -> Result<(), SpendError> {
+    let filter = SessionFilter { status: Some(SessionStatus::Running), ..SessionFilter::default() };
+    loop {
+        let running = shell.sessions(filter.clone(), None, usize::MAX >> 1).await?.len() as u64;
+        if running >= load.sessions {
+            return Ok(std::fs::write(gate(folder), [])?);
+        }
+        if Instant::now() > until {
+            return Err(SpendError::Stuck(format!("only {running} turns have started")));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Submits every turn. Some must have ended soon, and some have a budget of their own.
@@ -97,7 +118,8 @@ async fn submit_to(shell: &Shell, load: &Load, number: u64) -> Result<(SessionId
     for round in 0..load.rounds {
         let mut random = Random::of(&[load.seed, number, round]);
         let mut submit = session.submit(format!("Do {number}, part {round} of run {}", load.seed));
-        if random.percent(25) {
+        // None of the first, for these wait until all have started.
+        if round > 0 && random.percent(40) {
             // Most of these end while something of them still runs.
             let longest_ms = if random.percent(50) { 4_000 } else { 20_000 };
             submit = submit.deadline(Duration::from_millis(300 + random.below(longest_ms)));

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use agent_shell_core::Shell;
-use agent_shell_core::data::{Account, AccountKind, Amounts, AttemptId, Balance, Ceiling, Dimension};
+use agent_shell_core::data::{
+    Account, AccountKind, Amounts, AttemptId, Balance, Ceiling, Dimension, Movement,
+};
 use agent_shell_core::ports::{Operation, OperationKind};
 use agent_shell_core::words::{Digest, Epoch, SessionId};
 use serde::Serialize;
@@ -32,6 +34,8 @@ pub(super) struct Verdict {
     /// Attempts that were live at once, at most.
     pub(super) live_at_once: usize,
     pub(super) billed: u64,
+    /// Settlements of more than was reserved.
+    pub(super) overruns: u64,
 }
 
 impl Verdict {
@@ -51,12 +55,19 @@ pub(super) struct Asked {
 struct Refusal {
     attempt: Digest,
     account: Account,
-    dimension: Dimension,
-    asked: u64,
-    left: u64,
+    why: Why,
     before: u64,
     after: u64,
     sound: bool,
+}
+
+/// Why an account refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// An overrun closed it.
+    Closed,
+    /// It has not enough left.
+    Exceeded { dimension: Dimension, asked: u64, left: u64 },
 }
 
 /// What became of a reservation.
@@ -64,6 +75,10 @@ pub(super) struct Settled {
     pub(super) kind: OperationKind,
     pub(super) reserved: Amounts,
     pub(super) amounts: Amounts,
+    /// What a later bill says.
+    now: Amounts,
+    /// The most that it was known to have cost above its reservation.
+    over: Amounts,
 }
 
 /// What the workers wrote down.
@@ -72,6 +87,10 @@ pub(super) struct Told {
     pub(super) asked: HashMap<Digest, Asked>,
     refusals: Vec<Refusal>,
     pub(super) billed: HashMap<Digest, Amounts>,
+    /// Attempts that their vendors billed more than was said to be the most.
+    overran: BTreeSet<Digest>,
+    /// Later bills.
+    invoiced: HashMap<Digest, Amounts>,
 }
 
 impl Told {
@@ -86,18 +105,15 @@ impl Told {
                     }
                 }
                 Line::Refused { attempt, account, dimension, asked, left, before, after } => {
-                    let sound = false;
-                    told.refusals.push(Refusal {
-                        attempt,
-                        account,
-                        dimension,
-                        asked,
-                        left,
-                        before,
-                        after,
-                        sound,
-                    });
+                    let why = Why::Exceeded { dimension, asked, left };
+                    told.refusals.push(Refusal { attempt, account, why, before, after, sound: false });
                 }
+                Line::Closed { attempt, account, before, after } => {
+                    let why = Why::Closed;
+                    told.refusals.push(Refusal { attempt, account, why, before, after, sound: false });
+                }
+                Line::Overran { attempt } => drop(told.overran.insert(attempt)),
+                Line::Invoiced { id, amounts } => drop(told.invoiced.insert(id.digest(), amounts)),
                 Line::Billed { attempt, amounts } => {
                     let bill = told.billed.entry(attempt).or_default();
                     *bill = bill.plus(amounts);
@@ -114,13 +130,18 @@ impl Told {
     }
 }
 
-pub(super) async fn judge(shell: &Shell, folder: &Path) -> Result<Verdict, SpendError> {
+/// Judges a run in which this many turns were to run at one instant.
+pub(super) async fn judge(shell: &Shell, folder: &Path, at_once: u64) -> Result<Verdict, SpendError> {
     let mut verdict = Verdict::default();
     let mut told = Told::of(Log::read(folder)?, &mut verdict);
     let operations = operations(shell).await?;
     let settled = replay(shell, &operations, &mut told, &mut verdict).await?;
     bills(&told, &settled, &mut verdict);
     records::check(shell, &told, &settled, &mut verdict).await?;
+    if verdict.counts.at_once < i64::try_from(at_once).unwrap_or(i64::MAX) {
+        let most = verdict.counts.at_once;
+        verdict.say(format!("{most} turns ran at one instant, at most, and {at_once} were to"));
+    }
     verdict.asked = told.asked.len() as u64;
     verdict.billed = told.billed.len() as u64;
     Ok(verdict)
@@ -183,13 +204,16 @@ async fn replay(
     }
     for refusal in &told.refusals {
         verdict.refused += 1;
-        let by = format!("{:?} {}", refusal.account.kind, refusal.dimension).to_lowercase();
+        let what = match refusal.why {
+            Why::Closed => "closed",
+            Why::Exceeded { dimension, .. } => dimension.name(),
+        };
+        let by = format!("{:?} {what}", refusal.account.kind).to_lowercase();
         *verdict.refused_by.entry(by).or_default() += 1;
         if !refusal.sound {
-            let Refusal { account, dimension, asked, left, before, after, .. } = refusal;
+            let Refusal { account, why, before, after, .. } = refusal;
             verdict.say(format!(
-                "{asked} of {dimension} were refused with {left} left of {account:?}; at no operation from {before} to \
-                 {after} was that so"
+                "{account:?} refused ({why:?}); at no operation from {before} to {after} was that so"
             ));
         }
     }
@@ -216,13 +240,17 @@ fn refusals(told: &mut Told, books: &Books, number: u64, next: &mut usize, open:
         let refusal = &told.refusals[place];
         let Some(asked) = told.asked.get(&refusal.attempt) else { continue };
         let of = |account: &Account| books.balances.get(account).copied().unwrap_or_default();
-        // The first of its accounts, in their order, that has not enough left.
+        // The first of its accounts, in their order, that is closed or has not enough left.
         let first = asked.accounts.iter().find_map(|(account, ceiling)| {
-            let (dimension, left) = of(account).exceeded(ceiling, &asked.amounts)?;
-            Some((*account, dimension, left))
+            let balance = of(account);
+            if balance.closed {
+                return Some((*account, Why::Closed));
+            }
+            let (dimension, left) = balance.exceeded(ceiling, &asked.amounts)?;
+            let asked = asked.amounts.of(dimension);
+            Some((*account, Why::Exceeded { dimension, asked, left }))
         });
-        let said = (refusal.account, refusal.dimension, refusal.left);
-        let sound = first == Some(said) && asked.amounts.of(refusal.dimension) == refusal.asked;
+        let sound = first == Some((refusal.account, refusal.why));
         told.refusals[place].sound = sound;
     }
 }
@@ -230,24 +258,34 @@ fn refusals(told: &mut Told, books: &Books, number: u64, next: &mut usize, open:
 impl Books {
     fn take(&mut self, operation: &Operation, told: &Told, verdict: &mut Verdict) {
         let number = operation.number;
-        let (Some(attempt), Some(session)) = (operation.attempt, operation.session) else {
-            return verdict.say(format!("operation {number}: nobody reopened an account"));
-        };
-        let asked = told.asked.get(&attempt);
-        if operation.is_overrun() {
-            verdict.say(format!("operation {number}: an overrun, and nobody bills more than the bound"));
+        match (operation.kind, operation.attempt, operation.session) {
+            (OperationKind::Reopened, None, None) => self.reopen(operation, verdict),
+            (OperationKind::Reserved, Some(attempt), Some(session)) => {
+                self.reserve(operation, attempt, session, told.asked.get(&attempt), verdict);
+            }
+            (OperationKind::Reconciled, Some(attempt), Some(_)) => {
+                self.bill(operation, attempt, told, verdict);
+            }
+            (_, Some(attempt), Some(session)) => {
+                self.settle(operation, attempt, session, told.asked.get(&attempt), verdict);
+            }
+            _ => verdict.say(format!("operation {number}: is of no attempt: {operation:?}")),
         }
-        if operation.kind == OperationKind::Reserved {
-            self.reserve(operation, attempt, session, asked, verdict);
-        } else {
-            self.settle(operation, attempt, session, asked, verdict);
+        if operation.is_overrun() {
+            verdict.overruns += 1;
+            let is_known = operation.attempt.is_some_and(|attempt| told.overran.contains(&attempt));
+            if !is_known {
+                verdict.say(format!("operation {number}: an overrun, and nobody billed more than the bound"));
+            }
         }
         for (account, _) in &operation.accounts {
             let before = self.balances.get(account).copied().unwrap_or_default();
             let balance = operation.apply(*account, before);
             self.balances.insert(*account, balance);
             let ceiling = self.ceilings.get(account).copied().unwrap_or_default();
-            if let Some((dimension, _)) = balance.exceeded(&ceiling, &Amounts::ZERO) {
+            // What was spent above reservations is above the ceiling, maybe; nothing else is.
+            let within = Balance { settled: balance.settled.less(balance.overrun), ..balance };
+            if let Some((dimension, _)) = within.exceeded(&ceiling, &Amounts::ZERO) {
                 verdict.say(format!(
                     "operation {number} ({:?}): {dimension} of {account:?} pass the ceiling {:?}: {balance:?}",
                     operation.kind,
@@ -269,6 +307,11 @@ impl Books {
         for (account, ceiling) in &operation.accounts {
             if *self.ceilings.entry(*account).or_insert(*ceiling) != *ceiling {
                 verdict.say(format!("operation {number}: the ceiling of {account:?} has changed"));
+            }
+        }
+        for (account, _) in &operation.accounts {
+            if self.balances.get(account).is_some_and(|balance| balance.closed) {
+                verdict.say(format!("operation {number}: reserves from {account:?}, which is closed"));
             }
         }
         if self.settled.contains_key(&attempt) || self.live.insert(attempt, amounts).is_some() {
@@ -307,6 +350,9 @@ impl Books {
                 "operation {number} ({kind:?}): moves {movement:?}, with {reserved:?} reserved"
             ));
         }
+        if movement.overrun != movement.settled.less(reserved) {
+            verdict.say(format!("operation {number}: {movement:?} are no overrun of {reserved:?}"));
+        }
         if kind != OperationKind::Settled && movement.settled != reserved {
             verdict.say(format!("operation {number} ({kind:?}): settles not at the reservation"));
         }
@@ -321,7 +367,40 @@ impl Books {
             *live -= 1;
             epochs.retain(|_, live| *live > 0);
         }
-        self.settled.insert(attempt, Settled { kind, reserved, amounts: movement.settled });
+        let (amounts, now, over) = (movement.settled, movement.settled, movement.overrun);
+        self.settled.insert(attempt, Settled { kind, reserved, amounts, now, over });
+    }
+
+    /// A later bill of an attempt that was settled: it takes the place of what was known.
+    fn bill(&mut self, operation: &Operation, attempt: Digest, told: &Told, verdict: &mut Verdict) {
+        let number = operation.number;
+        let (Some(bill), Some(settled)) = (told.invoiced.get(&attempt), self.settled.get_mut(&attempt))
+        else {
+            return verdict.say(format!("operation {number}: a bill that nobody has handed in"));
+        };
+        let expected = Movement {
+            reserved: Amounts::ZERO,
+            released: Amounts::ZERO,
+            settled: *bill,
+            unsettled: settled.now,
+            overrun: bill.less(settled.reserved).less(settled.over),
+        };
+        if operation.movement != expected {
+            let moved = &operation.movement;
+            verdict.say(format!("operation {number}: a bill of {bill:?} moves {moved:?}, not {expected:?}"));
+        }
+        settled.now = *bill;
+        settled.over = settled.over.plus(expected.overrun);
+    }
+
+    /// Only what is closed is opened.
+    fn reopen(&self, operation: &Operation, verdict: &mut Verdict) {
+        let closed = |account: &Account| self.balances.get(account).is_some_and(|balance| balance.closed);
+        let is_right = matches!(&operation.accounts[..], [(account, _)] if closed(account))
+            && operation.movement == Movement::default();
+        if !is_right {
+            verdict.say(format!("operation {}: opens what is not closed: {operation:?}", operation.number));
+        }
     }
 }
 
@@ -333,15 +412,23 @@ async fn stand(shell: &Shell, books: &Books, verdict: &mut Verdict) -> Result<()
         if kept != expected {
             verdict.say(format!("{account:?}: is kept as {kept:?}, and the operations make {expected:?}"));
         }
-        if !replayed.reserved.is_zero() || replayed.closed {
+        if !replayed.reserved.is_zero() || (replayed.closed && account.kind != AccountKind::Turn) {
             verdict.say(format!("{account:?}: stands at {replayed:?} after all has ended"));
         }
     }
     Ok(())
 }
 
-/// Nothing was billed that was not reserved, and nothing settled for less than its bill.
+/// Nothing was billed that was not reserved, nothing settled for less than its bill, and every later bill was taken.
 fn bills(told: &Told, settled: &HashMap<Digest, Settled>, verdict: &mut Verdict) {
+    for (attempt, bill) in &told.invoiced {
+        if settled.get(attempt).is_none_or(|settled| settled.now != *bill) {
+            verdict.say(format!(
+                "{:?}: a later bill of {bill:?} was not taken",
+                told.asked.get(attempt).map(|asked| &asked.id)
+            ));
+        }
+    }
     for (attempt, billed) in &told.billed {
         let of = told.asked.get(attempt).map(|asked| &asked.id);
         let Some(settled) = settled.get(attempt) else {
@@ -354,13 +441,14 @@ fn bills(told: &Told, settled: &HashMap<Digest, Settled>, verdict: &mut Verdict)
             (Dimension::ToolCalls, billed.tool_calls),
         ] {
             let (spent, most) = (settled.amounts.of(dimension), settled.reserved.of(dimension));
-            if spent < billed {
+            // What is above the bound is known only when the answer is.
+            if spent < billed.min(most) {
                 verdict.say(format!(
                     "{of:?}: {billed} of {dimension} were billed, and {spent} settled ({:?})",
                     settled.kind
                 ));
             }
-            if billed > most {
+            if billed > most && !told.overran.contains(attempt) {
                 verdict.say(format!("{of:?}: {billed} of {dimension} were billed, and {most} reserved"));
             }
         }

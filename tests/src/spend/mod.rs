@@ -1,6 +1,7 @@
 //! Budgets under load. Several owners on one SQLite file drive many turns at once under one tenant's ceiling, with
 //! ceilings of users, sessions and turns within it. Models fail, hang, are cut off and bill more than usual; tools fail;
-//! turns expire and are abandoned; owners are killed with SIGKILL and replaced, and stopped for longer than their lease. At
+//! turns expire and are abandoned; now and then a model uses more than it said, which closes accounts until somebody opens them,
+//! and later bills come; owners are killed with SIGKILL and replaced, and stopped for longer than their lease. At
 //! last the judge replays the ledger's own order of operations, and looks whether a ceiling was ever passed, anything is
 //! still reserved, anything was settled for less than its bill, or refused although it did fit.
 #![allow(
@@ -8,6 +9,7 @@
     reason = "the harness stands outside of the runtime, and lives in real time"
 )]
 
+mod finance;
 mod harness;
 mod judge;
 mod records;
@@ -81,6 +83,12 @@ impl Load {
             .map(String::from)
     }
 
+    /// In how many answers of models one is an overrun: about a dozen in a run, for each stops everybody until somebody has
+    /// looked at it.
+    fn overrun_in(&self) -> u64 {
+        (self.sessions * self.rounds / 5).max(2)
+    }
+
     /// How many users share the sessions.
     fn users(&self) -> u64 {
         self.sessions.div_ceil(20)
@@ -143,7 +151,7 @@ fn whole(mut given: Arguments) -> Result<bool, SpendError> {
     let (lives, verdict) = runtime.block_on(async {
         let shell = worker::open(&folder, &load, 0).await?;
         let lives = harness::drive(&shell, &folder, load, trouble).await?;
-        let verdict = judge::judge(&shell, &folder).await?;
+        let verdict = judge::judge(&shell, &folder, load.sessions).await?;
         Ok::<_, SpendError>((lives, verdict))
     })?;
     print!("{}", report::table(&load, &lives, &verdict));

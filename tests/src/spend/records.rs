@@ -160,7 +160,10 @@ fn one(
             }
         }
         Body::StepFailed { turn, step, failure }
-            if failure.code == FailureCode::Budget && failure.message.contains("were asked for") =>
+            if failure.code == FailureCode::Budget
+                && ["were asked for", "an overrun closed"]
+                    .iter()
+                    .any(|why| failure.message.contains(why)) =>
         {
             verdict.counts.refused_steps += 1;
             if !refused.contains(&(*turn, step.clone())) {

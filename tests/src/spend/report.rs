@@ -23,11 +23,13 @@ pub(super) fn table(load: &Load, lives: &Lives, verdict: &Verdict) -> String {
     line("stopped for longer than the lease", lives.stops.to_string());
     line("highest epoch of a session", counts.epochs.to_string());
     line("rests resolved / abandoned", format!("{} / {}", lives.resolved, lives.abandoned));
+    line("accounts reopened / later bills", format!("{} / {}", lives.reopened, lives.bills));
     line("attempts asked for", verdict.asked.to_string());
     for (kind, times) in &verdict.operations {
         line(&format!("  {kind}"), times.to_string());
     }
     line("  reserved at once, at most", verdict.live_at_once.to_string());
+    line("  overruns", verdict.overruns.to_string());
     line("refused", verdict.refused.to_string());
     for (by, times) in &verdict.refused_by {
         line(&format!("  {by}"), times.to_string());
@@ -54,6 +56,8 @@ pub(super) fn json(load: &Load, lives: &Lives, verdict: &Verdict) -> Value {
         "stops": lives.stops,
         "rests_resolved": lives.resolved,
         "rests_abandoned": lives.abandoned,
+        "reopened": lives.reopened,
+        "later_bills": lives.bills,
         "took_ms": u64::try_from(lives.took.as_millis()).unwrap_or(u64::MAX),
         "verdict": verdict,
     })

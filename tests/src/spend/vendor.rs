@@ -22,6 +22,8 @@ pub(super) const QUESTION: Duration = Duration::from_millis(600);
 
 pub(super) struct Vendor {
     pub(super) seed: u64,
+    /// In how many answers one uses more than was said to be the most.
+    pub(super) overrun_in: u64,
     pub(super) log: Arc<Log>,
 }
 
@@ -100,7 +102,12 @@ impl Model for Vendor {
             }
             17 => Err(ModelError::new(ModelErrorKind::InvalidRequest, "the vendor does not like this one")),
             _ => {
+                let overruns = random.below(self.overrun_in) == 0;
+                if overruns {
+                    self.log.say(&Line::Overran { attempt: attempt_of(&call).digest() });
+                }
                 let used = match random.below(10) {
+                    _ if overruns => (price.most_in + 1 + random.below(price.most_in), price.most_out + 9),
                     0 => (price.most_in, price.most_out),
                     1..4 => (input, price.most_out * 9 / 10),
                     _ => (input, 10 + random.below(60)),
@@ -108,10 +115,10 @@ impl Model for Vendor {
                 self.bill(&call, &price, used);
                 let mut answer = answer(&request);
                 answer.usage = usage(&price, used.0, used.1);
-                if random.percent(5) {
+                if random.percent(5) && !overruns {
                     answer.usage.cost_nano_usd = None;
                 }
-                if random.percent(3) {
+                if random.percent(3) && !overruns {
                     answer.usage.output_tokens = None;
                 }
                 let mut parts: Vec<_> = Vec::new();

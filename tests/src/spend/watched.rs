@@ -45,7 +45,8 @@ impl Ledger for Watched {
         let (id, amounts, accounts) = (reserve.attempt.clone(), reserve.amounts, reserve.in_order());
         let attempt = id.digest();
         self.log.say(&Line::Asked { id, amounts, accounts });
-        let before = self.seen.load(Ordering::SeqCst);
+        // Nothing that was done before is a reason for the answer.
+        let before = self.last().await?;
         let answer = self.inner.reserve(reserve).await;
         match &answer {
             Ok(reserved) => drop(self.seen.fetch_max(reserved.operation, Ordering::SeqCst)),
@@ -53,6 +54,10 @@ impl Ledger for Watched {
                 let after = self.last().await?;
                 let (account, dimension, asked, left) = (*account, *dimension, *asked, *left);
                 self.log.say(&Line::Refused { attempt, account, dimension, asked, left, before, after });
+            }
+            Err(ReserveError::Closed { account }) => {
+                let (account, after) = (*account, self.last().await?);
+                self.log.say(&Line::Closed { attempt, account, before, after });
             }
             Err(_) => {}
         }

@@ -28,6 +28,12 @@ pub(super) enum Line {
         before: u64,
         after: u64,
     },
+    /// The ledger refused, in the same way, because an overrun had closed this account.
+    Closed { attempt: Digest, account: Account, before: u64, after: u64 },
+    /// A vendor bills an attempt more than it said to be the most.
+    Overran { attempt: Digest },
+    /// Somebody hands in a later bill.
+    Invoiced { id: AttemptId, amounts: Amounts },
     /// A vendor or a target has billed an attempt.
     Billed { attempt: Digest, amounts: Amounts },
 }
@@ -55,7 +61,9 @@ impl Log {
     /// Every line of a run.
     pub(super) fn read(folder: &Path) -> Result<Vec<Line>, SpendError> {
         let text = std::fs::read_to_string(path(folder))?;
-        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+        // What is being written while this is read is not whole yet.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 }
 

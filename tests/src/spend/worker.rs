@@ -3,13 +3,16 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::backends::sqlite::{SqliteKeys, SqliteOptions, SqliteStore};
 use agent_shell_core::data::Ceiling;
 use agent_shell_core::data::Settings;
 use agent_shell_core::runtime::Ceilings;
-use agent_shell_core::{Limits, Shell, ToolLoop};
+use agent_shell_core::{Limits, PlanView, Planned, Planner, PlannerError, Shell, ToolLoop};
+use async_trait::async_trait;
 
 use super::vendor::{QUESTION, Vendor};
 use super::watched::Watched;
@@ -51,17 +54,46 @@ pub(super) async fn open(folder: &Path, load: &Load, held: usize) -> Result<Shel
     limits.model_ms = u64::try_from(QUESTION.as_millis()).unwrap_or(u64::MAX);
     (limits.poll_ms, limits.lateness_ms, limits.lease_ms, limits.probe_attempts) = (60, 100, LEASE_MS, 3);
     (limits.running_turns, limits.held_sessions) = (held.max(1), held);
+    limits.plan_ms = 120_000;
     let mut settings = Settings::default();
     settings.output_tokens = 300;
-    let vendor = Vendor { seed: load.seed, log: log.clone() };
+    let vendor = Vendor { seed: load.seed, overrun_in: load.overrun_in(), log: log.clone() };
+    let planner = ToolLoop::new().instructions("You spend.").settings(settings);
     let ceilings = ceilings(load);
     let shell = Shell::on(store, Arc::new(keys))
         .limits(limits)
         .model(vendor)
-        .planner(ToolLoop::new().instructions("You spend.").settings(settings))
+        .planner(Gated { planner, gate: gate(folder), is_open: AtomicBool::new(false) })
         .budgeted(move |_| ceilings);
     let tools = super::tools::tools(load.seed, &log);
     Ok(tools.into_iter().fold(shell, |shell, tool| shell.tool(tool)).open().await?)
+}
+
+/// The file that opens the gate.
+pub(super) fn gate(folder: &Path) -> PathBuf {
+    folder.join("all-turns-run")
+}
+
+/// A loop that begins when the gate is open: until then every turn has started, and none goes on, so that all of them run at
+/// one instant, and ask for their budgets at once.
+struct Gated {
+    planner: ToolLoop,
+    gate: PathBuf,
+    is_open: AtomicBool,
+}
+
+#[async_trait]
+impl Planner for Gated {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        while !self.is_open.load(Ordering::Relaxed) {
+            if self.gate.exists() {
+                self.is_open.store(true, Ordering::Relaxed);
+            } else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self.planner.plan(view).await
+    }
 }
 
 /// How long a lease lasts, in milliseconds.

@@ -138,6 +138,26 @@ fn settlements_that_are_forgotten_are_found() {
 }
 
 #[test]
+fn an_overrun_that_closes_nothing_is_found() {
+    expect(Bug::OverrunIgnored, Rule::Budget);
+}
+
+#[test]
+fn a_turn_that_is_said_to_have_ended_too_early_is_found() {
+    expect(Bug::EndedEarly, Rule::Follow);
+}
+
+#[test]
+fn a_record_that_is_told_again_is_found() {
+    expect(Bug::FollowedAgain, Rule::Follow);
+}
+
+#[test]
+fn text_whose_end_is_not_told_is_found() {
+    expect(Bug::RetractionForgotten, Rule::Follow);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

@@ -1,4 +1,4 @@
-//! The followers in another process on the same file.
+//! The followers in other processes on the same file.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{BenchError, machine};
 use super::follower::{Crowd, Told};
-use super::{Settings, ids, open};
+use super::{Settings, counts, ids, open};
 
 /// What the other process says at its end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Said {
     pub(super) told: Told,
     pub(super) peak_bytes: u64,
+    /// Calls that read records, and the records.
+    pub(super) reads: (u64, u64),
 }
 
 /// The other process, as the one that drives the turns holds it.
@@ -28,13 +30,14 @@ impl Elsewhere {
         settings: &Settings<'_>,
         folder: &Path,
         turns: &[(TurnId, SessionId)],
+        place: usize,
     ) -> Result<Self, BenchError> {
         let number = |number: u64| number.to_string();
         let mut command = Command::new(&settings.program);
         command.arg("followers-elsewhere").arg("--dir").arg(folder);
         command.args(["--followers", &number(settings.followers as u64)]);
         command.args(["--slow-ms", &number(settings.slow_ms), "--poll-ms", &number(settings.poll_ms)]);
-        command.args(["--seed", &number(settings.seed)]);
+        command.args(["--seed", &number(settings.seed), "--place", &number(place as u64)]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let text: String = turns.iter().map(|(turn, session)| format!("{turn} {session}\n")).collect();
         let stdin = child.stdin.take();
@@ -73,17 +76,18 @@ pub(in super::super) fn run(
     folder: &Path,
     followers: usize,
     (slow_ms, poll_ms, seed): (u64, u64, u64),
+    place: usize,
 ) -> Result<(), BenchError> {
     let mut text = String::new();
     io::stdin().lock().read_to_string(&mut text)?;
     let turns = ids(&text)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let said = runtime.block_on(async {
-        let shell = open(folder, 0, poll_ms).await?;
-        let told = Crowd::of(turns, followers, slow_ms, 500, seed).there(&shell).await?;
+        let (shell, reads) = open(folder, 0, poll_ms).await?;
+        let told = Crowd::of(turns, followers, slow_ms, 500, seed).at(&shell, place).await?;
         shell.shutdown().await.map_err(BenchError::system)?;
         let peak_bytes = machine::used_by(std::process::id())?.peak_bytes;
-        Ok::<_, BenchError>(Said { told, peak_bytes })
+        Ok::<_, BenchError>(Said { told, peak_bytes, reads: counts(&reads) })
     })?;
     println!("{}", serde_json::to_string(&said).map_err(BenchError::system)?);
     Ok(())

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::super::BenchError;
 use super::Settings;
+use super::text::Heard;
 use crate::random::Random;
 
 /// All followers of a run, of which each process takes its own.
@@ -44,6 +45,12 @@ pub(super) struct Told {
     pub(super) reconnects: usize,
     /// Calls of `next` that were dropped half-way.
     pub(super) dropped: usize,
+    /// Pieces of text.
+    pub(super) tokens: usize,
+    /// Attempts whose text was taken back.
+    pub(super) retracted: usize,
+    /// What was told of text that was not right: a gap, a repeat, other text, no end, or more after it.
+    pub(super) text_wrong: usize,
 }
 
 impl Told {
@@ -56,11 +63,14 @@ impl Told {
         self.unfinished += other.unfinished;
         self.reconnects += other.reconnects;
         self.dropped += other.dropped;
+        self.tokens += other.tokens;
+        self.retracted += other.retracted;
+        self.text_wrong += other.text_wrong;
     }
 
-    /// Whether every follower was told every record once, in order.
+    /// Whether every follower was told every record once, in order, and no text but as it was said.
     pub(super) fn is_right(&self) -> bool {
-        self.gaps + self.repeats + self.altered + self.unfinished == 0
+        self.gaps + self.repeats + self.altered + self.unfinished + self.text_wrong == 0
     }
 }
 
@@ -113,29 +123,31 @@ impl Crowd {
         Arc::new(Self { turns, followers, slow_ms, join_ms, seed, joined: AtomicUsize::new(0) })
     }
 
-    /// Every twentieth is in the other process.
-    fn is_elsewhere(nth: usize) -> bool {
-        nth % 20 == 7
+    /// Where a follower is: in the process that drives the turns, or in one of the others. A fifth is in those.
+    fn place(nth: usize) -> usize {
+        match nth % 10 {
+            3 => 1,
+            7 => 2,
+            _ => 0,
+        }
+    }
+
+    pub(super) const fn is_slow(nth: usize) -> bool {
+        (nth / 10) % 2 == 1
     }
 
     pub(super) fn have_all_joined(&self) -> bool {
-        self.joined.load(Ordering::SeqCst)
-            == (0..self.followers).filter(|nth| !Self::is_elsewhere(*nth)).count()
+        self.joined.load(Ordering::SeqCst) == (0..self.followers).filter(|nth| Self::place(*nth) == 0).count()
     }
 
-    /// The followers of the process that drives the turns.
-    pub(super) async fn here(self: &Arc<Self>, shell: &Shell) -> Result<Told, BenchError> {
-        self.watch(shell, |nth| !Self::is_elsewhere(nth)).await
+    /// The followers of one process: those of the one that drives the turns are in place 0.
+    pub(super) async fn at(self: &Arc<Self>, shell: &Shell, place: usize) -> Result<Told, BenchError> {
+        self.watch(shell, place).await
     }
 
-    /// The followers of the other one.
-    pub(super) async fn there(self: &Arc<Self>, shell: &Shell) -> Result<Told, BenchError> {
-        self.watch(shell, Self::is_elsewhere).await
-    }
-
-    async fn watch(self: &Arc<Self>, shell: &Shell, mine: fn(usize) -> bool) -> Result<Told, BenchError> {
+    async fn watch(self: &Arc<Self>, shell: &Shell, place: usize) -> Result<Told, BenchError> {
         let mut watching = JoinSet::new();
-        for nth in (0..self.followers).filter(|nth| mine(*nth)) {
+        for nth in (0..self.followers).filter(|nth| Self::place(*nth) == place) {
             let (crowd, shell) = (self.clone(), shell.clone());
             watching.spawn(async move { crowd.follow(&shell, nth).await });
         }
@@ -161,11 +173,12 @@ impl Crowd {
         nth: usize,
     ) -> Result<((TurnId, SessionId), Seen, Told), BenchError> {
         let mut random = Random::of(&[self.seed, nth as u64]);
-        let (is_slow, reconnects) = (nth % 2 == 1, nth % 10 == 4 || nth % 10 == 7);
+        let (is_slow, reconnects) = (Self::is_slow(nth), nth % 10 == 4 || nth % 10 == 7);
         // The slow ones, and those that connect anew, are spread over all turns.
         let (id, session) = self.turns[nth / 20 % self.turns.len()];
         let turn: Turn = shell.turn(id);
         let (mut seen, mut told) = (Seen::default(), Told::default());
+        let mut heard = Heard::default();
         pause(random.below(self.join_ms.max(1))).await;
         let mut follow = turn.follow();
         loop {
@@ -181,6 +194,9 @@ impl Crowd {
                 follow.next().await
             };
             let Some(followed) = next.map_err(BenchError::system)? else { break };
+            heard.take(&followed, &mut told);
+            // Text comes faster than anybody takes so long for.
+            let is_slow = is_slow && matches!(followed, Followed::Durable { .. });
             if let Followed::Durable { entry, .. } = followed {
                 if seen.first.is_none() {
                     self.joined.fetch_add(1, Ordering::SeqCst);
@@ -194,7 +210,7 @@ impl Crowd {
                 let last = seen.last.unwrap_or_default();
                 drop(follow);
                 pause(random.below(50)).await;
-                follow = turn.follow_after(last);
+                (follow, heard) = (turn.follow_after(last), Heard::default());
                 told.reconnects += 1;
             }
         }

@@ -21,7 +21,7 @@ use crate::simulate::planner::Drawn;
 use crate::simulate::settings::Settings;
 use crate::simulate::talking::{LoopSpec, Talk, VARIANTS, planner_name};
 use crate::simulate::tools;
-use crate::simulate::truth::{LifeId, Truth};
+use crate::simulate::truth::{LifeId, OfLife, Truth};
 
 impl Run {
     /// Begins the next life of a process.
@@ -61,7 +61,9 @@ impl Run {
         let is_over = Arc::new(AtomicBool::new(false));
         let shuts_down = (self.entropy.below(100) < settings.shutdowns)
             .then(|| Duration::from_millis(self.entropy.below(6_000)));
+        let life = (index, lives);
         let host = Host {
+            life,
             truth: self.truth.clone(),
             time: self.time.clone(),
             clock: clock.clone(),
@@ -70,20 +72,20 @@ impl Run {
             shuts_down,
             is_over: is_over.clone(),
         };
-        let events = self.events_of((index, lives), &unreliable, &clock);
+        let events = self.events_of(life, &unreliable, &clock);
         let (truth, tools_clock) = (self.truth.clone(), clock.clone());
         let builder = move || {
             let ports = ports.clone();
             let drawn = Drawn { seed: truth.settings().seed, truth: truth.clone() };
             let builder = ShellBuilder::new(async move { Ok(ports) });
             let builder = builder.limits(truth.settings().limits.clone()).named_planner(PLANNER, drawn);
-            let builder = builder.observed_by(Arc::new(truth.clone()));
+            let builder = builder.observed_by(Arc::new(OfLife { truth: truth.clone(), life }));
             let builder = events.on(builder, &truth);
             let builder = match truth.settings().budgets {
                 Some(ceilings) => builder.budgeted(move |_| ceilings),
                 None => builder,
             };
-            let builder = talks(builder, &truth);
+            let builder = talks(builder, &truth, life);
             tools::tools(&truth, &tools_clock).into_iter().fold(builder, ShellBuilder::tool)
         };
         self.executor.spawn(group, host.live(builder));
@@ -135,7 +137,7 @@ impl EventsOf {
 }
 
 /// What models plan: a loop of each kind, and the model.
-fn talks(builder: ShellBuilder, truth: &Truth) -> ShellBuilder {
+fn talks(builder: ShellBuilder, truth: &Truth, life: LifeId) -> ShellBuilder {
     let Settings { seed, sessions, bug, .. } = *truth.settings();
     let sessions = (0..sessions).filter(|session| Talk::is_in(seed, *session));
     let loops = sessions.flat_map(|session| (0..VARIANTS).map(move |variant| (session, variant)));
@@ -143,5 +145,5 @@ fn talks(builder: ShellBuilder, truth: &Truth) -> ShellBuilder {
         let spec = LoopSpec::draw(seed, session);
         bugs_talk::planned(builder, planner_name(session, variant), spec, variant, bug)
     });
-    bugs_talk::answered(builder, SimModel { truth: truth.clone() }, bug)
+    bugs_talk::answered(builder, SimModel { truth: truth.clone(), life }, bug)
 }

@@ -100,6 +100,7 @@ impl Truth {
     /// What a model answers.
     pub(in crate::simulate) fn said(&self, call: &Call, answer: &Answer) {
         let mut facts = self.facts();
+        facts.take_usage(call, answer.usage);
         let Some(mirror) = facts.sessions.get_mut(&call.session) else { return };
         let id = (call.turn, call.step.clone(), call.epoch, call.attempt);
         if let Some(asked) = mirror.talk.asked.get_mut(&id) {

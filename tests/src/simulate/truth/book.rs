@@ -58,6 +58,15 @@ impl Truth {
         facts.book.iter().filter_map(|(key, known)| Some((*key, known.accepted?))).collect()
     }
 
+    /// A turn that a model plans and that has not ended, if there is one.
+    pub(in crate::simulate) fn a_turn_of_a_model(&self, number: u64) -> Option<TurnId> {
+        let facts = self.facts();
+        let talks = facts.book.values().filter(|known| matches!(known.work, Work::Talk(_)));
+        let open = |turn: &TurnId| facts.turns.get(turn).is_none_or(|turn| turn.outcome.is_none());
+        let open: Vec<TurnId> = talks.filter_map(|known| known.accepted).filter(open).collect();
+        open.get(usize::try_from(number % open.len().max(1) as u64).ok()?).copied()
+    }
+
     /// A submit was answered.
     pub(in crate::simulate) fn accepted(&self, key: TurnKey, turn: TurnId) {
         let mut facts = self.facts();
@@ -135,6 +144,7 @@ impl Truth {
             && facts.are_purges_done()
             && facts.sessions.values().all(|mirror| mirror.state.turn.is_none())
             && facts.events.is_delivered()
+            && facts.follow.is_told()
     }
 }
 

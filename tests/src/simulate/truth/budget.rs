@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_shell_core::data::{
-    Account, AccountKind, Amounts, AttemptId, Balance, Body, Ceiling, Dimension, FailureCode,
+    Account, AccountKind, Amounts, AttemptId, Balance, Body, Ceiling, Dimension, FailureCode, Movement, Usage,
 };
 use agent_shell_core::machine::Entry;
-use agent_shell_core::ports::{Append, Operation, OperationKind, Reserve, ReserveError, Reserved, TurnMark};
+use agent_shell_core::ports::{
+    Append, Operation, OperationKind, ReconcileError, ReopenError, Reserve, ReserveError, Reserved, TurnMark,
+};
 use agent_shell_core::words::{Digest, SessionId, StepId, TurnId};
 use agent_shell_core::{Call, Outcome};
 
@@ -16,6 +18,7 @@ use crate::simulate::budgets;
 use crate::simulate::coverage::{Coverage, WorldFault};
 use crate::simulate::rule::Rule;
 use crate::simulate::settings::Settings;
+use crate::simulate::sights::Sight;
 
 type Found = Vec<String>;
 
@@ -36,6 +39,33 @@ pub(super) struct BudgetBook {
     /// The attempts that began: the answer of their reservation was not lost.
     begun: BTreeSet<Digest>,
     ended: BTreeSet<TurnId>,
+    /// Every attempt that was reserved for.
+    spent: BTreeMap<Digest, Spent>,
+    /// What a model has used, as it said with its answer.
+    used: BTreeMap<Digest, Usage>,
+}
+
+/// What is known of an attempt that was reserved for.
+struct Spent {
+    id: AttemptId,
+    reserved: Amounts,
+    /// What it cost, as far as is known.
+    settled: Option<Amounts>,
+    /// The most that it was known to have cost above its reservation.
+    overrun: Amounts,
+    /// The bills that came.
+    bills: Vec<Amounts>,
+}
+
+/// What was asked of the ledger.
+#[derive(Clone, Copy)]
+pub(in crate::simulate) enum Asked<'a> {
+    Nothing,
+    Reserve(&'a Reserve),
+    /// To take a bill.
+    Bill(Digest, Amounts),
+    /// To open an account of which this overrun was seen.
+    Reopen(Account, Amounts),
 }
 
 /// What is reserved for an attempt.
@@ -51,12 +81,13 @@ impl Truth {
         self.facts().budgets.last
     }
 
-    /// The ledger has done this. `asked` is the reservation that was asked for.
-    pub(in crate::simulate) fn ledger_did(&self, operations: &[Operation], asked: Option<&Reserve>) {
+    /// The ledger has done this, when it was asked for that.
+    pub(in crate::simulate) fn ledger_did(&self, operations: &[Operation], asked: Asked<'_>) {
         let mut found = Found::new();
         let mut facts = self.facts();
+        let Facts { budgets, coverage, .. } = &mut *facts;
         for operation in operations {
-            facts.budgets.take(operation, asked, &mut found);
+            budgets.take(operation, asked, coverage, &mut found);
         }
         drop(facts);
         self.say_of_budgets(found);
@@ -72,6 +103,50 @@ impl Truth {
         budgets.answered(reserve, answer, coverage, &mut found);
         drop(facts);
         self.say_of_budgets(found);
+    }
+
+    /// A bill was asked to be taken; `before` was the latest operation until then.
+    pub(in crate::simulate) fn billing(
+        &self,
+        (digest, billed): (Digest, Amounts),
+        answer: &Result<(), ReconcileError>,
+        before: u64,
+    ) {
+        let mut facts = self.facts();
+        let Facts { budgets, coverage, .. } = &mut *facts;
+        let problem = budgets.bill_answered(digest, billed, answer, before, coverage);
+        drop(facts);
+        self.say_of_budgets(problem.into_iter().collect());
+    }
+
+    /// An account was asked to be opened.
+    pub(in crate::simulate) fn reopening(&self, asked: (Account, Amounts), answer: &Result<(), ReopenError>) {
+        let mut facts = self.facts();
+        let Facts { budgets, coverage, .. } = &mut *facts;
+        let problem = budgets.reopening_answered(asked, answer, coverage);
+        drop(facts);
+        self.say_of_budgets(problem.into_iter().collect());
+    }
+
+    /// An attempt that was reserved for, what was set aside for it, and the bills that came; none when there is none.
+    pub(in crate::simulate) fn any_attempt(&self, number: u64) -> Option<(AttemptId, Amounts, Vec<Amounts>)> {
+        let facts = self.facts();
+        let all = &facts.budgets.spent;
+        // Half of them are live, if there are any.
+        let live: Vec<&Digest> = facts.budgets.live.keys().collect();
+        let spent = if number % 2 == 0 && !live.is_empty() {
+            all.get(live[(number / 2) as usize % live.len()])?
+        } else {
+            all.values().nth((number / 2) as usize % all.len().max(1))?
+        };
+        Some((spent.id.clone(), spent.reserved, spent.bills.clone()))
+    }
+
+    /// The accounts that are closed, with what was spent above reservations.
+    pub(in crate::simulate) fn closed_accounts(&self) -> Vec<(Account, Amounts)> {
+        let facts = self.facts();
+        let closed = facts.budgets.balances.iter().filter(|(_, balance)| balance.closed);
+        closed.map(|(account, balance)| (*account, balance.overrun)).collect()
     }
 
     /// An account stands as its operations say.
@@ -129,7 +204,9 @@ impl Facts {
             return;
         }
         let digest = digest_of((call.session, call.turn, &call.step), call.epoch, call.attempt);
-        if !self.budgets.live.contains_key(&digest) {
+        // A bill may come before the attempt has begun: it settles.
+        let is_billed = self.budgets.settled.get(&digest) == Some(&OperationKind::Reconciled);
+        if !self.budgets.live.contains_key(&digest) && !is_billed {
             let what = format!("turn {} step {}, attempt {}", call.turn, call.step, call.attempt);
             found.push((Rule::Budget, format!("{what} begins, and nothing is set aside for it")));
         }
@@ -151,6 +228,14 @@ fn digest_of(
     AttemptId { session: of.0, turn: of.1, step: of.2.clone(), epoch, attempt }.digest()
 }
 
+impl Facts {
+    /// A model says what an answer has used.
+    pub(super) fn take_usage(&mut self, call: &Call, usage: Usage) {
+        let digest = digest_of((call.session, call.turn, &call.step), call.epoch, call.attempt);
+        self.budgets.used.insert(digest, usage);
+    }
+}
+
 impl BudgetBook {
     fn answered(
         &mut self,
@@ -161,21 +246,28 @@ impl BudgetBook {
     ) {
         let AttemptId { session, turn, step, .. } = &reserve.attempt;
         self.names.insert(reserve.attempt.digest(), (*session, *turn, step.clone()));
-        let balance = |account: &Account| self.balances.get(account).copied().unwrap_or_default();
+        // The first account, in their order, that is closed or has not enough left.
+        let first = reserve.in_order().into_iter().find_map(|(account, ceiling)| {
+            let balance = self.balances.get(&account).copied().unwrap_or_default();
+            if balance.closed {
+                return Some(ReserveError::Closed { account });
+            }
+            let (dimension, left) = balance.exceeded(&ceiling, &reserve.amounts)?;
+            let asked = reserve.amounts.of(dimension);
+            Some(ReserveError::Exceeded { account, dimension, asked, left })
+        });
         match answer {
-            Err(ReserveError::Exceeded { account, dimension, asked, left }) => {
-                let accounts = reserve.in_order();
-                let ceiling = accounts.iter().find(|(of, _)| of == account).map(|(_, ceiling)| *ceiling);
-                let fits = balance(account).exceeded(&ceiling.unwrap_or_default(), &reserve.amounts);
-                if fits != Some((*dimension, *left)) || reserve.amounts.of(*dimension) != *asked {
-                    found.push(format!("{:?} is refused by {account:?}, and {fits:?}", reserve.attempt));
+            Err(refusal @ ReserveError::Exceeded { .. }) => {
+                if first.as_ref() != Some(refusal) {
+                    found.push(format!("{:?} is refused: {refusal:?}, and not {first:?}", reserve.attempt));
                 }
                 coverage.count(WorldFault::BudgetExceeded);
             }
-            Err(ReserveError::Closed { account }) => {
-                if !balance(account).closed {
-                    found.push(format!("{:?} is refused by {account:?}, which is open", reserve.attempt));
+            Err(refusal @ ReserveError::Closed { .. }) => {
+                if first.as_ref() != Some(refusal) {
+                    found.push(format!("{:?} is refused: {refusal:?}, and not {first:?}", reserve.attempt));
                 }
+                coverage.count(WorldFault::BudgetClosed);
             }
             _ => return,
         }
@@ -183,7 +275,7 @@ impl BudgetBook {
         self.limited.insert(*turn);
     }
 
-    fn take(&mut self, operation: &Operation, asked: Option<&Reserve>, found: &mut Found) {
+    fn take(&mut self, operation: &Operation, asked: Asked<'_>, coverage: &mut Coverage, found: &mut Found) {
         if operation.number != self.last + 1 {
             found.push(format!("operation {} follows operation {}", operation.number, self.last));
         }
@@ -203,30 +295,36 @@ impl BudgetBook {
                         }
                     }
                 }
-                if operation.is_overrun() {
-                    found.push(format!("operation {number} settles more than was set aside: {operation:?}"));
-                }
+                self.settles(operation, digest, found);
                 self.settled.insert(digest, kind);
             }
+            (OperationKind::Reconciled, Some(digest)) => {
+                self.billed(operation, digest, asked, coverage, found);
+            }
+            (OperationKind::Reopened, None) => self.reopened(operation, asked, coverage, found),
             (kind, _) => {
                 found.push(format!("operation {number} is of the kind {kind:?}: nobody asked for it"))
             }
         }
+        if operation.is_overrun() {
+            coverage.count(WorldFault::BudgetOverrun);
+        }
         for (account, _) in &operation.accounts {
+            // The account of a turn goes with it.
+            if operation.kind == OperationKind::Reconciled && !self.balances.contains_key(account) {
+                continue;
+            }
             let balance = self.balances.entry(*account).or_default();
             *balance = operation.apply(*account, *balance);
         }
     }
 
     /// A reservation fits under the ceilings that were asked for, whatever the ledger says.
-    fn reserved(
-        &mut self,
-        operation: &Operation,
-        digest: Digest,
-        asked: Option<&Reserve>,
-        found: &mut Found,
-    ) {
-        let Some(asked) = asked.filter(|asked| asked.attempt.digest() == digest) else {
+    fn reserved(&mut self, operation: &Operation, digest: Digest, asked: Asked<'_>, found: &mut Found) {
+        let Asked::Reserve(asked) = asked else {
+            return found.push(format!("operation {} reserves, and nobody asked for it", operation.number));
+        };
+        let Some(asked) = Some(asked).filter(|asked| asked.attempt.digest() == digest) else {
             return found.push(format!("operation {} reserves what nobody asked for", operation.number));
         };
         if self.settled.contains_key(&digest) || self.live.contains_key(&digest) {
@@ -262,6 +360,166 @@ impl BudgetBook {
             accounts: accounts.iter().map(|(account, _)| *account).collect(),
         };
         self.live.insert(digest, held);
+        let spent = Spent {
+            id: asked.attempt.clone(),
+            reserved: asked.amounts,
+            settled: None,
+            overrun: Amounts::ZERO,
+            bills: Vec::new(),
+        };
+        self.spent.insert(digest, spent);
+    }
+
+    /// An attempt is settled, no bill: at its reservation, or as its model said. More than the reservation is settled only when
+    /// that is what the model said, and it is an overrun.
+    fn settles(&mut self, operation: &Operation, digest: Digest, found: &mut Found) {
+        let Some(spent) = self.spent.get_mut(&digest) else { return };
+        let (number, movement) = (operation.number, &operation.movement);
+        let amounts = movement.settled;
+        let overrun = amounts.less(spent.reserved);
+        if operation.kind != OperationKind::Settled && amounts != spent.reserved {
+            found.push(format!("operation {number} settles {:?} not at its reservation", spent.id));
+        }
+        if movement.overrun != overrun {
+            found.push(format!("operation {number} has an overrun of {overrun:?}: {movement:?}"));
+        }
+        let used = self.used.get(&digest);
+        // What the model did not say, or nobody heard, counts at its bound; what has no bound does not count.
+        let said = used.map(|used| {
+            let tokens = used.input_tokens.zip(used.output_tokens).map(|(input, output)| input + output);
+            (tokens.unwrap_or(spent.reserved.tokens), used.cost_nano_usd.unwrap_or(spent.reserved.nano_usd))
+        });
+        let most = (spent.reserved.tokens, spent.reserved.nano_usd);
+        let is_said =
+            |settled: u64, said: u64, most: u64| settled == most || settled == said.min(u64::MAX) && most > 0;
+        let is_right = match said {
+            Some(said) => {
+                is_said(amounts.tokens, said.0, most.0) && is_said(amounts.nano_usd, said.1, most.1)
+            }
+            None => overrun.is_zero(),
+        };
+        let is_more = (amounts.tool_calls, amounts.steps) > (spent.reserved.tool_calls, spent.reserved.steps)
+            || amounts.time_ms > spent.reserved.time_ms;
+        if !is_right || is_more {
+            found.push(format!(
+                "operation {number} settles {amounts:?} of {:?}, reserved were {:?}, and the model said {said:?}",
+                spent.id, spent.reserved
+            ));
+        }
+        (spent.settled, spent.overrun) = (Some(amounts), overrun);
+    }
+
+    /// A bill takes the place of what was known; only what is above everything known before is an overrun.
+    fn billed(
+        &mut self,
+        operation: &Operation,
+        digest: Digest,
+        asked: Asked<'_>,
+        coverage: &mut Coverage,
+        found: &mut Found,
+    ) {
+        let number = operation.number;
+        let (Asked::Bill(of, billed), Some(spent)) = (asked, self.spent.get_mut(&digest)) else {
+            return found.push(format!("operation {number} takes a bill that nobody has"));
+        };
+        let live = self.live.remove(&digest);
+        let expected = Movement {
+            reserved: Amounts::ZERO,
+            released: if live.is_some() { spent.reserved } else { Amounts::ZERO },
+            settled: billed,
+            unsettled: spent.settled.unwrap_or_default(),
+            overrun: billed.less(spent.reserved).less(spent.overrun),
+        };
+        if of != digest || operation.movement != expected {
+            found.push(format!(
+                "operation {number} takes a bill of {billed:?}: {operation:?}, not {expected:?}"
+            ));
+        }
+        if spent.bills.contains(&billed) {
+            found.push(format!("operation {number} takes the same bill of {:?} again", spent.id));
+        }
+        spent.bills.push(billed);
+        spent.settled = Some(billed);
+        spent.overrun = spent.overrun.plus(expected.overrun);
+        coverage.see(if live.is_some() { Sight::BillOfLive } else { Sight::Bill });
+        if self.ended.contains(&spent.id.turn) {
+            coverage.see(Sight::BillOfEnded);
+        }
+        if live.is_some() {
+            self.settled.insert(digest, OperationKind::Reconciled);
+        }
+    }
+
+    /// An account is opened again by somebody who has seen all of its overrun.
+    fn reopened(
+        &mut self,
+        operation: &Operation,
+        asked: Asked<'_>,
+        coverage: &mut Coverage,
+        found: &mut Found,
+    ) {
+        let number = operation.number;
+        let Asked::Reopen(account, seen) = asked else {
+            return found.push(format!("operation {number} opens an account, and nobody asked for it"));
+        };
+        let balance = self.balances.get(&account).copied().unwrap_or_default();
+        let is_right = operation.accounts.iter().map(|(of, _)| *of).eq([account])
+            && operation.movement == Movement::default();
+        if !is_right || !balance.closed || balance.overrun != seen {
+            found
+                .push(format!("operation {number} opens {account:?} for {seen:?}: it stands at {balance:?}"));
+        }
+        coverage.see(Sight::Reopened);
+    }
+
+    /// A request to take a bill was answered.
+    fn bill_answered(
+        &self,
+        digest: Digest,
+        billed: Amounts,
+        answer: &Result<(), ReconcileError>,
+        before: u64,
+        coverage: &mut Coverage,
+    ) -> Option<String> {
+        let spent = self.spent.get(&digest);
+        let is_new = self.last > before;
+        match answer {
+            Ok(()) if !is_new => {
+                coverage.see(Sight::BillAgain);
+                let is_known = spent.is_some_and(|spent| spent.bills.contains(&billed));
+                (!is_known).then(|| format!("a bill of {billed:?} is said to be taken, and is not"))
+            }
+            Err(ReconcileError::NotFound) if spent.is_some() => {
+                Some(format!("a bill of {billed:?} is of an attempt that the ledger has, and it says not"))
+            }
+            _ => None,
+        }
+    }
+
+    /// A request to open an account was answered.
+    fn reopening_answered(
+        &self,
+        (account, seen): (Account, Amounts),
+        answer: &Result<(), ReopenError>,
+        coverage: &mut Coverage,
+    ) -> Option<String> {
+        let balance = self.balances.get(&account);
+        match (answer, balance) {
+            (Ok(()), Some(balance)) if balance.overrun == seen && !balance.closed => None,
+            (Err(ReopenError::Overrun { overrun }), Some(balance))
+                if balance.overrun == *overrun && *overrun != seen =>
+            {
+                coverage.see(Sight::ReopenRefused);
+                None
+            }
+            (Err(ReopenError::NotFound), None) => None,
+            // It has gone with its turn, which may not be told yet.
+            (Err(ReopenError::NotFound), Some(_)) if account.kind == AccountKind::Turn => None,
+            (Err(ReopenError::Store(_)), _) => None,
+            (answer, balance) => {
+                Some(format!("{account:?} stands at {balance:?}, was to be opened for {seen:?}: {answer:?}"))
+            }
+        }
     }
 
     /// An append is durable: what its outcomes cost is settled with it, and nothing of a turn that ended is left.
@@ -280,7 +538,8 @@ impl BudgetBook {
                 | Body::AttemptFailed { turn, step, attempt, .. } => {
                     let digest = digest_of((append.session, *turn, step), entry.epoch, *attempt);
                     let kind = self.settled.get(&digest);
-                    if self.begun.contains(&digest) && kind != Some(&OperationKind::Settled) {
+                    let is_settled = matches!(kind, Some(OperationKind::Settled | OperationKind::Reconciled));
+                    if self.begun.contains(&digest) && !is_settled {
                         say(format!(
                             "record {}: its attempt was settled as {kind:?}, not with it",
                             entry.seq

@@ -35,6 +35,7 @@ impl Truth {
         if !is_done {
             found.extend(facts.left_over(self.settings()));
             facts.events.check_end(&mut found);
+            facts.follow.check_end(&mut found);
         } else {
             facts.budgets.check_end(&mut found);
         }

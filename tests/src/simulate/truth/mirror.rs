@@ -30,6 +30,8 @@ pub(super) struct Mirror {
     pub(super) head: Head,
     pub(super) owner: Option<OwnerId>,
     pub(super) epoch: Epoch,
+    /// Who owned it under each epoch.
+    pub(super) owners: BTreeMap<Epoch, OwnerId>,
     pub(super) entries: Vec<Entry>,
     /// The appends whose records are here, with the head that each reached.
     pub(super) appends: BTreeMap<AppendId, Head>,
@@ -62,6 +64,7 @@ impl Mirror {
             head: Head::EMPTY,
             owner: entry.owner,
             epoch: entry.epoch,
+            owners: entry.owner.map(|owner| (entry.epoch, owner)).into_iter().collect(),
             entries: Vec::new(),
             appends: BTreeMap::new(),
             blobs: BTreeMap::new(),

@@ -7,6 +7,7 @@ mod book;
 mod budget;
 mod end;
 mod events;
+mod follow;
 mod mirror;
 mod purge;
 mod records;
@@ -28,6 +29,7 @@ use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, Ste
 use self::book::Known;
 use self::budget::BudgetBook;
 use self::events::EventFacts;
+use self::follow::FollowBook;
 use self::mirror::Mirror;
 use self::purge::Forgotten;
 use self::world::Target;
@@ -38,7 +40,9 @@ use super::settings::Settings;
 use crate::crash::scenario::TurnKey;
 
 pub(super) use self::asked::Mishap;
+pub(super) use self::budget::Asked;
 pub(super) use self::events::LifeId;
+pub(super) use self::follow::Watching;
 pub(super) use self::purge::{SubjectOf, USER, tenant_name};
 pub(super) use self::world::{End, Probing, ToolSpec, Verdict};
 
@@ -77,6 +81,9 @@ struct Facts {
     book: BTreeMap<TurnKey, Known>,
     events: EventFacts,
     budgets: BudgetBook,
+    follow: FollowBook,
+    /// The life of a process that each owner is.
+    owners: BTreeMap<OwnerId, LifeId>,
     /// The sessions in which turns were posted.
     posted: BTreeMap<TurnId, SessionId>,
     forgotten: BTreeMap<SubjectOf, Forgotten>,
@@ -236,6 +243,7 @@ impl Truth {
             found.push(format!("was taken from {robbed}, whose lease runs"));
         }
         (mirror.owner, mirror.epoch) = (Some(owner), entry.epoch);
+        mirror.owners.insert(entry.epoch, owner);
         drop(facts);
         found.into_iter().for_each(|found| self.say(Rule::Epoch, format!("session {}: {found}", entry.id)));
     }
@@ -293,7 +301,20 @@ impl Truth {
     }
 }
 
-impl Observer for Truth {
+/// The truth, as the shell of one life of a process tells it what it holds.
+pub(super) struct OfLife {
+    pub(super) truth: Truth,
+    pub(super) life: LifeId,
+}
+
+impl Observer for OfLife {
+    fn holds(&self, owner: OwnerId, epoch: Epoch, state: &Folded) {
+        self.truth.facts().owners.insert(owner, self.life);
+        self.truth.holds(owner, epoch, state);
+    }
+}
+
+impl Truth {
     fn holds(&self, owner: OwnerId, epoch: Epoch, state: &Folded) {
         // This rule would find the fault first; another one is to find it by itself.
         if self.settings().bug == Some(Bug::IntentAfterAct) {

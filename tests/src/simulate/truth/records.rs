@@ -103,6 +103,7 @@ impl Facts {
             found.push((Rule::Epoch, format!("record {} bears epoch {}", entry.seq, entry.epoch)));
         }
         mirror.entries.push(entry.clone());
+        self.follow.take(&entry);
         self.take_talk(append.session, &entry, truth.settings(), &mut found);
         self.take_turn(&entry, truth.settings(), &mut found);
         self.take_key(&entry, &mut found);

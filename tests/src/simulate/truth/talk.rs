@@ -66,6 +66,8 @@ pub(super) struct TalkTurn {
     wants: bool,
     steps: Vec<Step>,
     ends: BTreeMap<StepId, End>,
+    /// Steps that were begun, or wait for somebody.
+    begun: BTreeSet<StepId>,
     pub(super) answered: BTreeSet<StepId>,
     last_answer: Option<Answer>,
     /// The question of the conversation that was answered last.
@@ -362,6 +364,7 @@ impl TalkTurn {
             wants,
             steps: Vec::new(),
             ends: BTreeMap::new(),
+            begun: BTreeSet::new(),
             answered: BTreeSet::new(),
             last_answer: None,
             asked: None,
@@ -403,6 +406,11 @@ impl TalkTurn {
             Body::StepFailed { step, failure, .. } => {
                 self.ends.insert(step.clone(), End::Failed(failure.message.clone()));
             }
+            Body::StepStarted { step, .. }
+            | Body::AttemptFailed { step, .. }
+            | Body::WaitOpened { step, .. } => {
+                self.begun.insert(step.clone());
+            }
             _ => {}
         }
     }
@@ -422,6 +430,10 @@ impl TalkTurn {
         })
     }
 
+    fn is_held_back(&self, step: &StepId) -> bool {
+        self.is_held(step) && !self.begun.contains(step)
+    }
+
     /// What the model is told of its calls: what their records say.
     fn results(&self, ask: &Ask) -> Vec<ToolResult> {
         let Say::Results(results) = &ask.say else { return Vec::new() };
@@ -433,7 +445,7 @@ impl TalkTurn {
                         (CallStatus::Done, shown(output, *record, ask.handles_above))
                     }
                     Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
-                    None if self.is_held(step) => {
+                    None if self.is_held_back(step) => {
                         (CallStatus::Held, json!("held back until all else in the turn has succeeded"))
                     }
                     None => (CallStatus::Closed, json!("the turn ended before the call had an outcome")),
@@ -456,6 +468,9 @@ impl TalkTurn {
                     (CallStatus::Done, shown(output, *record, Some(KEPT_AT_AN_END)))
                 }
                 Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
+                None if self.begun.contains(&step.id) => {
+                    (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
+                }
                 None => (CallStatus::Closed, json!("the turn ended before the call was made")),
             };
             let Action::Tool { name, .. } = &step.action else { return Value::Null };
@@ -489,7 +504,7 @@ impl TalkTurn {
                 (CallStatus::Done, shown(output, *record, above))
             }
             (Some((_, Some(End::Failed(message)))), _) => (CallStatus::Failed, json!(message)),
-            (Some((step, None)), _) if !self.is_held(&step.id) => {
+            (Some((step, None)), _) if !self.is_held_back(&step.id) => {
                 (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
             }
             (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
