@@ -159,7 +159,8 @@ async fn what_the_user_said_in_a_turn_is_shown_also_when_the_turn_was_summarised
         }
         let begins = model.asked().len();
         let outcome = session.submit(format!("new {bytes}")).await.unwrap().outcome().await.unwrap();
-        let is_planned = !matches!(&outcome, Outcome::Failed(failure) if failure.code == FailureCode::Planner);
+        let is_planned =
+            !matches!(&outcome, Outcome::Failed(failure) if failure.code == FailureCode::Planner);
         assert!(is_planned, "{bytes}: {outcome:?}");
         for request in model.asked()[begins..].iter().filter(|request| !is_summary(request)) {
             let shown = json!(request.messages).to_string();
