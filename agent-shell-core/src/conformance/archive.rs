@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::StoreFixture;
+use super::ledger_scene::{Spender, account, money, stands};
 use super::scene::{ALL, Contents, Scene, dedupe, digest_of, ids, named, new_session, post, unique};
 use super::writer::Writer;
-use crate::data::{MailKind, Record, RequirementId};
+use crate::data::{Account, AccountKind, Ceiling, MailKind, Record, RequirementId};
 use crate::ports::{
     Append, AppendError, ArchiveError, Archived, Blob, Busy, ClaimFilter, Mark, NewSession, Post, PostError,
     Posted, Restore, SessionEntry, SessionStatus, Snapshot, StoreError, TurnEntry, TurnMark,
@@ -371,6 +372,29 @@ async fn must_be_gone(scene: &Scene<'_>, finished: &Finished) {
     let append = next.writer.append(["first"]);
     next.writer.write(&scene.store, append).await;
     assert_eq!(scene.records(session).await, [], "what comes under its name must not be found under its id");
+}
+
+/// What a session's own account holds goes with the session, and not before; other accounts stay.
+pub async fn an_expired_sessions_account_is_gone(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut finished = Finished::make(&scene).await;
+    let session = finished.new.id;
+    let writer = scene.take(scene.owner().await, session).await;
+    let mut spender = Spender { writer, turn: unique() };
+    scene.start_turn(&mut spender).await;
+    let (own, tenant) = (Account::session(session), account(AccountKind::Tenant));
+    let accounts = [(own, Ceiling::NONE), (tenant, Ceiling::NONE)];
+    scene.reserve(spender.ask("one", money(10), &accounts)).await;
+    let ending = Append { mark: Some(Mark::default()), ..spender.ending() };
+    spender.writer.write(&scene.store, ending).await;
+    finished.writer = spender.writer;
+    finished.let_go(&scene).await;
+    finished.archive(&scene).await;
+    assert_eq!(scene.balance(own).await, stands(10, 0), "an archived session must keep its account");
+    let expired = scene.store.archive.expire(session, finished.archived()).await;
+    assert_eq!(expired, Ok(()), "an archived session must be removed");
+    assert_eq!(scene.balance(own).await, None, "its account must go with it");
+    assert_eq!(scene.balance(tenant).await, stands(10, 0), "and the others must stay");
 }
 
 /// What left, what came back and what went stays so after a reopening.

@@ -3,7 +3,7 @@
 use super::StoreFixture;
 use super::ledger_scene::{Spender, account, at_most, closed, money, stands};
 use super::scene::Scene;
-use crate::data::{Account, AccountKind, Amounts, Ceiling, Spending};
+use crate::data::{Account, AccountKind, Amounts, BillTooLarge, Ceiling, Dimension, Spending};
 use crate::ports::{Append, ReconcileError, ReopenError, ReserveError};
 
 fn free(accounts: [Account; 2]) -> Vec<(Account, Ceiling)> {
@@ -191,4 +191,51 @@ pub async fn a_bill_may_come_late(fixture: &dyn StoreFixture) {
     let unknown = scene.store.ledger.reconcile(spender.attempt("unknown"), money(1)).await;
     assert_eq!(unknown, Err(ReconcileError::NotFound), "a bill needs an attempt");
     assert_eq!(scene.balance(tenant).await, stands(20, 0), "and one without changes nothing");
+}
+
+/// What an account holds is always the exact sum: a bill for which it has no room beside what others have spent is refused, and
+/// more is not settled than there is room for, in whichever way that is told. What others have spent is there when the bill
+/// is corrected.
+pub async fn no_sum_saturates(fixture: &dyn StoreFixture) {
+    for way in [Way::Alone, Way::Append, Way::Bill] {
+        let scene = Scene::new(fixture).await;
+        let mut spender = scene.spender().await;
+        let accounts = [account(AccountKind::Tenant), account(AccountKind::User)];
+        scene.reserve(spender.ask("settled", money(60), &free(accounts))).await;
+        scene.reserve(spender.ask("runs", money(40), &free([accounts[1], accounts[0]]))).await;
+        scene.reserve(spender.ask("beside", money(7), &[(accounts[1], Ceiling::NONE)])).await;
+        scene.reserve(spender.ask("one", money(10), &free(accounts))).await;
+        scene.settle(&spender, vec![spender.cost("settled", 60)]).await;
+        // The second account has least room, and the first takes no more than that either.
+        let most = u64::MAX - 107;
+        let bill = |nano_usd| scene.store.ledger.reconcile(spender.attempt("one"), money(nano_usd));
+        let too_large = |billed| {
+            let dimension = Dimension::NanoUsd;
+            Err(ReconcileError::TooLarge(BillTooLarge { dimension, billed, room: most }))
+        };
+        for billed in [u64::MAX, most + 1] {
+            assert_eq!(bill(billed).await, too_large(billed), "a bill must be refused that does not fit");
+        }
+        assert_eq!(scene.balance(accounts[0]).await, stands(60, 50), "and change nothing");
+        let told = if matches!(way, Way::Bill) { most } else { u64::MAX };
+        scene.spend(way, &mut spender, "one", told).await;
+        for (account, reserved) in [(accounts[0], 40), (accounts[1], 47)] {
+            assert_eq!(
+                scene.balance(account).await,
+                closed(most + 60, reserved, told - 10),
+                "so much must be settled as there is room for"
+            );
+        }
+        let again = scene.store.ledger.reconcile(spender.attempt("one"), money(most + 1)).await;
+        assert_eq!(again, too_large(most + 1), "also when it is settled");
+        scene.bill(spender.attempt("one"), 12).await;
+        for (account, reserved) in [(accounts[0], 40), (accounts[1], 47)] {
+            let balance = scene.balance(account).await.expect("it is there");
+            assert_eq!(
+                (balance.settled, balance.reserved),
+                (money(72), money(reserved)),
+                "what others have spent must be there when a bill is corrected"
+            );
+        }
+    }
 }

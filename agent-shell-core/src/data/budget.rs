@@ -1,6 +1,7 @@
 //! Budgets: amounts, ceilings, and the only place where they are added and compared.
 //!
-//! Every sum saturates at the largest number: an account that is there has nothing left, bounded or not.
+//! A reservation whose sum would pass the largest number does not fit, a bill is refused, and more is not settled: so what
+//! an account holds is always the exact sum of what its attempts have. Only how much was ever overrun saturates.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub struct Amounts {
     pub tokens: u64,
     /// Calls of tools.
     pub tool_calls: u64,
-    /// Steps.
+    /// Attempts at steps: a step that is tried three times counts as three.
     pub steps: u64,
     /// Time, in milliseconds.
     pub time_ms: u64,
@@ -65,6 +66,15 @@ impl Amounts {
     /// Nothing.
     pub const ZERO: Self = Self { nano_usd: 0, tokens: 0, tool_calls: 0, steps: 0, time_ms: 0 };
 
+    /// As much as there can be.
+    pub const MOST: Self = Self {
+        nano_usd: u64::MAX,
+        tokens: u64::MAX,
+        tool_calls: u64::MAX,
+        steps: u64::MAX,
+        time_ms: u64::MAX,
+    };
+
     /// How much there is in one dimension.
     pub const fn of(&self, dimension: Dimension) -> u64 {
         match dimension {
@@ -97,6 +107,12 @@ impl Amounts {
     #[must_use]
     pub const fn max(self, other: Self) -> Self {
         self.less(other).plus(other)
+    }
+
+    /// The smaller, in each dimension.
+    #[must_use]
+    pub const fn min(self, other: Self) -> Self {
+        self.less(self.less(other))
     }
 
     const fn each(self, other: Self, rule: Rule) -> Self {
@@ -135,7 +151,7 @@ pub struct Ceiling {
     pub tokens: Option<u64>,
     /// Calls of tools; none is not bounded.
     pub tool_calls: Option<u64>,
-    /// Steps; none is not bounded.
+    /// Attempts at steps; none is not bounded.
     pub steps: Option<u64>,
     /// Time, in milliseconds; none is not bounded.
     pub time_ms: Option<u64>,
@@ -216,7 +232,7 @@ pub enum AccountKind {
     Tenant,
     /// A user's.
     User,
-    /// A session's.
+    /// A session's. It lives as long as the store lists the session.
     Session,
     /// A turn's. It lives as long as the turn does.
     Turn,
@@ -262,6 +278,13 @@ impl Account {
         let mut bytes = b"agent-shell/turn-account/1\0".to_vec();
         bytes.extend_from_slice(&turn.to_bytes());
         Self { kind: AccountKind::Turn, id: Digest::of(bytes) }
+    }
+
+    /// A session's own account: it follows from the session's id, so that a backend finds it when the session is removed.
+    pub fn session(session: SessionId) -> Self {
+        let mut bytes = b"agent-shell/session-account/1\0".to_vec();
+        bytes.extend_from_slice(&session.to_bytes());
+        Self { kind: AccountKind::Session, id: Digest::of(bytes) }
     }
 }
 

@@ -24,7 +24,7 @@ mod step;
 mod template;
 
 pub use ask::{Ask, CallResult, PromptRef, ResultOf, Say};
-pub use balance::{Balance, Movement, Spending, TooManyBills};
+pub use balance::{Balance, BillError, BillTooLarge, Movement, Spending, TooManyBills};
 pub use body::{
     Body, BodyKind, Decision, OpenAct, Payload, PlannerRef, Resolution, ToolTerms, WaitEnd, WaitFor,
 };

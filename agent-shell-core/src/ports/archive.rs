@@ -66,7 +66,8 @@ pub trait Archive: Send + Sync + 'static {
     /// Dropping the future may leave the session restored.
     async fn restore(&self, restore: Arc<Restore>) -> Result<(), ArchiveError>;
 
-    /// Removes an archived session wholly: its entry, records, turns, dedupe keys, mail and name. Refused as long as
+    /// Removes an archived session wholly: its entry, records, turns, dedupe keys, mail and name, and its own account of the
+    /// ledger. Refused as long as
     /// rows of it stand in the outbox, for a consumer may still ask for them.
     ///
     /// # Errors

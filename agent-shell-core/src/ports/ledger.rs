@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use super::journal::Fence;
 use super::store::StoreError;
 use crate::data::{
-    Account, Amounts, AttemptId, Balance, Ceiling, Dimension, Movement, TooManyBills, in_order,
+    Account, Amounts, AttemptId, Balance, BillError, BillTooLarge, Ceiling, Dimension, Movement,
+    TooManyBills, in_order,
 };
 use crate::words::{Digest, Epoch, SessionId, Timestamp};
 
@@ -25,11 +26,15 @@ use crate::words::{Digest, Epoch, SessionId, Timestamp};
 ///   its turns.
 /// - **An overrun closes**: when more is settled than was reserved, in any dimension, the accounts of the attempt hold that
 ///   ([`Balance::overrun`]) and close. A closed account takes no reservation until it is reopened.
+/// - **Exact**: what an account holds is the sum of what its attempts have, and no sum saturates. A reservation that would
+///   pass the largest number does not fit, and a bill is refused. Of a settlement so much is settled as there is room for
+///   ([`Spending::room`](crate::data::Spending::room)), so that it holds up no outcome; its overrun is the whole.
 /// - **One order**: every change is an [`Operation`] with the next number, from 1 without a gap, also across processes. The
 ///   operations from the first one on make the balances.
 /// - **Durable on return**, as the journal.
 /// - It keeps nothing personal: digests of accounts and of attempts, ids, and amounts. These outlive a purge, until they are
-///   trimmed; an account stays.
+///   trimmed; an account stays, but a session's own, [`Account::session`], which goes with the session's entry
+///   ([`Archive::expire`](super::Archive::expire)).
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     /// Sets amounts aside for an attempt.
@@ -77,7 +82,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Takes a bill: what the attempt has cost is from now on what the bill says. Each bill counts once; the same amounts again
     /// change nothing, also when another bill has come since. What was still reserved is settled by it. It may come when the
-    /// turn has ended: then the turn's account is gone, and the others take it.
+    /// turn has ended: then the turn's account is gone, and the others take it. A bill above the reservation is an overrun, and
+    /// is said in the log as an error.
     ///
     /// # Errors
     /// [`ReconcileError`].
@@ -163,7 +169,8 @@ pub struct Settlement {
     pub amounts: Amounts,
 }
 
-/// One change of the ledger. It applies to each of its accounts that is there: a turn's is removed with its end.
+/// One change of the ledger. It applies to each of its accounts that is there: a turn's is removed with its end, a session's
+/// with the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     /// Its place in the order of all operations, from 1.
@@ -307,9 +314,32 @@ pub enum ReconcileError {
     /// The attempt has had too many bills.
     #[error(transparent)]
     TooMany(#[from] TooManyBills),
+    /// An account can't hold it beside what others have spent.
+    #[error(transparent)]
+    TooLarge(#[from] BillTooLarge),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<BillError> for ReconcileError {
+    fn from(error: BillError) -> Self {
+        match error {
+            BillError::TooMany(error) => Self::TooMany(error),
+            BillError::TooLarge(error) => Self::TooLarge(error),
+        }
+    }
+}
+
+/// Says in the log that a bill, which a ledger has taken, was an overrun.
+pub(crate) fn alarm_of_bill(attempt: &AttemptId, billed: &Amounts, overrun: &Amounts) {
+    if !overrun.is_zero() {
+        let AttemptId { session, turn, step, attempt, .. } = attempt;
+        tracing::error!(
+            %session, %turn, %step, attempt, ?billed, ?overrun,
+            "a bill is above what was set aside: the attempt's accounts are closed until they are reopened"
+        );
+    }
 }
 
 /// Why an account was not opened.

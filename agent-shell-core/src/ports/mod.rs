@@ -27,6 +27,7 @@ pub use journal::{
     SessionFilter, SessionStatus, Snapshot, TurnEntry, TurnMark,
 };
 pub use key_store::{KeyError, KeyStore};
+pub(crate) use ledger::alarm_of_bill;
 pub use ledger::{
     Ledger, Operation, OperationKind, ReconcileError, ReopenError, Reserve, ReserveError, Reserved,
     SettleError, Settlement,

@@ -85,9 +85,11 @@ pub struct Headroom {
     pub rounds: u32,
     /// Steps that the turn may still have.
     pub steps: usize,
-    /// What is left of the turn's budgets, in each dimension the least of all; none without a budget, or when the ledger
-    /// could not say.
+    /// What is left of the turn's budgets, in each dimension the least of all; none without a budget, and when that is not
+    /// known.
     pub budget: Option<Ceiling>,
+    /// Whether the turn has a budget, and nobody could say what is left of it: the ledger was not reached, say.
+    pub is_budget_unknown: bool,
 }
 
 impl Headroom {

@@ -7,23 +7,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::guarded::guarded;
 use super::keyring::SessionKeys;
 use super::session::NameAndSubject;
 use crate::data::{Account, AccountKind, Amounts, AttemptId, Ceiling, Dimension, Usage};
 use crate::machine::AttemptEnd;
-use crate::ports::{Fence, Ledger, ModelBound, Reserve, ReserveError, SessionEntry};
-use crate::words::{Digest, Result, SessionId, Subject, Tenant, TurnId, UserId};
+use crate::ports::{Fence, Ledger, ModelBound, Reserve, ReserveError, SessionEntry, Settlement};
+use crate::words::{Digest, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId};
 
 /// The ceilings under which the attempts of a turn are made: each attempt must fit under all of them. Default bounds
 /// nothing.
+///
+/// An account counts what was set aside and spent **under a ceiling on it**, since the store was made. While the host sets
+/// none ([`Ceiling::NONE`]) nothing is booked there, and a ceiling that is set later does not know of it. Whoever wants to
+/// count without a bound sets one that is never reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ceilings {
-    /// What all turns of the tenant may spend together, ever.
+    /// What all turns of the tenant may spend together, over all time.
     pub tenant: Ceiling,
-    /// What all turns of the user may spend together, ever. It bounds nothing in a session of nobody.
+    /// What all turns of the user may spend together, over all time. It bounds nothing in a session of nobody.
     pub user: Ceiling,
-    /// What all turns of the session may spend together, ever.
+    /// What all turns of the session may spend together, for as long as the store lists it.
     pub session: Ceiling,
     /// What the turn may spend. A turn that was submitted with a budget of its own has the lower of both.
     pub turn: Ceiling,
@@ -39,53 +44,64 @@ pub struct Whose<'a> {
     pub subject: &'a Subject,
     /// The session.
     pub session: SessionId,
+    /// What the host calls the session, within the tenant.
+    pub name: &'a SessionName,
 }
 
 /// What says the ceilings.
 pub(crate) type Budgets = Arc<dyn Fn(&Whose<'_>) -> Ceilings + Send + Sync>;
 
-/// The accounts and ceilings of a session.
+/// Whose a session is, and the account of its user, when the shell is given budgets.
 #[derive(Default)]
-pub(crate) struct SessionBudget {
-    accounts: Vec<(Account, Ceiling)>,
-    of_turn: Ceiling,
-}
+pub(crate) struct SessionBudget(Option<(NameAndSubject, Option<Account>)>);
 
 impl SessionBudget {
-    /// Asks the host for the ceilings of a session.
+    /// Learns whose a session is.
     ///
     /// # Errors
     /// What the key store says.
     pub(crate) async fn of(core: &Core, entry: &SessionEntry, keys: &SessionKeys) -> Result<Self> {
-        let Some(budgets) = &core.budgets else { return Ok(Self::default()) };
-        let subject = NameAndSubject::open(keys, entry)?.subject;
-        let ceilings = budgets(&Whose { tenant: &entry.tenant, subject: &subject, session: entry.id });
-        let mut accounts = vec![
-            (Account { kind: AccountKind::Tenant, id: of_tenant(&entry.tenant) }, ceilings.tenant),
-            (Account { kind: AccountKind::Session, id: of_session(entry.id) }, ceilings.session),
-        ];
-        if let Subject::User(user) = &subject {
-            accounts.push((core.account_of_user(&entry.tenant, user).await?, ceilings.user));
+        if core.budgets.is_none() {
+            return Ok(Self::default());
         }
-        accounts.retain(|(_, ceiling)| *ceiling != Ceiling::NONE);
-        Ok(Self { accounts, of_turn: ceilings.turn })
+        let whose = NameAndSubject::open(keys, entry)?;
+        let of_user = match &whose.subject {
+            Subject::User(user) => Some(core.account_of_user(&entry.tenant, user).await?),
+            _ => None,
+        };
+        Ok(Self(Some((whose, of_user))))
     }
 
-    /// What a turn's attempts are charged to; none when nothing bounds them.
+    /// What a turn's attempts are charged to; none when nothing bounds them. The host is asked for the ceilings anew.
     pub(crate) fn purse(
         &self,
         core: &Core,
-        fence: Fence,
+        (entry, fence): (&SessionEntry, Fence),
         turn: TurnId,
         budget: Option<Ceiling>,
     ) -> Option<Arc<Purse>> {
-        let of_turn = self.of_turn.lower(budget.unwrap_or_default());
-        let mut accounts = self.accounts.clone();
-        if of_turn != Ceiling::NONE {
-            accounts.push((Account::turn(turn), of_turn));
-        }
         let ledger = core.store.ledger.clone();
-        (!accounts.is_empty()).then(|| Arc::new(Purse { ledger, fence, accounts }))
+        let mut accounts = Vec::new();
+        let mut of_turn = budget.unwrap_or_default();
+        if let (Some(budgets), Some((NameAndSubject { name, subject }, of_user))) = (&core.budgets, &self.0) {
+            let whose = Whose { tenant: &entry.tenant, subject, session: entry.id, name };
+            let ceilings = match guarded(|| budgets(&whose)) {
+                Ok(ceilings) => ceilings,
+                Err(panic) => {
+                    tracing::error!(session = %entry.id, panic, "what says the ceilings panicked: the turn spends nothing");
+                    let reason = Some(format!("what says the ceilings panicked: {panic}"));
+                    return Some(Arc::new(Purse { ledger, fence, accounts, reason }));
+                }
+            };
+            let of_tenant = Account { kind: AccountKind::Tenant, id: of_tenant(&entry.tenant) };
+            accounts.push((of_tenant, ceilings.tenant));
+            accounts.push((Account::session(entry.id), ceilings.session));
+            accounts.extend(of_user.map(|account| (account, ceilings.user)));
+            of_turn = of_turn.lower(ceilings.turn);
+        }
+        accounts.push((Account::turn(turn), of_turn));
+        accounts.retain(|(_, ceiling)| *ceiling != Ceiling::NONE);
+        (!accounts.is_empty()).then(|| Arc::new(Purse { ledger, fence, accounts, reason: None }))
     }
 }
 
@@ -102,39 +118,78 @@ pub(crate) fn of_tenant(tenant: &Tenant) -> Digest {
     Digest::of([b"agent-shell/tenant-account/1\0", tenant.as_str().as_bytes()].concat())
 }
 
-/// The id of a session's account.
-pub(crate) fn of_session(session: SessionId) -> Digest {
-    Digest::of([b"agent-shell/session-account/1\0", &session.to_bytes()[..]].concat())
-}
-
 /// What the attempts of a turn are charged to.
 pub(crate) struct Purse {
     ledger: Arc<dyn Ledger>,
     fence: Fence,
     accounts: Vec<(Account, Ceiling)>,
+    /// Why nothing may be spent, when the ceilings are not known.
+    reason: Option<String>,
+}
+
+/// What an attempt has spent, or would have spent.
+pub(crate) struct Spent {
+    pub(crate) settlement: Settlement,
+    /// What was set aside for it.
+    reserved: Amounts,
+    purse: Arc<Purse>,
+}
+
+impl Spent {
+    /// Says in the log that more was spent than was set aside, once that is durable.
+    pub(crate) fn alarm(&self) {
+        let Settlement { attempt: AttemptId { session, turn, step, attempt, .. }, amounts: used } =
+            &self.settlement;
+        if !used.less(self.reserved).is_zero() {
+            let accounts: Vec<_> = self.purse.accounts.iter().map(|(account, _)| account).collect();
+            tracing::error!(
+                %session, %turn, %step, attempt, ?accounts, asked = ?self.reserved, ?used,
+                "more was spent than was set aside: the accounts are closed until they are reopened"
+            );
+        }
+    }
 }
 
 impl Purse {
     /// Sets aside what an attempt may spend.
     ///
     /// # Errors
-    /// How the attempt ends, which so does not begin.
+    /// How the attempt ends, which so does not begin; and what is settled with that, if it may have been set aside all the
+    /// same.
     pub(crate) async fn reserve(
-        &self,
+        self: &Arc<Self>,
         attempt: AttemptId,
         amounts: Amounts,
-    ) -> std::result::Result<(), AttemptEnd> {
+    ) -> std::result::Result<(), Ended> {
+        if let Some(reason) = self.reason.clone() {
+            return Err((AttemptEnd::Refused { reason }, None));
+        }
         let (fence, accounts) = (self.fence, self.accounts.clone());
-        let reserved = self.ledger.reserve(Reserve { attempt, fence, amounts, accounts }).await;
-        reserved.map(drop).map_err(|error| {
-            let reason = error.to_string();
-            match error {
-                ReserveError::Exceeded { .. } | ReserveError::Closed { .. } => AttemptEnd::Refused { reason },
-                ReserveError::Fenced { .. } => AttemptEnd::Unleased,
-                // It is tried again, under another number: what was set aside under this one is settled with the turn.
-                _ => AttemptEnd::NotBegun { reason: format!("its budget could not be set aside: {reason}") },
+        let asked = Reserve { attempt: attempt.clone(), fence, amounts, accounts };
+        let Err(error) = self.ledger.reserve(asked).await else { return Ok(()) };
+        let reason = error.to_string();
+        Err(match error {
+            ReserveError::Exceeded { .. } | ReserveError::Closed { .. } => {
+                (AttemptEnd::Refused { reason }, None)
+            }
+            ReserveError::Fenced { .. } => (AttemptEnd::Unleased, None),
+            // It is tried again, under another number. What is set aside under this one after all is given back.
+            _ => {
+                let end =
+                    AttemptEnd::NotBegun { reason: format!("its budget could not be set aside: {reason}") };
+                (end, Some(self.spent(attempt, amounts, Amounts::ZERO)))
             }
         })
+    }
+
+    /// What is settled with the end of an attempt.
+    pub(crate) fn spent(
+        self: &Arc<Self>,
+        attempt: AttemptId,
+        reserved: Amounts,
+        amounts: Amounts,
+    ) -> Box<Spent> {
+        Box::new(Spent { settlement: Settlement { attempt, amounts }, reserved, purse: self.clone() })
     }
 
     /// What a question may spend at most.
@@ -157,10 +212,11 @@ impl Purse {
         if nano_usd.is_none() && counts(Dimension::NanoUsd) {
             return refused("the price of the model is not known, and a budget counts money");
         }
-        let tokens = bound.map_or(0, |bound| bound.tokens);
+        // What no ceiling counts is not refused for its size either.
+        let of = |dimension, most: u64| if counts(dimension) { most } else { most.min(MOST_OF_A_QUESTION) };
         Ok(Amounts {
-            nano_usd: nano_usd.unwrap_or(0),
-            tokens,
+            nano_usd: of(Dimension::NanoUsd, nano_usd.unwrap_or(0)),
+            tokens: of(Dimension::Tokens, bound.map_or(0, |bound| bound.tokens)),
             tool_calls: 0,
             steps: 1,
             time_ms: millis(time),
@@ -168,10 +224,16 @@ impl Purse {
     }
 
     /// What is left for the turn: in each dimension the least of all accounts.
-    pub(crate) async fn left(&self) -> Option<Ceiling> {
+    ///
+    /// # Errors
+    /// When the ledger does not say, or what says the ceilings panicked.
+    pub(crate) async fn left(&self) -> std::result::Result<Ceiling, NotSaid> {
+        if self.reason.is_some() {
+            return Err(NotSaid);
+        }
         let mut left = Ceiling::NONE;
         for (account, ceiling) in &self.accounts {
-            let balance = self.ledger.balance(*account).await.ok()?.unwrap_or_default();
+            let balance = self.ledger.balance(*account).await.map_err(|_| NotSaid)?.unwrap_or_default();
             let spent = balance.settled.plus(balance.reserved);
             let of = |dimension| {
                 let ceiling = if balance.closed { Some(0) } else { ceiling.of(dimension) };
@@ -185,9 +247,19 @@ impl Purse {
                 time_ms: of(Dimension::TimeMs),
             });
         }
-        Some(left)
+        Ok(left)
     }
 }
+
+/// It is not known what is left.
+pub(crate) struct NotSaid;
+
+/// The end of an attempt, and what is settled with it.
+pub(crate) type Ended = (AttemptEnd, Option<Box<Spent>>);
+
+/// The most that one question is taken to have used, in tokens and in thousand-millionths of a US dollar (about 281,000
+/// dollars): what a model says beyond that is no number of this world, and a few of them would fill an account.
+const MOST_OF_A_QUESTION: u64 = 1 << 48;
 
 /// What a call of a tool may spend at most.
 pub(crate) fn most_of_call(cost_nano_usd: u64, time: Duration) -> Amounts {
@@ -216,7 +288,8 @@ pub(crate) enum Used {
     Known(Usage),
 }
 
-/// What a question has spent. What had no bound, because nothing counts it, is not charged: else it would be an overrun of
+/// What a question has spent; of what is no number of this world, not more than its bound allows, or
+/// [`MOST_OF_A_QUESTION`]. What had no bound, because nothing counts it, is not charged: else it would be an overrun of
 /// nothing, which closes the accounts.
 pub(crate) fn spent_by_question(
     used: Used,
@@ -232,7 +305,10 @@ pub(crate) fn spent_by_question(
                 .input_tokens
                 .zip(usage.output_tokens)
                 .map(|(input, output)| input.saturating_add(output));
-            (tokens.unwrap_or(most.tokens), usage.cost_nano_usd.unwrap_or(most.nano_usd))
+            let within = |used: Option<u64>, most: u64| {
+                used.map_or(most, |used| used.min(most.max(MOST_OF_A_QUESTION)))
+            };
+            (within(tokens, most.tokens), within(usage.cost_nano_usd, most.nano_usd))
         }
     };
     let has_price = bound.is_some_and(|bound| bound.cost_nano_usd.is_some());
@@ -264,5 +340,21 @@ mod tests {
         let bound = ModelBound { tokens: 20, cost_nano_usd: None };
         let spent = spent_by_question(used, Some(bound), Amounts { tokens: 20, ..most }, took);
         assert_eq!((spent.tokens, spent.nano_usd), (11, 0));
+    }
+
+    #[test]
+    fn what_is_not_known_counts_at_its_bound_and_no_number_is_too_large() {
+        let (most, took) = (Amounts { tokens: 20, nano_usd: 30, ..Amounts::ZERO }, Duration::from_millis(4));
+        let bound = Some(ModelBound { tokens: 20, cost_nano_usd: Some(30) });
+        let spent = |used| {
+            let spent = spent_by_question(used, bound, most, took);
+            (spent.tokens, spent.nano_usd)
+        };
+        assert_eq!(spent(Used::Nothing), (0, 0));
+        assert_eq!(spent(Used::Known(Usage::default())), (20, 30));
+        let mut usage = Usage::default();
+        (usage.input_tokens, usage.output_tokens) = (Some(u64::MAX), Some(2));
+        usage.cost_nano_usd = Some(u64::MAX);
+        assert_eq!(spent(Used::Known(usage)), (MOST_OF_A_QUESTION, MOST_OF_A_QUESTION));
     }
 }

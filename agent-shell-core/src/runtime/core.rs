@@ -222,6 +222,7 @@ impl Core {
             rounds: self.limits.rounds_per_turn.saturating_sub(turn.round),
             steps: self.limits.steps_per_turn.saturating_sub(turn.steps.len()),
             budget: None,
+            is_budget_unknown: false,
         })
     }
 

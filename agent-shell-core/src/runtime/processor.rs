@@ -10,16 +10,14 @@ use futures::future::{AbortHandle, Abortable, Either, select};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::budget::{Purse, Used, most_of_call, spent_by_call, spent_by_question};
+use super::budget::{Ended, Purse, Spent, Used, most_of_call, spent_by_call, spent_by_question};
 use super::core::Core;
 use super::guarded::{guarded, message_of};
 use super::question::{ask, unanswered};
 use crate::data::{AttemptId, EffectClass, Failure, FailureCode, Usage};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
-use crate::ports::{
-    Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, Settlement, ToolError,
-};
+use crate::ports::{Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError};
 use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.
@@ -28,7 +26,7 @@ pub(crate) struct Completion {
     /// Boxed, because a channel has room for many and mostly holds few.
     pub(crate) event: Box<Event>,
     /// What it cost, when a budget counts it.
-    pub(crate) spent: Option<Box<Settlement>>,
+    pub(crate) spent: Option<Box<Spent>>,
 }
 
 /// Whose steps are processed: one turn, under one epoch.
@@ -103,7 +101,9 @@ impl StepProcessor {
         let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
         let work = async move {
             if let Some(purse) = &this.purse {
-                view.headroom.budget = purse.left().await;
+                let left = purse.left().await;
+                view.headroom.is_budget_unknown = left.is_err();
+                view.headroom.budget = left.ok();
             }
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
             let answer = match this
@@ -128,7 +128,7 @@ impl StepProcessor {
     /// way, so a send waits only when it is gone.
     fn start(
         &self,
-        work: impl Future<Output = (Event, Option<Box<Settlement>>)> + Send + 'static,
+        work: impl Future<Output = (Event, Option<Box<Spent>>)> + Send + 'static,
         broken: impl FnOnce(String) -> Event + Send + 'static,
     ) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
@@ -145,20 +145,20 @@ impl StepProcessor {
     }
 
     /// Makes an attempt, within what is set aside for it.
-    async fn attempt(self, attempt: Attempt) -> (AttemptEnd, Option<Box<Settlement>>) {
+    async fn attempt(self, attempt: Attempt) -> Ended {
         let Some(purse) = self.purse.clone() else { return (self.make(attempt).await, None) };
         let clock = self.core.clock.clone();
         let cost = self.core.tools.get(&attempt.tool).map_or(0, |tool| tool.contract().cost_nano_usd);
         let most = most_of_call(cost, attempt.deadline.since(clock.now()));
         let id = self.attempt_id(&attempt.step, attempt.attempt);
-        if let Err(end) = purse.reserve(id.clone(), most).await {
-            return (end, None);
+        if let Err(ended) = purse.reserve(id.clone(), most).await {
+            return ended;
         }
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let end = self.make(attempt).await;
         let amounts = spent_by_call(&end, most, clock.monotonic().since(began));
-        (end, Some(Box::new(Settlement { attempt: id, amounts })))
+        (end, Some(purse.spent(id, most, amounts)))
     }
 
     fn attempt_id(&self, step: &StepId, attempt: u32) -> AttemptId {
@@ -226,7 +226,7 @@ impl StepProcessor {
     }
 
     /// Asks a model, within what is set aside for it.
-    async fn asked(self, question: Question) -> (AttemptEnd, Option<Box<Settlement>>) {
+    async fn asked(self, question: Question) -> Ended {
         let Some(model) = self.core.models.get(&question.model).cloned() else {
             return (not_begun(format!("the shell has no model `{}`", question.model)), None);
         };
@@ -241,14 +241,14 @@ impl StepProcessor {
             Ok(most) => most,
             Err(end) => return (end, None),
         };
-        if let Err(end) = purse.reserve(id.clone(), most).await {
-            return (end, None);
+        if let Err(ended) = purse.reserve(id.clone(), most).await {
+            return ended;
         }
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let (end, used) = self.answer(&*model, question).await;
         let amounts = spent_by_question(used, bound, most, clock.monotonic().since(began));
-        (end, Some(Box::new(Settlement { attempt: id, amounts })))
+        (end, Some(purse.spent(id, most, amounts)))
     }
 
     async fn answer(self, model: &dyn Model, question: Question) -> (AttemptEnd, Used) {
@@ -256,9 +256,13 @@ impl StepProcessor {
         let remaining = call.deadline.monotonic.since(self.core.clock.monotonic());
         let mut voice = self.core.live.voice(self.turn, question.step, question.attempt);
         let most_bytes = self.core.limits.payload_bytes;
+        let most_pause_ms = self.core.limits.model_pause_ms;
         let asked = async move {
             let asked = (question.request, question.alone);
-            let (end, used) = ask(model, asked, call, most_bytes, |text| voice.say(text)).await;
+            let (mut end, used) = ask(model, asked, call, most_bytes, |text| voice.say(text)).await;
+            if let AttemptEnd::Unanswered { pause_ms, .. } = &mut end {
+                *pause_ms = most_pause_ms.min(*pause_ms);
+            }
             // Dropped before that, it takes back what it said.
             if matches!(end, AttemptEnd::Answered(_)) {
                 voice.finish();

@@ -18,7 +18,8 @@ pub(super) async fn ask(
     most_bytes: usize,
     show: impl FnMut(&str) + Send,
 ) -> (AttemptEnd, Used) {
-    match read(model, request.clone(), call, most_bytes, show).await {
+    let mut has_begun = false;
+    match read(model, request.clone(), call, most_bytes, (show, &mut has_begun)).await {
         Ok(answer) => {
             let used = Used::Known(answer.usage);
             (end_of(*answer, &request, alone), used)
@@ -28,8 +29,8 @@ pub(super) async fn ask(
                 error.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
             let used = match error.kind {
                 ModelErrorKind::Unavailable | ModelErrorKind::CutOff => Used::Known(*error.usage),
-                // A vendor bills nothing that it refused, unless it says so.
-                _ if *error.usage == Usage::default() => Used::Nothing,
+                // A vendor bills nothing that it refused, unless it says so. What had begun to come was not refused.
+                _ if *error.usage == Usage::default() && !has_begun => Used::Nothing,
                 _ => Used::Known(*error.usage),
             };
             (AttemptEnd::Unanswered { retry: error.kind.may_pass(), reason: error.message, pause_ms }, used)
@@ -42,12 +43,14 @@ async fn read(
     request: Arc<ModelRequest>,
     call: Call,
     most_bytes: usize,
-    mut show: impl FnMut(&str) + Send,
+    (mut show, has_begun): (impl FnMut(&str) + Send, &mut bool),
 ) -> Result<Box<Answer>, ModelError> {
     let mut parts = model.ask(request, call).await?;
     let mut bytes = 0;
     while let Some(part) = parts.next().await {
-        match part? {
+        let part = part?;
+        *has_begun = true;
+        match part {
             Chunk::Answer(answer) => return Ok(answer),
             Chunk::Text(text) => {
                 bytes += text.len();
@@ -95,3 +98,6 @@ fn end_of(answer: Answer, request: &ModelRequest, alone: bool) -> AttemptEnd {
 pub(super) fn unanswered(retry: bool, reason: String) -> AttemptEnd {
     AttemptEnd::Unanswered { retry, reason, pause_ms: 0 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,8 @@ impl ShellBuilder {
         self
     }
 
-    /// Bounds what turns may spend: `ceilings` is asked for each session when the shell takes it. An attempt at a tool or a
+    /// Bounds what turns may spend: `ceilings` is asked at every turn that the shell drives, before its first attempt, and again
+    /// when another process goes on with the turn. It must be quick; when it panics, nothing of the turn begins. An attempt at a tool or a
     /// question to a model begins only when the most that it can spend fits under all ceilings, together with what is spent
     /// and set aside; else its step fails with [`FailureCode::Budget`](crate::FailureCode::Budget). A model that can't say
     /// what a question costs at most is refused where that counts.
@@ -303,9 +304,8 @@ async fn start(core: Arc<Core>) -> Result<Shell> {
     reach!(OpenEnds);
     opening.core = None;
     core.spawn.spawn(Box::pin(manager.clone().keep(wishes)));
-    if core.budgets.is_some() {
-        core.spawn.spawn(Box::pin(ledger_keep::keep(core.clone())));
-    }
+    // Also without budgets of the shell: a turn may have been submitted with its own.
+    core.spawn.spawn(Box::pin(ledger_keep::keep(core.clone())));
     tracing::info!(owner = %core.owner, recovered, "the shell is open");
     Ok(Shell { core, manager, recovered })
 }
@@ -434,9 +434,9 @@ impl Shell {
         self.core.account_of_user(tenant, user).await
     }
 
-    /// The account of a session.
+    /// The account of a session. It goes with the session ([`Shell::expire`]).
     pub fn session_account(&self, session: SessionId) -> Account {
-        Account { kind: AccountKind::Session, id: budget::of_session(session) }
+        Account::session(session)
     }
 
     /// Who is behind a record's actor; none when the name is not known here.

@@ -112,7 +112,8 @@ impl Submit {
         self
     }
 
-    /// What the turn may spend at most, besides the ceilings that the shell sets.
+    /// What the turn may spend at most, besides the ceilings that the shell sets. It is no part of what a
+    /// [dedupe key](Submit::dedupe) stands for: submitted again with another budget, the turn keeps its first one.
     pub fn budget(mut self, ceiling: Ceiling) -> Self {
         self.budget = Some(ceiling);
         self

@@ -82,6 +82,11 @@ pub struct Limits {
     ///
     /// Default: 120,000.
     pub model_ms: u64,
+    /// How long a turn waits at most before it asks a model again that wants to be left alone for longer. With 0 what a model
+    /// wants counts for nothing.
+    ///
+    /// Default: 3,600,000.
+    pub model_pause_ms: u64,
     /// How long an attempt may take when neither the tool nor the step says.
     ///
     /// Default: 30,000.
@@ -197,6 +202,7 @@ impl Default for Limits {
             held_sessions: 4096,
             question_bytes: 4 << 20,
             model_ms: 120_000,
+            model_pause_ms: 3_600_000,
             attempt_ms: 30_000,
             lateness_ms: 2_000,
             probe_attempts: 8,

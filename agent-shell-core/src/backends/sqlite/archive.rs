@@ -9,7 +9,8 @@ use super::append::MAX_APPEND_BYTES;
 use super::columns::{self, kept, limit};
 use super::fault::Work;
 use super::writer::Tx;
-use super::{SqliteStore, owners, records};
+use super::{SqliteStore, books, owners, records};
+use crate::data::Account;
 use crate::failpoint::reach;
 use crate::ports::{
     Archive, ArchiveError, Archived, Blob, Busy, Restore, SessionEntry, SessionStatus, StoreError,
@@ -167,6 +168,7 @@ fn expire(tx: &mut Tx, id: SessionId, archived: Archived) -> Work<(), ArchiveErr
     connection
         .prepare_cached("DELETE FROM turns INDEXED BY turns_ended WHERE session = ?1 AND ended IS NOT NULL")?
         .execute((nr,))?;
+    books::close(connection, Account::session(id))?;
     connection.prepare_cached("UPDATE sessions_removed SET newest = max(newest, ?1)")?.execute((nr,))?;
     connection.prepare_cached("DELETE FROM sessions WHERE nr = ?1")?.execute((nr,))?;
     tx.changed(id);

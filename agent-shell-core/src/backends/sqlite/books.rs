@@ -69,9 +69,8 @@ fn keep(connection: &Connection, account: Account, balance: &Balance) -> rusqlit
         .map(drop)
 }
 
-/// Removes the account of a turn that ends.
-pub(super) fn close_turn(connection: &Connection, turn: TurnId) -> rusqlite::Result<()> {
-    let account = Account::turn(turn);
+/// Removes an account: that of a turn that ends, or of a session that goes.
+pub(super) fn close(connection: &Connection, account: Account) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM ledger_accounts WHERE kind = ?1 AND id = ?2")?
         .execute((account.kind.number(), account.id.as_bytes()))
@@ -183,6 +182,13 @@ pub(super) fn moved(
         .map(drop)
 }
 
+/// What an attempt can have cost for its accounts to hold it.
+pub(super) fn room(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<Amounts> {
+    let balances =
+        attempt.accounts.iter().filter_map(|(account, _)| balance(connection, *account).transpose());
+    Ok(attempt.spending.room(balances.collect::<rusqlite::Result<Vec<_>>>()?))
+}
+
 /// Settles what is reserved of these.
 pub(super) fn settle(
     connection: &Connection,
@@ -192,9 +198,9 @@ pub(super) fn settle(
 ) -> rusqlite::Result<()> {
     for Settlement { attempt, amounts } in settlements {
         let known = find(connection, attempt.digest())?.filter(|known| known.session == session);
-        if let Some(mut known) = known
-            && let Some(movement) = known.spending.settle(*amounts)
-        {
+        let Some(mut known) = known else { continue };
+        let room = if known.spending.fits(*amounts) { Amounts::MOST } else { room(connection, &known)? };
+        if let Some(movement) = known.spending.settle(*amounts, room) {
             moved(connection, known, OperationKind::Settled, movement, at)?;
         }
     }
@@ -215,7 +221,7 @@ pub(super) fn settle_live(
         .collect::<rusqlite::Result<_>>()?;
     let mut settled = 0;
     for mut attempt in live.into_iter().filter(settles) {
-        if let Some(movement) = attempt.spending.settle(attempt.spending.reserved) {
+        if let Some(movement) = attempt.spending.settle(attempt.spending.reserved, Amounts::MOST) {
             moved(connection, attempt, kind, movement, at)?;
             settled += 1;
         }

@@ -7,10 +7,10 @@ use super::fault::Work;
 use super::sessions::Known;
 use super::writer::Tx;
 use super::{SqliteStore, books, turns};
-use crate::data::{Account, Amounts, AttemptId, Balance};
+use crate::data::{Account, Amounts, AttemptId, Balance, Movement};
 use crate::ports::{
     Append, Fence, Ledger, Operation, OperationKind, ReconcileError, ReopenError, Reserve, ReserveError,
-    Reserved, SettleError, Settlement, StoreError, TurnMark,
+    Reserved, SettleError, Settlement, StoreError, TurnMark, alarm_of_bill,
 };
 use crate::words::{SessionId, Timestamp};
 
@@ -24,7 +24,7 @@ pub(super) fn settle_with(connection: &Connection, append: &Append, at: Timestam
         if let TurnMark::Ended(turn, _) = *mark {
             let (session, kind) = (append.session, OperationKind::Ended);
             books::settle_live(connection, session, kind, at, |attempt| attempt.turn == turn)?;
-            books::close_turn(connection, turn)?;
+            books::close(connection, Account::turn(turn))?;
         }
     }
     Ok(())
@@ -38,7 +38,9 @@ pub(super) fn settle_purged(
     at: Timestamp,
 ) -> rusqlite::Result<()> {
     books::settle_live(connection, session, OperationKind::Ended, at, |_| true)?;
-    turns::open(connection, nr)?.into_iter().try_for_each(|turn| books::close_turn(connection, turn))
+    turns::open(connection, nr)?
+        .into_iter()
+        .try_for_each(|turn| books::close(connection, Account::turn(turn)))
 }
 
 fn no_session(id: SessionId) -> StoreError {
@@ -80,15 +82,18 @@ fn fenced(tx: &mut Tx, session: SessionId, fence: Fence) -> Work<Known, SettleEr
     })
 }
 
-fn reconcile(tx: &mut Tx, attempt: &AttemptId, billed: Amounts) -> Work<(), ReconcileError> {
+/// Takes a bill, and returns what it moved.
+fn reconcile(tx: &mut Tx, attempt: &AttemptId, billed: Amounts) -> Work<Movement, ReconcileError> {
     let Some(mut known) = books::find(&tx.connection, attempt.digest())? else {
         return Ok(Err(ReconcileError::NotFound));
     };
-    match known.spending.bill(billed) {
+    let room = books::room(&tx.connection, &known)?;
+    match known.spending.bill(billed, room) {
         Err(error) => Ok(Err(error.into())),
-        Ok(None) => Ok(Ok(())),
+        Ok(None) => Ok(Ok(Movement::default())),
         Ok(Some(movement)) => {
-            books::moved(&tx.connection, known, OperationKind::Reconciled, movement, tx.now()).map(Ok)
+            books::moved(&tx.connection, known, OperationKind::Reconciled, movement, tx.now())?;
+            Ok(Ok(movement))
         }
     }
 }
@@ -135,7 +140,10 @@ impl Ledger for SqliteStore {
     }
 
     async fn reconcile(&self, attempt: AttemptId, billed: Amounts) -> Result<(), ReconcileError> {
-        self.on_writer(0, move |tx| reconcile(tx, &attempt, billed)).await
+        let of = attempt.clone();
+        let movement = self.on_writer(0, move |tx| reconcile(tx, &of, billed)).await?;
+        alarm_of_bill(&attempt, &billed, &movement.overrun);
+        Ok(())
     }
 
     async fn balance(&self, account: Account) -> Result<Option<Balance>, StoreError> {

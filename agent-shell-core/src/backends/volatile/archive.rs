@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::ownership::Owners;
 use super::session::{Kept, Session, State};
 use super::{LOCKED, VolatileStore, lock, room};
+use crate::data::Account;
 use crate::ports::{Archive, ArchiveError, Archived, Blob, Busy, Restore, SessionStatus, StoreError};
 use crate::words::{Digest, Head, SessionId};
 
@@ -104,7 +105,8 @@ impl VolatileStore {
         names.retain(|_, named| !Arc::ptr_eq(named, &session));
         sessions.remove(&id);
         let records = state.records.iter().map(|record| room::stored(record.body.len())).sum::<u64>();
-        self.room.give_back(records + state.mail.bytes() + room::of_session(&session.new));
+        let account = lock(&self.books).remove(Account::session(id));
+        self.room.give_back(records + state.mail.bytes() + room::of_session(&session.new) + account);
         Ok(())
     }
 }

@@ -118,7 +118,12 @@ impl Books {
     /// Settles at its reservation what is reserved of a turn, and removes its account; returns the room that this frees.
     pub(super) fn end_turn(&mut self, session: SessionId, turn: TurnId, at: Timestamp) -> u64 {
         self.settle_live(session, OperationKind::Ended, at, |attempt| attempt.turn == turn);
-        self.accounts.remove(&Account::turn(turn)).map_or(0, |_| room::stored(0))
+        self.remove(Account::turn(turn))
+    }
+
+    /// Removes an account; returns the room that this frees.
+    pub(super) fn remove(&mut self, account: Account) -> u64 {
+        self.accounts.remove(&account).map_or(0, |_| room::stored(0))
     }
 
     /// Settles at its reservation what is reserved of a session.
@@ -148,7 +153,9 @@ impl Books {
     fn settle_one(&mut self, id: Digest, kind: OperationKind, amounts: Option<Amounts>, at: Timestamp) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let amounts = amounts.unwrap_or(attempt.spending.reserved);
-        if let Some(movement) = attempt.spending.settle(amounts) {
+        let fits = attempt.spending.fits(amounts);
+        let room = if fits { Amounts::MOST } else { room_in(&self.accounts, attempt) };
+        if let Some(movement) = attempt.spending.settle(amounts, room) {
             self.moved(id, kind, movement, at);
         }
     }
@@ -164,17 +171,18 @@ impl Books {
         if self.is_live(id) { 0 } else { of_operation(accounts) }
     }
 
-    /// Takes a bill; false when it came before.
+    /// Takes a bill, and returns what it moves; none when it came before.
     pub(super) fn reconcile(
         &mut self,
         id: Digest,
         billed: Amounts,
         at: Timestamp,
-    ) -> Result<bool, ReconcileError> {
+    ) -> Result<Option<Movement>, ReconcileError> {
         let attempt = self.attempts.get_mut(&id).ok_or(ReconcileError::NotFound)?;
-        let Some(movement) = attempt.spending.bill(billed)? else { return Ok(false) };
+        let room = room_in(&self.accounts, attempt);
+        let Some(movement) = attempt.spending.bill(billed, room)? else { return Ok(None) };
         self.moved(id, OperationKind::Reconciled, movement, at);
-        Ok(true)
+        Ok(Some(movement))
     }
 
     /// Moves the accounts of an attempt that was settled.
@@ -263,6 +271,12 @@ impl Books {
         }
         (removed, freed)
     }
+}
+
+/// What an attempt can have cost for its accounts to hold it.
+fn room_in(accounts: &HashMap<Account, Balance>, attempt: &Attempt) -> Amounts {
+    let named = attempt.accounts.iter();
+    attempt.spending.room(named.filter_map(|(account, _)| accounts.get(account).copied()))
 }
 
 /// The room of reopening an account.

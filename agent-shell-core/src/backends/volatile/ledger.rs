@@ -6,7 +6,7 @@ use super::{VolatileStore, books, lock, no_session};
 use crate::data::{Account, Amounts, AttemptId, Balance};
 use crate::ports::{
     Append, Fence, Ledger, Operation, ReconcileError, ReopenError, Reserve, ReserveError, Reserved,
-    SettleError, Settlement, StoreError, TurnMark,
+    SettleError, Settlement, StoreError, TurnMark, alarm_of_bill,
 };
 use crate::words::{SessionId, TurnId};
 
@@ -103,10 +103,17 @@ impl Ledger for VolatileStore {
         let wanted = books.room_for_bill(id);
         self.room.take(wanted)?;
         let taken = books.reconcile(id, billed, self.clock.now());
-        if !matches!(taken, Ok(true)) {
-            self.room.give_back(wanted);
+        drop(books);
+        match taken {
+            Ok(Some(movement)) => {
+                alarm_of_bill(&attempt, &billed, &movement.overrun);
+                Ok(())
+            }
+            passed_over => {
+                self.room.give_back(wanted);
+                passed_over.map(drop)
+            }
         }
-        taken.map(drop)
     }
 
     async fn balance(&self, account: Account) -> Result<Option<Balance>, StoreError> {

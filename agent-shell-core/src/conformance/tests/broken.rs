@@ -169,6 +169,7 @@ pub(in super::super) enum Fault {
     BillsCountEachTime,
     BillsEndWithTheTurn,
     UnknownBillsAreTaken,
+    LargeBillsAreTaken,
     AccountsAreInvented,
     OperationsAreInAnyOrder,
     SettlementsAreNoOperations,

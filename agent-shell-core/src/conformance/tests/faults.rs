@@ -264,7 +264,14 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (NothingIsLeft, &["a_ceiling_bounds_each_dimension", "a_lowered_ceiling_applies_at_once"]),
     (EndedTurnsReserve, &["a_turn_that_ended_reserves_nothing"]),
     (StrangeTurnsReserve, &["a_turn_that_ended_reserves_nothing"]),
-    (AccountsAreInvented, &["a_reservation_is_taken_from_each_account", "a_turns_end_settles_what_is_left"]),
+    (
+        AccountsAreInvented,
+        &[
+            "a_reservation_is_taken_from_each_account",
+            "a_turns_end_settles_what_is_left",
+            "an_expired_sessions_account_is_gone",
+        ],
+    ),
     // The ledger: settlements.
     (
         AppendsDoNotSettle,
@@ -299,6 +306,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
             "an_overrun_counts_in_each_dimension",
             "reopening_needs_the_overrun_seen",
             "a_bill_above_the_reservation_closes",
+            "no_sum_saturates",
             "operations_make_the_balances",
         ],
     ),
@@ -315,6 +323,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (BillsAreAdded, &["a_bill_replaces_what_was_settled"]),
     (BillsCountEachTime, &["a_bill_counts_once", "every_change_is_an_operation"]),
     (BillsEndWithTheTurn, &["a_bill_may_come_late", "a_purge_settles_what_is_left"]),
+    (LargeBillsAreTaken, &["no_sum_saturates"]),
     (UnknownBillsAreTaken, &["a_bill_may_come_late", "what_is_not_reserved_is_passed_over"]),
     // The ledger: its order.
     (OperationsAreInAnyOrder, &["every_change_is_an_operation", "operations_are_read_in_pages"]),

@@ -16,7 +16,7 @@ use self::pace::{Apart, Timer, weight};
 use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
-use super::budget::{Purse, SessionBudget};
+use super::budget::{Purse, SessionBudget, Spent};
 use super::core::{Core, Stopping};
 use super::follow::News;
 use super::inbox::Inbox;
@@ -26,7 +26,7 @@ use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, RequirementId};
 use crate::failpoint::reach;
 use crate::machine::{Entry, Env, Folded, Live, fold, owed, status};
-use crate::ports::{Mark, SessionEntry, SessionStatus, Settlement};
+use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
 
 mod mail;
@@ -52,7 +52,7 @@ pub(crate) struct PlanExecutor {
     pending_bytes: usize,
     consumed: Vec<MailId>,
     /// What attempts cost that have ended, to be settled with what is pending.
-    spent: Vec<Settlement>,
+    spent: Vec<Spent>,
     budget: SessionBudget,
     purse: Option<(TurnId, Option<Arc<Purse>>)>,
     letters_read: u64,
@@ -252,11 +252,12 @@ impl PlanExecutor {
         let changed = required_by.is_none() || required_by != self.required_by;
         let requires = changed.then(|| self.core.required_by(&self.state));
         let requires = requires.filter(|requires| *requires != self.requires);
+        let spent = std::mem::take(&mut self.spent);
         let beside = Beside {
             consume_mail: std::mem::take(&mut self.consumed),
             requires: requires.clone(),
             mark: (mark != self.mark).then_some(mark),
-            settle: std::mem::take(&mut self.spent),
+            settle: spent.iter().map(|spent| spent.settlement.clone()).collect(),
         };
         self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
@@ -264,6 +265,7 @@ impl PlanExecutor {
         self.mark = mark;
         self.required_by = required_by;
         self.requires = requires.unwrap_or_else(|| std::mem::take(&mut self.requires));
+        spent.iter().for_each(Spent::alarm);
         if intends {
             reach!(IntentDurable);
         }

@@ -140,7 +140,7 @@ impl PlanExecutor {
         }
         let fence = Fence { owner: self.core.owner, epoch: self.entry.epoch };
         let budget = self.turn().and_then(|running| running.budget);
-        let purse = self.budget.purse(&self.core, fence, turn, budget);
+        let purse = self.budget.purse(&self.core, (&self.entry, fence), turn, budget);
         self.purse = Some((turn, purse.clone()));
         purse
     }

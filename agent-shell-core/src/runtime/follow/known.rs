@@ -10,8 +10,9 @@ use crate::ports::SessionStatus;
 use crate::runtime::core::{Core, Stopping};
 use crate::words::{Error, ErrorKind, Result, Seq, SessionId, TurnId};
 
-/// How many polls pass between two looks at a turn that this process drives, and so should hear of.
-const DRIVEN_POLLS: u32 = 16;
+/// How many polls pass between two looks at a turn that this process drives, and so should hear of; or that has ended, and
+/// of which a purge alone is news.
+const SELDOM: u32 = 16;
 
 /// Where a turn stands. It only ever goes on.
 #[derive(Default, Clone, PartialEq)]
@@ -85,7 +86,7 @@ async fn look(core: &Core, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// Looks every [`Limits::poll_ms`](crate::Limits::poll_ms) until nobody follows.
+/// Looks every [`Limits::poll_ms`](crate::Limits::poll_ms), or less often, until nobody follows.
 async fn keep(core: Arc<Core>, channel: Arc<Channel>) {
     let poll = Duration::from_millis(core.limits.poll_ms.max(1));
     let mut passed = 0;
@@ -103,7 +104,8 @@ async fn keep(core: Arc<Core>, channel: Arc<Channel>) {
             channel.nudge();
         }
         passed += 1;
-        if passed < DRIVEN_POLLS && is_driven(&core, &channel) {
+        let has_ended = channel.lock().known.ended.is_some();
+        if passed < SELDOM && (has_ended || is_driven(&core, &channel)) {
             continue;
         }
         passed = 0;

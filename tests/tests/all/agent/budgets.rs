@@ -55,6 +55,7 @@ async fn what_answers_use_is_settled_with_them_and_bounds_the_turns_that_follow(
             .model(model.clone())
             .budgeted(move |whose| {
                 assert_eq!(whose.tenant.as_str(), "default");
+                assert!(["ada", "bob"].contains(&whose.name.as_str()), "{}", whose.name);
                 Ceilings { session, tenant: money(1_000_000), ..Ceilings::default() }
             })
             .open()
@@ -211,7 +212,7 @@ async fn a_bill_above_the_reservation_closes_the_account_until_somebody_looks() 
 }
 
 /// The attempt at the question of a turn, as its record names it.
-async fn asked(session: &agent_shell_core::Session, of: TurnId) -> AttemptId {
+pub(super) async fn asked(session: &agent_shell_core::Session, of: TurnId) -> AttemptId {
     let mut history = session.history().await.unwrap();
     for entry in history.next(1_000).await.unwrap() {
         if let Body::ModelAnswered { turn, step, attempt, .. } = entry.body

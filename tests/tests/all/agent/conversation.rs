@@ -1,5 +1,6 @@
 //! What a model is shown of a session's conversation.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::data::Message;
@@ -129,10 +130,15 @@ async fn a_conversation_is_summarised_but_for_what_the_users_said() {
 
 #[tokio::test]
 async fn what_the_user_said_in_a_turn_is_shown_also_when_the_turn_was_summarised() {
-    // The turn's own beginning is summarised, with the user's words right before the summary; then the rest outgrows the bound.
-    let model = Spy::new(|request| {
+    // The turn's own beginning is summarised, with the user's words right before the summary; then the rest outgrows the bound, and
+    // there is no other summary: the window must know where the turn begins.
+    let summaries = AtomicU32::new(0);
+    let model = Spy::new(move |request| {
         if is_summary(request) {
-            return Ok(says("SUMMARY"));
+            return match summaries.fetch_add(1, Ordering::SeqCst) % 2 {
+                0 => Ok(says("SUMMARY")),
+                _ => Err(ModelError::new(ModelErrorKind::TooLong, "not now")),
+            };
         }
         let text = last(request)["user"][0]["text"].as_str().unwrap_or_default().to_owned();
         let n = answers_in(request);
@@ -152,7 +158,10 @@ async fn what_the_user_said_in_a_turn_is_shown_also_when_the_turn_was_summarised
             session.submit(said).await.unwrap().outcome().await.unwrap();
         }
         let begins = model.asked().len();
-        session.submit(format!("new {bytes}")).await.unwrap().outcome().await.unwrap();
+        let outcome = session.submit(format!("new {bytes}")).await.unwrap().outcome().await.unwrap();
+        let is_planned =
+            !matches!(&outcome, Outcome::Failed(failure) if failure.code == FailureCode::Planner);
+        assert!(is_planned, "{bytes}: {outcome:?}");
         for request in model.asked()[begins..].iter().filter(|request| !is_summary(request)) {
             let shown = json!(request.messages).to_string();
             assert!(shown.contains(&format!("new {bytes}")), "{bytes}: {shown}");

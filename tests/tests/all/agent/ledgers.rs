@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
@@ -15,7 +15,10 @@ use agent_shell_core::ports::{
 };
 use agent_shell_core::runtime::Ceilings;
 use agent_shell_core::words::{SessionId, Timestamp};
-use agent_shell_core::{FailureCode, Outcome, Plan, Reply, Retry, Scripted, Shell, Step, input};
+use agent_shell_core::{
+    FailureCode, Outcome, Plan, PlanView, Planned, Planner, PlannerError, Reply, Retry, Scripted, Shell,
+    Step, input,
+};
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -29,9 +32,10 @@ fn money(most: u64) -> Ceiling {
     Ceiling { nano_usd: Some(most), ..Ceiling::NONE }
 }
 
-/// A ledger that loses so many answers to reservations, and that holds old operations.
+/// A ledger that loses so many answers to reservations, that may not tell balances, and that holds old operations.
 struct Odd {
     inner: Arc<dyn Ledger>,
+    is_mute: AtomicBool,
     lost: AtomicU32,
     old: Mutex<VecDeque<Operation>>,
 }
@@ -40,7 +44,8 @@ impl Odd {
     fn store(lost: u32, old: impl IntoIterator<Item = Operation>) -> (Arc<Self>, Shop) {
         let mut store = VolatileStore::store(Arc::new(SystemClock::new()));
         let (lost, old) = (AtomicU32::new(lost), Mutex::new(old.into_iter().collect()));
-        let ledger = Arc::new(Self { inner: store.ledger.clone(), lost, old });
+        let is_mute = AtomicBool::new(false);
+        let ledger = Arc::new(Self { inner: store.ledger.clone(), is_mute, lost, old });
         store.ledger = ledger.clone();
         (ledger, Shop(store))
     }
@@ -85,6 +90,9 @@ impl Ledger for Odd {
     }
 
     async fn balance(&self, account: Account) -> Result<Option<Balance>, StoreError> {
+        if self.is_mute.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable { detail: "mute".into() });
+        }
         self.inner.balance(account).await
     }
 
@@ -168,6 +176,38 @@ async fn a_reservation_whose_answer_was_lost_costs_nothing_when_nothing_ran() {
     shell.shutdown().await.unwrap();
 }
 
+/// Tells what is left of the budget, and whether that is not known.
+struct Looks(tokio::sync::mpsc::UnboundedSender<(Option<Ceiling>, bool)>);
+
+#[async_trait]
+impl Planner for Looks {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        self.0.send((view.headroom.budget, view.headroom.is_budget_unknown)).unwrap();
+        Ok(Planned::Answer(json!("looked")))
+    }
+}
+
+#[tokio::test]
+async fn a_planner_sees_whether_there_is_no_budget_or_nobody_knows_of_it() {
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let (ledger, shop) = Odd::store(0, []);
+    let shell = shop.builder().planner(Looks(sender)).open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    for (budget, is_mute, expected) in [
+        (None, false, (None, false)),
+        (Some(money(10)), false, (Some(money(10)), false)),
+        (Some(money(10)), true, (None, true)),
+        (None, true, (None, false)),
+    ] {
+        ledger.is_mute.store(is_mute, Ordering::SeqCst);
+        let submit = session.submit("hi");
+        let submit = if let Some(budget) = budget { submit.budget(budget) } else { submit };
+        assert_eq!(submit.await.unwrap().outcome().await.unwrap().text(), "looked");
+        assert_eq!(seen.recv().await.unwrap(), expected);
+    }
+    shell.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_ceiling_that_changes_reaches_a_session_that_is_held() {
     on_each(|builder, _| async move {
@@ -242,8 +282,14 @@ fn alarms(shell: impl FnOnce() -> agent_shell_core::ShellBuilder) -> String {
         prompt.settings.output_tokens = 100;
         let step = Step::ask("ask", "default", prompt, input("/q")).retry(Retry::ONCE);
         let request = agent_shell_core::Request::plan(Plan::new([step]).unwrap()).input(json!({ "q": "?" }));
-        let turn = shell.session("ada").unwrap().submit(request).await.unwrap();
+        let ada = shell.session("ada").unwrap();
+        let turn = ada.submit(request).await.unwrap();
         assert_eq!(turn.outcome().await.unwrap().text(), "yes");
+        let attempt = super::budgets::asked(&ada, turn.id()).await;
+        for nano_usd in [100_020, 200_000, 200_000] {
+            let billed = Amounts { nano_usd, tokens: 100_020, steps: 1, ..Amounts::ZERO };
+            shell.ledger().reconcile(attempt.clone(), billed).await.unwrap();
+        }
         let balance = shell.ledger().balance(shell.tenant_account(&Default::default())).await.unwrap();
         assert!(balance.unwrap().closed);
         shell.shutdown().await.unwrap();
@@ -260,5 +306,8 @@ fn an_overrun_raises_an_alarm() {
         for field in ["accounts=", "Tenant", "asked=", "used=", "nano_usd: 100020", "session=", "turn="] {
             assert!(alarms.contains(field), "{field}: {alarms}");
         }
+        // Of three bills one says more than was known, and one is a repeat.
+        assert_eq!(alarms.matches("a bill is above what was set aside").count(), 1, "{alarms}");
+        assert!(alarms.contains("billed=") && alarms.contains("overrun="), "{alarms}");
     }
 }

@@ -6,6 +6,7 @@ mod conversation;
 mod held;
 mod ledgers;
 mod panics;
+mod pauses;
 mod spy;
 mod streamed;
 mod whole;

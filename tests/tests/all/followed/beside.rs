@@ -1,7 +1,7 @@
 //! A follower that looks while another process appends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::Shell;
@@ -26,6 +26,8 @@ struct Between {
     is_armed: AtomicBool,
     gate: Arc<Semaphore>,
     next: TurnId,
+    /// How often a turn's row was read.
+    reads: AtomicU32,
 }
 
 impl Between {
@@ -77,6 +79,7 @@ impl Journal for Between {
     }
 
     async fn turn(&self, turn: TurnId) -> Result<Option<TurnEntry>, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let entry = self.inner.turn(turn).await;
         self.happens().await;
         entry
@@ -100,6 +103,7 @@ async fn the_next_turn_is_not_told(is_first: bool) {
         is_armed: AtomicBool::new(is_first),
         gate: gate.clone(),
         next: turns[1].id(),
+        reads: AtomicU32::new(0),
     });
     let mut theirs = store.clone();
     theirs.journal = between.clone();
@@ -128,4 +132,34 @@ async fn the_next_turn_is_not_told(is_first: bool) {
 async fn a_follower_elsewhere_is_told_nothing_of_the_next_turn() {
     the_next_turn_is_not_told(true).await;
     the_next_turn_is_not_told(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_has_ended_is_seldom_looked_at_for_who_is_slow() {
+    let (store, keys) = (VolatileStore::store(Arc::new(SystemClock::new())), Arc::new(VolatileKeys::new()));
+    let gate = Arc::new(Semaphore::new(1));
+    let shell =
+        Shell::on(store.clone(), keys.clone()).limits(limits()).tool(gated(&gate)).open().await.unwrap();
+    let turn = shell.session("s").unwrap().submit(chain(1)).await.unwrap();
+    turn.outcome().await.unwrap();
+    let between = Arc::new(Between {
+        inner: store.journal.clone(),
+        is_armed: AtomicBool::new(false),
+        gate,
+        next: turn.id(),
+        reads: AtomicU32::new(0),
+    });
+    let mut theirs = store.clone();
+    theirs.journal = between.clone();
+    let other = onlooker(Shell::on(theirs, keys)).open().await.unwrap();
+    let mut slow = other.turn(turn.id()).follow();
+    assert!(next(&mut slow).await.is_some());
+    let before = between.reads.load(Ordering::SeqCst);
+    // Fifty polls.
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let looks = between.reads.load(Ordering::SeqCst) - before;
+    assert!((1..10).contains(&looks), "{looks} looks: a purge is noticed, and not more is asked");
+    assert_eq!(rest(&mut slow).await.len(), 4);
+    shell.shutdown().await.unwrap();
+    other.shutdown().await.unwrap();
 }
