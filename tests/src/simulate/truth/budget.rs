@@ -134,7 +134,7 @@ impl Truth {
         let all = &facts.budgets.spent;
         // Half of them are live, if there are any.
         let live: Vec<&Digest> = facts.budgets.live.keys().collect();
-        let spent = if number % 2 == 0 && !live.is_empty() {
+        let spent = if number.is_multiple_of(2) && !live.is_empty() {
             all.get(live[(number / 2) as usize % live.len()])?
         } else {
             all.values().nth((number / 2) as usize % all.len().max(1))?
@@ -390,15 +390,15 @@ impl BudgetBook {
             (tokens.unwrap_or(spent.reserved.tokens), used.cost_nano_usd.unwrap_or(spent.reserved.nano_usd))
         });
         let most = (spent.reserved.tokens, spent.reserved.nano_usd);
-        let is_said =
-            |settled: u64, said: u64, most: u64| settled == most || settled == said.min(u64::MAX) && most > 0;
+        let is_said = |settled: u64, said: u64, most: u64| settled == most || settled == said && most > 0;
         let is_right = match said {
             Some(said) => {
                 is_said(amounts.tokens, said.0, most.0) && is_said(amounts.nano_usd, said.1, most.1)
             }
             None => overrun.is_zero(),
         };
-        let is_more = (amounts.tool_calls, amounts.steps) > (spent.reserved.tool_calls, spent.reserved.steps)
+        let is_more = amounts.tool_calls > spent.reserved.tool_calls
+            || amounts.steps > spent.reserved.steps
             || amounts.time_ms > spent.reserved.time_ms;
         if !is_right || is_more {
             found.push(format!(
