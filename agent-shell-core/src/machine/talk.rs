@@ -277,7 +277,9 @@ impl TurnState {
     /// and that no step makes the others.
     fn last_results(&self, said: &[Said]) -> Vec<ToolResult> {
         let asks = self.steps.iter().enumerate().rev().filter_map(|(place, step)| match &step.step.action {
-            Action::Model(ask) if ask.first_shown.is_some() => Some((place, ask)),
+            Action::Model(ask) if ask.first_shown.is_some() && !matches!(ask.say, Say::Summary { .. }) => {
+                Some((place, ask))
+            }
             _ => None,
         });
         let latest = asks.take(1).next();

@@ -162,7 +162,7 @@ pub struct ModelError {
     pub kind: ModelErrorKind,
     /// What the vendor or the transport said; journaled under the subject's key. It holds no secret.
     pub message: String,
-    /// How long to wait at least before another try.
+    /// How long to wait at least before another try; the turn waits [`Limits::model_pause_ms`](crate::Limits) at most.
     pub retry_after: Option<Duration>,
     /// What was used all the same, as far as it is known.
     pub usage: Box<Usage>,

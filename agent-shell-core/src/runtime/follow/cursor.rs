@@ -20,7 +20,8 @@ pub(super) struct Cursor {
 }
 
 struct Told {
-    voice: u64,
+    /// None when none of it was told before its end was.
+    voice: Option<u64>,
     attempt: u32,
     /// How many bytes of the attempt's text are told, or were lost.
     offset: u64,
@@ -88,6 +89,7 @@ impl Cursor {
             let Some(more) = speech.after(step, told.map_or(0, |told| told.offset)) else { continue };
             if let Followed::Token { offset, text, .. } = &more {
                 let (voice, attempt, offset) = (speech.voice, speech.attempt, offset + text.len() as u64);
+                let voice = Some(voice);
                 self.told.insert(step.clone(), Told { voice, attempt, offset, is_retracted: false });
             }
             return Some(more);
@@ -98,8 +100,10 @@ impl Cursor {
     /// A step of which text was told that is not there any more. As all records were told before, none has taken its
     /// place.
     fn gone(&self, state: &State) -> Option<StepId> {
-        let is_gone = |step: &StepId, told: &Told| {
-            state.speeches.get(step).is_none_or(|speech| speech.voice != told.voice)
+        let is_gone = |step: &StepId, told: &Told| match (state.speeches.get(step), told.voice) {
+            (None, _) => true,
+            (Some(speech), Some(voice)) => speech.voice != voice,
+            (Some(speech), None) => speech.attempt > told.attempt,
         };
         self.told.iter().find(|(step, told)| is_gone(step, told)).map(|(step, _)| step.clone())
     }
@@ -120,15 +124,21 @@ impl Cursor {
         Some((step.clone(), told.attempt))
     }
 
-    /// A record is told.
-    pub(super) fn passes(&mut self, entry: &Entry) {
+    /// A record is told. Text to which it puts an end may still be shared, because this process has not noticed yet: it is not
+    /// told any more, whether some of it was or not.
+    pub(super) fn passes(&mut self, entry: &Entry, channel: &Channel) {
         self.after = entry.seq;
         self.is_at_end |= ends_turn(&entry.body) && entry.body.turn() == Some(self.turn);
-        if let Ends::Step(step) = Ends::of(&entry.body)
-            && let Some(told) = self.told.get_mut(step)
-        {
-            // It stays until this process has noticed, so that the text does not come again.
-            told.is_retracted = true;
+        let (step, attempt) = match Ends::of(&entry.body) {
+            Ends::Step(step) => (step, u32::MAX),
+            Ends::Attempt(step, attempt) => (step, attempt),
+            _ => return,
+        };
+        if let Some(told) = self.told.get_mut(step) {
+            told.is_retracted |= told.attempt <= attempt;
+        } else if channel.lock().speeches.get(step).is_some_and(|speech| speech.attempt <= attempt) {
+            let told = Told { voice: None, attempt, offset: 0, is_retracted: true };
+            self.told.insert(step.clone(), told);
         }
     }
 }

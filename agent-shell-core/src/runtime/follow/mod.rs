@@ -169,7 +169,7 @@ impl Follow {
         }
         let (seq, entry, hash) = (entry.seq, entry.clone(), *hash);
         self.page.pop_front();
-        self.cursor.passes(&entry);
+        self.cursor.passes(&entry, self.seat.channel());
         self.head = Some(Head { seq, hash });
         Some(Followed::Durable { seq, entry })
     }

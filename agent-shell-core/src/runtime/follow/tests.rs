@@ -76,7 +76,7 @@ impl Watcher {
         assert!(matches!(self.next(), Next::Durable { last } if last >= entry.seq));
         let retracted = self.cursor.retracted_by(&entry.body);
         if retracted.is_none() {
-            self.cursor.passes(entry);
+            self.cursor.passes(entry, self.seat.channel());
         }
         retracted
     }
@@ -284,6 +284,27 @@ fn the_late_record_of_an_attempt_leaves_the_next_one_alone() {
     assert_eq!(silent.text(), Some((0, "right so".into())));
     drop(first);
     assert_eq!(watcher.live(), None);
+}
+
+#[test]
+fn text_does_not_come_after_its_end_to_who_heard_nothing_of_it() {
+    let live = live();
+    for end in [succeeded(3, "a"), failed(3, "a")] {
+        let mut watcher = Watcher::new(&live);
+        let mut voice = live.voice(turn(), step("a"), 1);
+        voice.say("text");
+        // Found in the journal before the process that wrote it says so.
+        watcher.seat.channel().change(|state| state.known.goes_on(Seq::new(3), None, None));
+        assert_eq!(watcher.record(&end), None, "none of it was told");
+        assert_eq!(watcher.live(), None);
+        voice.say(" and more");
+        assert_eq!(watcher.live(), None);
+        if matches!(end.body, Body::AttemptFailed { .. }) {
+            let mut next = live.voice(turn(), step("a"), 2);
+            next.say("right");
+            assert_eq!(watcher.text(), Some((0, "right".into())));
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use agent_shell_core::data::Body;
 use super::journal::{SessionLog, TurnLog};
 use super::{Rule, Verdict, late};
 use crate::crash::harness::Run;
-use crate::crash::scenario::ToolKind;
+use crate::crash::scenario::{ToolKind, TurnKey};
 use crate::recorder::{Audit, Class, StepAudit, StepName};
 
 pub(super) fn check(run: &Run, sessions: &[SessionLog], audit: &Audit, verdict: &mut Verdict) {
@@ -30,6 +30,10 @@ pub(super) fn check(run: &Run, sessions: &[SessionLog], audit: &Audit, verdict: 
 /// What was done was begun on record, under the key of the record; and what was applied has succeeded.
 fn known(run: &Run, turn: &TurnLog, step: &str, done: &StepAudit, verdict: &mut Verdict) {
     let Some(kind) = turn.tools.get(step).copied() else {
+        // A plan need not be durable before its pure calls: a process that dies in between leaves none of it.
+        if turn.key.is_some_and(TurnKey::talks) && done.classes.iter().all(|class| *class == Class::Pure) {
+            return;
+        }
         return verdict
             .say(Rule::Effect, format!("turn {} step {step}: was called, and has no tool", turn.id));
     };

@@ -38,14 +38,20 @@ pub(super) async fn follow(
                 Some(history) => history,
                 None => shell.history(entry.id).await?,
             };
-            for record in history.next(4_096).await? {
-                if let Body::TurnStarted { turn, .. } = record.body
-                    && known.insert(turn)
-                {
+            loop {
+                let records = history.next(4_096).await?;
+                let begun = records.iter().filter_map(|record| match record.body {
+                    Body::TurnStarted { turn, .. } => Some(turn),
+                    _ => None,
+                });
+                for turn in begun.filter(|turn| known.insert(*turn)) {
                     let last = seen.remove(&turn).and_then(|seen| seen.last().copied());
                     if last.is_none_or(|last| !last.is_end) {
                         followers.spawn(one(shell.turn(turn), last, log.clone()));
                     }
+                }
+                if records.is_empty() {
+                    break;
                 }
             }
             histories.insert(entry.id, history);

@@ -483,7 +483,9 @@ impl TalkTurn {
     /// which the loop named by the question and the call's place.
     fn told_at_end(&self, call: &ToolCall, place: usize, coverage: &mut Coverage) -> ToolResult {
         let asks = self.steps.iter().rev().filter_map(|step| match &step.action {
-            Action::Model(ask) if ask.first_shown.is_some() => Some((step, &**ask)),
+            Action::Model(ask) if ask.first_shown.is_some() && !matches!(ask.say, Say::Summary { .. }) => {
+                Some((step, &**ask))
+            }
             _ => None,
         });
         let latest = asks.take(1).next();
