@@ -89,10 +89,12 @@ fn continues(before: &Asked, next: &Asked) -> Result<Continued, &'static str> {
     if new.starts_with(old) {
         return Ok(Continued::Whole);
     }
-    if before.users.iter().any(|&place| place > 0 && new.starts_with(&old[place..])) {
+    let known = |digest: &Digest| old.contains(digest);
+    let keeps_an_end = before.users.iter().any(|&place| place > 0 && new.starts_with(&old[place..]));
+    let keeps_nothing = next.turn != before.turn && next.users.first() == Some(&0) && !new.iter().any(known);
+    if keeps_an_end || keeps_nothing {
         return Ok(Continued::Cut);
     }
-    let known = |digest: &Digest| old.contains(digest);
     if !next.summaries.iter().any(|&place| !known(&new[place])) {
         return Err("does not continue the question before");
     }
