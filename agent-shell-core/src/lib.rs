@@ -54,15 +54,15 @@ pub mod words;
 pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use data::{
-    EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry, Step, Template,
-    context, from, input, output,
+    Ceiling, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
+    Settings, Step, Template, context, from, input, output,
 };
 pub use ports::{
     Call, EventHandler, HandlerError, Model, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool,
     ToolError,
 };
 pub use runtime::{
-    Approval, Approvals, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
+    Approval, Approvals, Ceilings, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
     ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -337,6 +337,11 @@ impl AnswerFormat {
 }
 
 /// How a model answers.
+///
+/// ```
+/// let mut settings = agent_shell_core::Settings::default();
+/// settings.output_tokens = 300;
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

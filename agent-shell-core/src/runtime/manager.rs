@@ -283,6 +283,13 @@ impl TurnManager {
             Err(error) => return close_unreadable(core, entry, error).await,
         };
         let loaded = load(&*core.store.journal, &keys, entry).await?;
+        if loaded.state.epoch > entry.epoch {
+            // This process stood still after its claim. It would learn so from its next append, and may have none to make.
+            let (own, later) = (entry.epoch, loaded.state.epoch);
+            let message =
+                format!("the session was claimed under epoch {own}, and has records of epoch {later}");
+            return Err(Error::new(ErrorKind::Fenced, message));
+        }
         #[cfg(feature = "simulation")]
         core.observe(entry.epoch, &loaded.state);
         let fence = Fence { owner: core.owner, epoch: entry.epoch };

@@ -169,6 +169,11 @@ impl PlanExecutor {
     /// Folds, records and commands until nothing more is owed, and all that is urgent is durable.
     async fn settle(&mut self) -> Result<()> {
         loop {
+            // What an attempt has spent is settled before another one reserves: what stays set aside for it could be refused to
+            // that one.
+            if !self.spent.is_empty() {
+                self.flush().await?;
+            }
             self.keep_apart();
             let owed = owed(&self.state, &self.live, &self.env());
             if !owed.records.is_empty() {

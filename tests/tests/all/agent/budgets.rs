@@ -229,3 +229,26 @@ pub(super) async fn asked(session: &agent_shell_core::Session, of: TurnId) -> At
     }
     panic!("nothing was asked");
 }
+
+#[tokio::test]
+async fn what_an_answer_used_is_settled_before_the_next_question_is_asked() {
+    on_each(|builder, _| async move {
+        // Each question can use 4,096 tokens and its own length, and uses 150: two of them set aside at once are too many.
+        let model = Scripted::with(|request| {
+            let reply = match request.messages.len() {
+                5.. => Reply::text("thrice"),
+                n => Reply::call("double", json!({ "n": n })),
+            };
+            reply.usage(100, 50)
+        });
+        let shell = builder.model(model).tool(double()).open().await.unwrap();
+        for number in 0..10 {
+            let session = shell.session(format!("session {number}")).unwrap();
+            let tokens = Ceiling { tokens: Some(7_000), ..Ceiling::NONE };
+            let turn = session.submit("Double it").budget(tokens).await.unwrap();
+            assert_eq!(turn.outcome().await.unwrap().text(), "thrice");
+        }
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
