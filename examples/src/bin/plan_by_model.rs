@@ -34,6 +34,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let turn = shell.session("customer-42")?.submit(json!({ "order": "A-17" })).await?;
     println!("{}", turn.outcome().await?.text());
     let requests = model.requests();
-    println!("it was told: {}", json!(requests.last().map(|last| &last.messages[2]))["user"][0]["text"]);
+    println!("it was told: {}", json!(requests.last().map(|last| &last.messages[2]))["note"]);
     Ok(())
 }

@@ -53,7 +53,7 @@ fn first_embedding() {
     let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
     let (heading, program) = program.split_once('\n').unwrap();
     assert!(heading.starts_with("//! README's first embedding"), "{heading}");
-    assert!(readme.contains(&format!("```rust\n{program}```\n")), "README shows another program");
+    assert!(readme.contains(&format!("```rust,no_run\n{program}```\n")), "README shows another program");
 
     let folder = tempfile::tempdir().unwrap();
     let lines = || {

@@ -267,9 +267,11 @@ impl<'a> Ends<'a> {
     pub(super) fn of(body: &'a Body) -> Self {
         use crate::data::Resolution;
         match body {
-            Body::StepStarted { step, attempt, .. }
-            | Body::AttemptFailed { step, attempt, .. }
-            | Body::StepInDoubt { step, attempt, .. } => Self::Attempt(step, *attempt),
+            // Of this attempt more may have been said by the time when a follower is told that it began.
+            Body::StepStarted { step, attempt, .. } => Self::Attempt(step, attempt.saturating_sub(1)),
+            Body::AttemptFailed { step, attempt, .. } | Body::StepInDoubt { step, attempt, .. } => {
+                Self::Attempt(step, *attempt)
+            }
             Body::StepResolved { step, resolution: Resolution::Retry, .. } => Self::Attempt(step, u32::MAX),
             Body::StepSucceeded { step, .. }
             | Body::ModelAnswered { step, .. }
