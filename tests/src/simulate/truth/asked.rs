@@ -9,7 +9,8 @@ use agent_shell_core::machine::Entry;
 use agent_shell_core::ports::{ModelErrorKind, ModelRequest};
 use agent_shell_core::words::{Entropy, SessionId};
 
-use super::talk::{Problems, misshapen};
+use super::shapes::misshapen;
+use super::talk::Problems;
 use super::{Facts, Truth};
 use crate::crash::scenario::TurnKey;
 use crate::simulate::bugs::Bug;

@@ -11,6 +11,7 @@ mod follow;
 mod mirror;
 mod purge;
 mod records;
+mod shapes;
 mod talk;
 mod world;
 
