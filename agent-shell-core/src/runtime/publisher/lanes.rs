@@ -1,16 +1,23 @@
 //! What the publisher knows of each partition: how far it has the outbox's rows, and by which messages it can tell.
 
+#[cfg(all(test, feature = "simulation"))]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::data::Envelope;
 use crate::ports::{
-    At, Bus, BusError, Delivery, Message, Outbox, OutboxItem, OutboxPosition, Peeked, StoreError, route,
+    At, Bus, BusError, Delivery, Message, Outbox, OutboxItem, OutboxPosition, Peeked, Reach, StoreError, route,
 };
 use crate::words::{InvalidName, OutgoingId, TopicName};
 
 /// Messages of a partition by which its publisher finds the end of what was not lost.
 const REMEMBERED: usize = 64;
+
+/// Messages that a partition is given at once: fewer than are looked at by whoever takes over, so that a batch which
+/// arrives late does not hide from it what stood before.
+const AT_ONCE: usize = REMEMBERED / 2;
 
 /// Rows of the outbox read at once.
 const PAGE: usize = 256;
@@ -48,19 +55,24 @@ struct Lane {
 struct Seen {
     offset: u64,
     id: OutgoingId,
-    /// The row that it is.
-    position: OutboxPosition,
+    /// The partition's rows up to here stand at this offset or before it: while the message is in its place, none of them
+    /// is lost.
+    through: OutboxPosition,
+}
+
+/// The end of a partition, as the bus shows it to whoever takes over.
+#[derive(Default)]
+struct Tail {
+    /// Messages whose rows are there, in the order of the bus: their offsets, their ids, and where their rows are.
+    messages: Vec<(u64, OutgoingId, OutboxPosition)>,
+    /// Rows up to here are taken to stand before these messages.
+    after: OutboxPosition,
 }
 
 impl Lane {
     /// The rows of this partition up to here are on the bus.
     fn through(&self) -> OutboxPosition {
-        self.seen.back().map_or_else(OutboxPosition::default, |seen| seen.position)
-    }
-
-    /// The offset that a message gets at least that is published now.
-    fn end(&self) -> u64 {
-        self.seen.back().map_or(0, |seen| seen.offset + 1)
+        self.seen.back().map_or_else(OutboxPosition::default, |seen| seen.through)
     }
 
     fn remember(&mut self, seen: Seen) {
@@ -115,48 +127,44 @@ impl Lanes {
             let partitions = u32::try_from(lanes.len()).unwrap_or(u32::MAX);
             let mut batch = Vec::new();
             let mut bytes = 0;
-            // For each partition what it gets: how many messages, and the last of them.
-            let mut ends: BTreeMap<u32, (u64, &OutboxItem)> = BTreeMap::new();
+            // For each partition what it gets: the ids, in order, and the last row.
+            let mut gets: BTreeMap<u32, (Vec<OutgoingId>, OutboxPosition)> = BTreeMap::new();
             let mut taken = 0;
             for row in rest.iter().take_while(|row| row.outgoing.topic == topic.as_str()) {
                 let message = message(row);
                 let partition = route(&message.key, partitions);
                 if row.position > lanes[partition as usize].through() {
+                    let (ids, through) = gets.entry(partition).or_default();
                     let is_full = batch.len() >= capabilities.batch_messages
-                        || bytes + message.bytes() > capabilities.batch_bytes;
+                        || bytes + message.bytes() > capabilities.batch_bytes
+                        || ids.len() >= AT_ONCE;
                     if is_full && !batch.is_empty() {
                         break;
                     }
                     bytes += message.bytes();
+                    ids.push(message.id);
+                    *through = row.position;
                     batch.push(message);
-                    let end = ends.entry(partition).or_insert((0, row));
-                    *end = (end.0 + 1, row);
                 }
                 taken += 1;
             }
             if !batch.is_empty() {
                 self.bus.publish(&topic, batch).await?;
             }
-            for (partition, (count, row)) in ends {
-                let lane = &mut lanes[partition as usize];
-                let last = self.bus.peek(&topic, partition, At::Last).await?;
-                match last {
-                    Peeked::Found(Delivery { offset, message, .. })
-                        if message.id == row.outgoing.id && offset + 1 >= lane.end() + count =>
-                    {
-                        lane.remember(Seen { offset, id: message.id, position: row.position });
-                    }
-                    _ => return Err(Trouble::NotShown { topic, partition }),
-                }
+            for (partition, (ids, through)) in gets {
+                let Some(&id) = ids.last() else { continue };
+                let Some(offset) = shown(&*self.bus, &topic, partition, &ids).await? else {
+                    return Err(Trouble::NotShown { topic, partition });
+                };
+                lanes[partition as usize].remember(Seen { offset, id, through });
             }
             rest = &rest[taken..];
         }
         Ok(())
     }
 
-    /// Opens a topic that was not met yet, and finds out what is in it: the last message of a partition names the row
-    /// up to which the partition has everything, unless the bus lost some before it and took it in their place. So those
-    /// before it are looked at, too. Where their rows are not there any more, all rows that are there are newer.
+    /// Opens a topic that was not met yet, and finds out what is in it: how far the partition has all rows one after
+    /// another. The last message alone does not tell, for the bus may have lost some before it and taken it in their place.
     async fn meet(&mut self, topic: &TopicName) -> Result<(), Trouble> {
         if self.topics.contains_key(topic) {
             return Ok(());
@@ -164,15 +172,24 @@ impl Lanes {
         let partitions = self.bus.open(topic).await?.max(1);
         let mut lanes = Vec::new();
         for partition in 0..partitions {
-            let (seen, is_all) = self.latest(topic, partition).await?;
-            let hole = self.first_missing(topic, (partition, partitions), &seen, is_all).await?;
+            let tail = self.tail(topic, partition).await?;
+            let mut rows = self.rows_there(topic, (partition, partitions), &tail).await?;
             let mut lane = Lane::default();
-            for seen in seen {
-                if seen.position > lane.through() && hole.is_none_or(|hole| seen.position < hole) {
-                    lane.remember(seen);
+            let mut there = BTreeSet::new();
+            let mut newest = None;
+            for &(offset, id, position) in &tail.messages {
+                there.insert(id);
+                newest = newest.max(Some(position));
+                let before = lane.through();
+                let mut through = before;
+                while let Some((_, position)) = rows.pop_front_if(|(id, _)| there.contains(id)) {
+                    through = position;
+                }
+                if through > before {
+                    lane.remember(Seen { offset, id, through });
                 }
             }
-            if hole.is_some() {
+            if newest > Some(lane.through()) {
                 tracing::warn!(%topic, partition, "the bus lost events before later ones; they are published again");
             }
             lanes.push(lane);
@@ -181,55 +198,62 @@ impl Lanes {
         Ok(())
     }
 
-    /// The latest messages of a partition whose rows are there, in the order of the bus; and whether those are all that it
-    /// ever took.
-    async fn latest(&self, topic: &TopicName, partition: u32) -> Result<(Vec<Seen>, bool), Trouble> {
-        let mut latest = Vec::new();
-        let (mut at, mut is_all) = (At::Last, false);
-        for _ in 0..REMEMBERED {
+    /// The latest messages of a partition whose rows are there, and what may be said of the rows before them.
+    async fn tail(&self, topic: &TopicName, partition: u32) -> Result<Tail, Trouble> {
+        let mut messages = Vec::new();
+        // What the bus has let go of can't be looked at. A bus of this process alone loses nothing; any other may have lost
+        // what stood there, and nothing is taken for granted.
+        let mut may_be_lost = self.bus.capabilities().reach != Reach::Process;
+        let mut at = At::Last;
+        for looked_at in 1..=REMEMBERED {
             let Peeked::Found(Delivery { offset, message, .. }) = self.bus.peek(topic, partition, at).await?
             else {
                 break;
             };
             if let Some(position) = self.row_of(&message).await? {
-                latest.push(Seen { offset, id: message.id, position });
+                messages.push((offset, message.id, position));
             }
             let Some(before) = offset.checked_sub(1) else {
-                is_all = true;
+                may_be_lost = true;
                 break;
             };
             at = At::Offset(before);
+            // A loss further back was found by whoever published what was looked at.
+            may_be_lost &= looked_at < REMEMBERED;
         }
-        latest.reverse();
-        Ok((latest, is_all))
+        messages.reverse();
+        let first = messages.iter().map(|(_, _, position)| *position).min();
+        let after = first.filter(|_| !may_be_lost).map(|first| OutboxPosition(first.0.saturating_sub(1)));
+        Ok(Tail { messages, after: after.unwrap_or_default() })
     }
 
-    /// The first row of a partition that is not on the bus although a later one is, and an earlier one or none at all.
-    async fn first_missing(
+    /// The rows of a partition that are among its latest messages, in order, up to the first that is not.
+    async fn rows_there(
         &self,
         topic: &TopicName,
         (partition, partitions): (u32, u32),
-        seen: &[Seen],
-        is_all: bool,
-    ) -> Result<Option<OutboxPosition>, Trouble> {
-        let ids: BTreeSet<OutgoingId> = seen.iter().map(|seen| seen.id).collect();
-        let positions = || seen.iter().map(|seen| seen.position);
-        let (Some(first), Some(last)) = (positions().min(), positions().max()) else { return Ok(None) };
-        let mut after = if is_all { OutboxPosition::default() } else { first };
+        tail: &Tail,
+    ) -> Result<VecDeque<(OutgoingId, OutboxPosition)>, Trouble> {
+        let ids: BTreeSet<OutgoingId> = tail.messages.iter().map(|(_, id, _)| *id).collect();
+        let last = tail.messages.iter().map(|(_, _, position)| *position).max().unwrap_or_default();
+        let (mut there, mut after) = (VecDeque::new(), tail.after);
         while after < last {
             let rows = self.outbox.kept(after, PAGE).await?;
-            let missing = rows.iter().take_while(|row| row.position < last).find(|row| {
-                row.outgoing.topic == topic.as_str()
-                    && route(&row.session.to_string(), partitions) == partition
-                    && !ids.contains(&row.outgoing.id)
-            });
-            if let Some(missing) = missing {
-                return Ok(Some(missing.position));
-            }
             let Some(read) = rows.last() else { break };
             after = read.position;
+            for row in rows.iter().take_while(|row| row.position <= last) {
+                if row.outgoing.topic != topic.as_str()
+                    || route(&row.session.to_string(), partitions) != partition
+                {
+                    continue;
+                }
+                if !ids.contains(&row.outgoing.id) {
+                    return Ok(there);
+                }
+                there.push_back((row.outgoing.id, row.position));
+            }
         }
-        Ok(None)
+        Ok(there)
     }
 
     async fn row_of(&self, message: &Message) -> Result<Option<OutboxPosition>, Trouble> {
@@ -246,4 +270,32 @@ fn message(row: &OutboxItem) -> Message {
         written: row.outgoing.written,
         payload: row.outgoing.envelope.clone(),
     }
+}
+
+/// The offset of the last of these messages, if the bus shows all of them at the end of the partition. It does not when it
+/// has crashed since they were published, or when another publisher's came after them. That the last one is there does
+/// not tell of the others: the bus may have lost them and taken the last one again.
+async fn shown(
+    bus: &dyn Bus,
+    topic: &TopicName,
+    partition: u32,
+    ids: &[OutgoingId],
+) -> Result<Option<u64>, BusError> {
+    let (mut at, mut end) = (At::Last, None);
+    for id in ids.iter().rev() {
+        let Peeked::Found(Delivery { offset, message, .. }) = bus.peek(topic, partition, at).await? else {
+            return Ok(None);
+        };
+        if message.id != *id {
+            return Ok(None);
+        }
+        end = end.or(Some(offset));
+        if bus.capabilities().reach == Reach::Process {
+            // It loses nothing, and lets go of what all groups have read.
+            break;
+        }
+        let Some(before) = offset.checked_sub(1) else { break };
+        at = At::Offset(before);
+    }
+    Ok(end)
 }
