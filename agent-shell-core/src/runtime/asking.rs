@@ -43,12 +43,12 @@ impl Turn {
                     if line == 0 { String::new() } else { format!(", at line {line}, column {column}") };
                 let (turn, form) = (self.id(), std::any::type_name::<T>());
                 failed(format!(
-                    "turn {turn} answered with something else than a `{form}`{place}: see `Turn::outcome`"
+                    "turn {turn} answered with something else than a `{form}`{place}: `Shell::turn` finds it, and `Turn::outcome` has the answer"
                 ))
             }),
             Outcome::Failed(failure) => {
                 let (turn, code) = (self.id(), failure.code);
-                Err(failed(format!("turn {turn} failed ({code:?}): `Turn::outcome` says why")))
+                Err(failed(format!("turn {turn} failed ({code:?}): `Shell::turn` finds it, and `Turn::outcome` says why")))
             }
             other => {
                 let how = match other {

@@ -35,6 +35,14 @@ fn plan_by_model() {
 }
 
 #[test]
+fn budget() {
+    let read = r#"{"answered":"3 pages read"}"#;
+    let exceeded = "20000000 of nano_usd were asked for, and 10000000 are left of a User's budget";
+    let none = "1 of tool_calls were asked for, and 0 are left of a Turn's budget";
+    assert_eq!(printed(env!("CARGO_BIN_EXE_budget"), &[]), [none, read, read, exceeded]);
+}
+
+#[test]
 fn approval() {
     let lines = [
         r#"waits for a person: {"order":"A-17"}"#,

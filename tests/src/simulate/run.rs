@@ -53,6 +53,17 @@ pub struct Outcome {
     pub trace: Vec<String>,
 }
 
+impl Outcome {
+    /// Finds it a breach when another run of the same seed was another run.
+    pub(super) fn compare(&mut self, again: &Self) {
+        let Self { journals, polls, lasted, .. } = self;
+        if (&again.journals, &again.polls, &again.lasted) != (journals, polls, lasted) {
+            let what = format!("the same seed ran {polls} polls, and then {} polls", again.polls);
+            self.breaches.push(Breach::new(Rule::Trouble, self.lasted, what));
+        }
+    }
+}
+
 /// Runs a seed, with a deliberate fault or without. With `trace` what happens is kept, to be read.
 pub fn simulate(seed: u64, bug: Option<Bug>, trace: bool) -> Outcome {
     let mut run = Run::new(Settings::draw(seed, bug));

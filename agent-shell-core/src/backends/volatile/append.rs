@@ -121,7 +121,8 @@ impl VolatileStore {
                 (turn.started, turn.ended) = (turn.started.or(Some(last)), Some(last));
                 *id
             };
-            let ended: Vec<TurnId> = open.map(end).collect();
+            let mut ended: Vec<TurnId> = open.map(end).collect();
+            ended.sort_unstable();
             unneeded += self.settle_purged(append.session, &ended);
         }
         Ok(unneeded)

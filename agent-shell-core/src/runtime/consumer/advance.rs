@@ -95,6 +95,8 @@ impl Subscription {
         let limit = Duration::from_millis(self.core.limits.handler_ms);
         let handled = AssertUnwindSafe(handled).catch_unwind();
         tokio::select! {
+            // What is done in the last moment is done. And what is simulated has one order.
+            biased;
             handled = handled => match handled {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error.to_string()),

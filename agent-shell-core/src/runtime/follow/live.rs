@@ -18,7 +18,7 @@ use crate::words::{Seq, SessionId, StepId, TurnId};
 
 /// The turns that are followed in this process.
 pub(crate) struct Live {
-    turns: RwLock<HashMap<TurnId, Place>>,
+    turns: RwLock<BTreeMap<TurnId, Place>>,
     followed: AtomicUsize,
     /// Numbers the voices, so that a late one is known.
     voices: AtomicU64,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::data::Envelope;
 use crate::ports::{
-    At, Bus, BusError, Delivery, Message, Outbox, OutboxItem, OutboxPosition, Peeked, Reach, StoreError, route,
+    At, Bus, BusError, Delivery, Message, Outbox, OutboxItem, OutboxPosition, Peeked, Reach, StoreError,
+    route,
 };
 use crate::words::{InvalidName, OutgoingId, TopicName};
 
@@ -49,6 +50,8 @@ pub(super) struct Lanes {
 struct Lane {
     /// Messages that were seen in their places, the latest last.
     seen: VecDeque<Seen>,
+    /// The offset after the last message, when it was last looked at.
+    end: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -67,6 +70,8 @@ struct Tail {
     messages: Vec<(u64, OutgoingId, OutboxPosition)>,
     /// Rows up to here are taken to stand before these messages.
     after: OutboxPosition,
+    /// The offset after the last message, whoever's it is.
+    end: Option<u64>,
 }
 
 impl Lane {
@@ -134,13 +139,13 @@ impl Lanes {
                 let message = message(row);
                 let partition = route(&message.key, partitions);
                 if row.position > lanes[partition as usize].through() {
-                    let (ids, through) = gets.entry(partition).or_default();
                     let is_full = batch.len() >= capabilities.batch_messages
                         || bytes + message.bytes() > capabilities.batch_bytes
-                        || ids.len() >= AT_ONCE;
+                        || gets.get(&partition).is_some_and(|(ids, _)| ids.len() >= AT_ONCE);
                     if is_full && !batch.is_empty() {
                         break;
                     }
+                    let (ids, through) = gets.entry(partition).or_default();
                     bytes += message.bytes();
                     ids.push(message.id);
                     *through = row.position;
@@ -152,11 +157,12 @@ impl Lanes {
                 self.bus.publish(&topic, batch).await?;
             }
             for (partition, (ids, through)) in gets {
-                let Some(&id) = ids.last() else { continue };
-                let Some(offset) = shown(&*self.bus, &topic, partition, &ids).await? else {
+                let lane = &mut lanes[partition as usize];
+                let Some((offset, id)) = shown(&*self.bus, (&topic, partition), &ids, &mut lane.end).await?
+                else {
                     return Err(Trouble::NotShown { topic, partition });
                 };
-                lanes[partition as usize].remember(Seen { offset, id, through });
+                lane.remember(Seen { offset, id, through });
             }
             rest = &rest[taken..];
         }
@@ -174,7 +180,7 @@ impl Lanes {
         for partition in 0..partitions {
             let tail = self.tail(topic, partition).await?;
             let mut rows = self.rows_there(topic, (partition, partitions), &tail).await?;
-            let mut lane = Lane::default();
+            let mut lane = Lane { end: tail.end, ..Lane::default() };
             let mut there = BTreeSet::new();
             let mut newest = None;
             for &(offset, id, position) in &tail.messages {
@@ -204,12 +210,14 @@ impl Lanes {
         // What the bus has let go of can't be looked at. A bus of this process alone loses nothing; any other may have lost
         // what stood there, and nothing is taken for granted.
         let mut may_be_lost = self.bus.capabilities().reach != Reach::Process;
-        let mut at = At::Last;
+        let (mut at, mut end) = (At::Last, None);
         for looked_at in 1..=REMEMBERED {
-            let Peeked::Found(Delivery { offset, message, .. }) = self.bus.peek(topic, partition, at).await?
-            else {
-                break;
-            };
+            let peeked = self.bus.peek(topic, partition, at).await?;
+            if peeked == Peeked::Nothing && looked_at == 1 {
+                end = Some(0);
+            }
+            let Peeked::Found(Delivery { offset, message, .. }) = peeked else { break };
+            end = end.or(Some(offset + 1));
             if let Some(position) = self.row_of(&message).await? {
                 messages.push((offset, message.id, position));
             }
@@ -224,7 +232,7 @@ impl Lanes {
         messages.reverse();
         let first = messages.iter().map(|(_, _, position)| *position).min();
         let after = first.filter(|_| !may_be_lost).map(|first| OutboxPosition(first.0.saturating_sub(1)));
-        Ok(Tail { messages, after: after.unwrap_or_default() })
+        Ok(Tail { messages, after: after.unwrap_or_default(), end })
     }
 
     /// The rows of a partition that are among its latest messages, in order, up to the first that is not.
@@ -272,30 +280,35 @@ fn message(row: &OutboxItem) -> Message {
     }
 }
 
-/// The offset of the last of these messages, if the bus shows all of them at the end of the partition. It does not when it
-/// has crashed since they were published, or when another publisher's came after them. That the last one is there does
-/// not tell of the others: the bus may have lost them and taken the last one again.
+/// The offset and the id of the last of these messages, if the bus shows all of them at the end of the partition. It does
+/// not when it has crashed since they were published, or when another publisher's came after them. That the last one is
+/// there does not tell of the others: the bus may have lost them and taken the last one again. What the bus has let go of,
+/// because all groups have read it, was theirs if the partition has grown by as many as they are.
 async fn shown(
     bus: &dyn Bus,
-    topic: &TopicName,
-    partition: u32,
+    (topic, partition): (&TopicName, u32),
     ids: &[OutgoingId],
-) -> Result<Option<u64>, BusError> {
-    let (mut at, mut end) = (At::Last, None);
-    for id in ids.iter().rev() {
-        let Peeked::Found(Delivery { offset, message, .. }) = bus.peek(topic, partition, at).await? else {
-            return Ok(None);
-        };
-        if message.id != *id {
-            return Ok(None);
-        }
-        end = end.or(Some(offset));
-        if bus.capabilities().reach == Reach::Process {
-            // It loses nothing, and lets go of what all groups have read.
-            break;
-        }
-        let Some(before) = offset.checked_sub(1) else { break };
-        at = At::Offset(before);
+    end: &mut Option<u64>,
+) -> Result<Option<(u64, OutgoingId)>, BusError> {
+    let before = end.take();
+    let Peeked::Found(last) = bus.peek(topic, partition, At::Last).await? else { return Ok(None) };
+    *end = Some(last.offset + 1);
+    let has_grown = before.is_some_and(|before| before + ids.len() as u64 == last.offset + 1);
+    let there = Some((last.offset, last.message.id));
+    if ids.last() != Some(&last.message.id) {
+        return Ok(None);
     }
-    Ok(end)
+    // A bus of this process alone loses nothing.
+    if bus.capabilities().reach == Reach::Process {
+        return Ok(there);
+    }
+    for (before, id) in (1..).zip(ids.iter().rev().skip(1)) {
+        let Some(offset) = last.offset.checked_sub(before) else { return Ok(None) };
+        match bus.peek(topic, partition, At::Offset(offset)).await? {
+            Peeked::Found(delivery) if delivery.message.id == *id => {}
+            Peeked::Past => return Ok(there.filter(|_| has_grown)),
+            Peeked::Found(_) | Peeked::Nothing => return Ok(None),
+        }
+    }
+    Ok(there)
 }

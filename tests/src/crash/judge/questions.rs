@@ -90,7 +90,9 @@ fn continues(before: &Asked, next: &Asked) -> Result<Continued, &'static str> {
         return Ok(Continued::Whole);
     }
     let known = |digest: &Digest| old.contains(digest);
-    let keeps_an_end = before.users.iter().any(|&place| place > 0 && new.starts_with(&old[place..]));
+    // A conversation begins with what a user says, or with a summary.
+    let mut beginnings = before.users.iter().chain(&before.summaries);
+    let keeps_an_end = beginnings.any(|&place| place > 0 && new.starts_with(&old[place..]));
     let keeps_nothing = next.turn != before.turn && next.users.first() == Some(&0) && !new.iter().any(known);
     if keeps_an_end || keeps_nothing {
         return Ok(Continued::Cut);

@@ -23,6 +23,26 @@ fn no_module_of_the_core_imports_from_below() {
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }
 
+/// What is simulated has one order: where several branches of a wait are ready, none is drawn by lot.
+#[test]
+fn every_wait_has_an_order() {
+    let sources = read(&workspace::root().join("agent-shell-core/src"));
+    let mut waits = 0;
+    for Source { path, text } in &sources {
+        let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        let code = code.collect::<Vec<_>>().join(" ");
+        for wait in code.split("select!").skip(1) {
+            let ordered = wait
+                .trim_start()
+                .strip_prefix('{')
+                .is_some_and(|wait| wait.trim_start().starts_with("biased;"));
+            assert!(ordered, "{path}: a `select!` without `biased;`: {}", &wait[..wait.len().min(60)]);
+            waits += 1;
+        }
+    }
+    assert!(waits > 10, "{waits} waits were found");
+}
+
 /// Every `.rs` file below the folder, with its path from there.
 fn read(folder: &Path) -> Vec<Source> {
     fn visit(root: &Path, folder: &Path, sources: &mut Vec<Source>) {

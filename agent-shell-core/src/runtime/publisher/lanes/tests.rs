@@ -35,10 +35,12 @@ impl Outbox for Rows {
     }
 }
 
-/// A bus that loses what stands from an offset on, and takes the last message again, once something was published.
+/// A bus that, once something was published, may lose what stands from an offset on, and take the last message again.
 struct Losing {
     inner: LocalBus,
     next_crash: Mutex<Option<u64>>,
+    /// Whether all that was published has been read before anybody can look at it.
+    reads: Mutex<Option<Box<dyn BusMember>>>,
     /// The most messages that came at once.
     largest: Mutex<u64>,
 }
@@ -70,6 +72,11 @@ impl Bus for Losing {
         let crash = self.next_crash.lock().unwrap().take();
         if let Some(from) = crash {
             self.crash(from).await;
+        }
+        let reads = self.reads.lock().unwrap().take();
+        if let Some(mut member) = reads {
+            read_all(&mut *member).await;
+            *self.reads.lock().unwrap() = Some(member);
         }
         Ok(())
     }
@@ -135,7 +142,12 @@ impl Scene {
         let inner = LocalBus::new(LocalBusOptions { partitions: 1, ..LocalBusOptions::default() });
         inner.open(&topic()).await.unwrap();
         let member = inner.join(&topic(), &GroupName::new("group").unwrap()).await.unwrap();
-        let bus = Arc::new(Losing { inner, next_crash: Mutex::new(None), largest: Mutex::new(0) });
+        let bus = Arc::new(Losing {
+            inner,
+            next_crash: Mutex::new(None),
+            largest: Mutex::new(0),
+            reads: Mutex::new(None),
+        });
         Self { rows: Arc::new(Rows((1..=rows).map(row).collect())), bus, member }
     }
 
@@ -157,15 +169,19 @@ impl Scene {
 
     /// The rows that the group is still to be handed, in order, and from then on others.
     async fn handed(&mut self) -> Vec<u64> {
-        let read = self.member.poll(1_000).await.unwrap();
-        let ends: Vec<_> = read.last().map(|last| (0, last.offset)).into_iter().collect();
-        self.member.commit(&ends).await.unwrap();
-        let positions = read.iter().map(|delivery| {
-            let envelope: Envelope = serde_json::from_slice(&delivery.message.payload).unwrap();
-            envelope.sequence
-        });
-        positions.collect()
+        read_all(&mut *self.member).await
     }
+}
+
+async fn read_all(member: &mut dyn BusMember) -> Vec<u64> {
+    let read = member.poll(1_000).await.unwrap();
+    let ends: Vec<_> = read.last().map(|last| (0, last.offset)).into_iter().collect();
+    member.commit(&ends).await.unwrap();
+    let positions = read.iter().map(|delivery| {
+        let envelope: Envelope = serde_json::from_slice(&delivery.message.payload).unwrap();
+        envelope.sequence
+    });
+    positions.collect()
 }
 
 #[tokio::test]
@@ -233,4 +249,19 @@ async fn a_batch_that_comes_late_hides_no_loss() {
     scene.lanes().publish(&scene.rows(1..=300)).await.unwrap();
     let handed = scene.handed().await;
     assert!((7..=10).all(|row| handed.contains(&row)), "{handed:?}");
+}
+
+#[tokio::test]
+async fn what_all_have_read_before_it_could_be_looked_at_was_there() {
+    let Scene { rows, bus, member } = Scene::new(40).await;
+    *bus.reads.lock().unwrap() = Some(member);
+    let mut lanes = Lanes::new(bus.clone(), rows.clone());
+    lanes.publish(&rows.0[..20]).await.unwrap();
+
+    // Another's has come between: once it is not sure, and then it is.
+    bus.inner.publish(&topic(), vec![message(&rows.0[0])]).await.unwrap();
+    let trouble = lanes.publish(&rows.0).await.unwrap_err();
+    assert!(matches!(trouble, Trouble::NotShown { .. }), "{trouble}");
+    lanes.publish(&rows.0).await.unwrap();
+    assert_eq!(lanes.topics[&topic()][0].through(), OutboxPosition(40));
 }
