@@ -196,7 +196,7 @@ impl Lanes {
                 }
             }
             if newest > Some(lane.through()) {
-                tracing::warn!(%topic, partition, "the bus lost events before later ones; they are published again");
+                tracing::warn!(%topic, partition, "the bus does not show all events before its last ones; they are published again");
             }
             lanes.push(lane);
         }
