@@ -88,11 +88,19 @@ impl SimBus {
             if !all && entropy.below(2) == 0 {
                 continue;
             }
+            // What its publisher had sent last may come after the crash, in the place of what came before.
+            let again = (1 + entropy.below(3)).min(end.saturating_sub(from + 1));
+            let again = (end - again..end).filter_map(|offset| {
+                match self.inner.peek(&topic, partition, At::Offset(offset)).now_or_never() {
+                    Some(Ok(Peeked::Found(delivery))) => Some(delivery.message),
+                    _ => None,
+                }
+            });
+            let again: Vec<Message> = again.collect();
             lost += self.inner.lose_from(&topic, partition, from);
-            if from + 1 < end && entropy.below(2) == 0 {
-                // What its publisher had sent last comes after the crash, in the place of what came before.
+            if !again.is_empty() && entropy.below(2) == 0 {
                 self.truth.count(WorldFault::BusOverwritten);
-                self.inner.publish(&topic, vec![last.message]).now_or_never();
+                self.inner.publish(&topic, again).now_or_never();
             }
         }
         if lost > 0 {

@@ -16,9 +16,12 @@ use crate::words::{InvalidName, OutgoingId, TopicName};
 /// Messages of a partition by which its publisher finds the end of what was not lost.
 const REMEMBERED: usize = 64;
 
-/// Messages that a partition is given at once: fewer than are looked at by whoever takes over, so that a batch which
-/// arrives late does not hide from it what stood before.
-const AT_ONCE: usize = REMEMBERED / 2;
+/// Messages that a partition is given at once: so few that four batches which arrive late, from publishers that have died,
+/// do not hide from whoever takes over what stood before them.
+const AT_ONCE: usize = REMEMBERED / 4;
+
+/// Messages of a partition that are looked at to find as many rows, when some stand there twice or are no rows any more.
+const LOOKED_AT: usize = 4 * REMEMBERED;
 
 /// Rows of the outbox read at once.
 const PAGE: usize = 256;
@@ -50,16 +53,16 @@ pub(super) struct Lanes {
 struct Lane {
     /// Messages that were seen in their places, the latest last.
     seen: VecDeque<Seen>,
-    /// The offset after the last message, when it was last looked at.
-    end: Option<u64>,
+    /// The offset after the last message, when it was last looked at: a partition that is shorter later has lost some.
+    end: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Seen {
     offset: u64,
     id: OutgoingId,
-    /// The partition's rows up to here stand at this offset or before it: while the message is in its place, none of them
-    /// is lost.
+    /// The partition's rows up to here stood at this offset or before it when it was looked at: a bus that has the message in
+    /// its place has lost none of them.
     through: OutboxPosition,
 }
 
@@ -71,7 +74,7 @@ struct Tail {
     /// Rows up to here are taken to stand before these messages.
     after: OutboxPosition,
     /// The offset after the last message, whoever's it is.
-    end: Option<u64>,
+    end: u64,
 }
 
 impl Lane {
@@ -156,13 +159,23 @@ impl Lanes {
             if !batch.is_empty() {
                 self.bus.publish(&topic, batch).await?;
             }
+            let mut not_shown = None;
+            // All of them are looked at, so that the next round knows how long each has become.
             for (partition, (ids, through)) in gets {
                 let lane = &mut lanes[partition as usize];
-                let Some((offset, id)) = shown(&*self.bus, (&topic, partition), &ids, &mut lane.end).await?
-                else {
-                    return Err(Trouble::NotShown { topic, partition });
-                };
-                lane.remember(Seen { offset, id, through });
+                match shown(&*self.bus, (&topic, partition), &ids, lane).await? {
+                    Shown::All { offset, id } => lane.remember(Seen { offset, id, through }),
+                    Shown::NotAll => not_shown = not_shown.or(Some(partition)),
+                    Shown::Shorter => {
+                        tracing::warn!(%topic, partition, "the bus lost events; all that are kept are published again");
+                        lane.seen.clear();
+                        self.back = Some(OutboxPosition::default());
+                        not_shown = not_shown.or(Some(partition));
+                    }
+                }
+            }
+            if let Some(partition) = not_shown {
+                return Err(Trouble::NotShown { topic, partition });
             }
             rest = &rest[taken..];
         }
@@ -204,35 +217,39 @@ impl Lanes {
         Ok(())
     }
 
-    /// The latest messages of a partition whose rows are there, and what may be said of the rows before them.
+    /// The latest messages of a partition whose rows are there, and what may be said of the rows before them: nothing, where
+    /// the bus has let go of what stood there. A crash may have taken it, and other messages its place. A bus of this process
+    /// alone loses nothing. Further back than so many rows no loss is looked for.
     async fn tail(&self, topic: &TopicName, partition: u32) -> Result<Tail, Trouble> {
         let mut messages = Vec::new();
-        // What the bus has let go of can't be looked at. A bus of this process alone loses nothing; any other may have lost
-        // what stood there, and nothing is taken for granted.
-        let mut may_be_lost = self.bus.capabilities().reach != Reach::Process;
-        let (mut at, mut end) = (At::Last, None);
-        for looked_at in 1..=REMEMBERED {
-            let peeked = self.bus.peek(topic, partition, at).await?;
-            if peeked == Peeked::Nothing && looked_at == 1 {
-                end = Some(0);
-            }
-            let Peeked::Found(Delivery { offset, message, .. }) = peeked else { break };
-            end = end.or(Some(offset + 1));
-            if let Some(position) = self.row_of(&message).await? {
-                messages.push((offset, message.id, position));
-            }
-            let Some(before) = offset.checked_sub(1) else {
-                may_be_lost = true;
+        let mut positions = BTreeSet::new();
+        let mut is_known_before = self.bus.capabilities().reach == Reach::Process;
+        let (mut at, mut end) = (At::Last, 0);
+        for _ in 0..LOOKED_AT {
+            let Peeked::Found(Delivery { offset, message, .. }) = self.bus.peek(topic, partition, at).await?
+            else {
                 break;
             };
+            end = end.max(offset + 1);
+            if let Some(position) = self.row_of(&message).await? {
+                messages.push((offset, message.id, position));
+                positions.insert(position);
+            }
+            let Some(before) = offset.checked_sub(1) else {
+                // Nothing ever stood before it, so what is not among these is not there.
+                is_known_before = false;
+                break;
+            };
+            if positions.len() >= REMEMBERED {
+                is_known_before = true;
+                break;
+            }
             at = At::Offset(before);
-            // A loss further back was found by whoever published what was looked at.
-            may_be_lost &= looked_at < REMEMBERED;
         }
         messages.reverse();
-        let first = messages.iter().map(|(_, _, position)| *position).min();
-        let after = first.filter(|_| !may_be_lost).map(|first| OutboxPosition(first.0.saturating_sub(1)));
-        Ok(Tail { messages, after: after.unwrap_or_default(), end })
+        let first = positions.first().filter(|_| is_known_before);
+        let after = first.map(|first| OutboxPosition(first.0.saturating_sub(1))).unwrap_or_default();
+        Ok(Tail { messages, after, end })
     }
 
     /// The rows of a partition that are among its latest messages, in order, up to the first that is not.
@@ -280,35 +297,54 @@ fn message(row: &OutboxItem) -> Message {
     }
 }
 
-/// The offset and the id of the last of these messages, if the bus shows all of them at the end of the partition. It does
-/// not when it has crashed since they were published, or when another publisher's came after them. That the last one is
-/// there does not tell of the others: the bus may have lost them and taken the last one again. What the bus has let go of,
-/// because all groups have read it, was theirs if the partition has grown by as many as they are.
+/// What a bus shows of messages that it has accepted.
+enum Shown {
+    /// All of them, and what stood before. This is the last one's place.
+    All { offset: u64, id: OutgoingId },
+    /// Not all of them, or another's behind them, or not what stood before.
+    NotAll,
+    /// The partition is shorter than it was before, and they.
+    Shorter,
+}
+
+/// Looks whether a partition ends with these messages, which it was just given, and still has what it had before. That the
+/// last one is there does not tell of the others: the bus may have lost them and taken the last one again. What it has let
+/// go of, because all groups have read it, is taken to be theirs if the partition has grown by as many as they are.
 async fn shown(
     bus: &dyn Bus,
     (topic, partition): (&TopicName, u32),
     ids: &[OutgoingId],
-    end: &mut Option<u64>,
-) -> Result<Option<(u64, OutgoingId)>, BusError> {
-    let before = end.take();
-    let Peeked::Found(last) = bus.peek(topic, partition, At::Last).await? else { return Ok(None) };
-    *end = Some(last.offset + 1);
-    let has_grown = before.is_some_and(|before| before + ids.len() as u64 == last.offset + 1);
-    let there = Some((last.offset, last.message.id));
-    if ids.last() != Some(&last.message.id) {
-        return Ok(None);
+    lane: &mut Lane,
+) -> Result<Shown, BusError> {
+    let Peeked::Found(last) = bus.peek(topic, partition, At::Last).await? else { return Ok(Shown::NotAll) };
+    let grown_to = lane.end + ids.len() as u64;
+    let end = last.offset + 1;
+    lane.end = end;
+    if end < grown_to {
+        return Ok(Shown::Shorter);
     }
+    if ids.last() != Some(&last.message.id) {
+        return Ok(Shown::NotAll);
+    }
+    let all = Shown::All { offset: last.offset, id: last.message.id };
     // A bus of this process alone loses nothing.
     if bus.capabilities().reach == Reach::Process {
-        return Ok(there);
+        return Ok(all);
     }
-    for (before, id) in (1..).zip(ids.iter().rev().skip(1)) {
-        let Some(offset) = last.offset.checked_sub(before) else { return Ok(None) };
-        match bus.peek(topic, partition, At::Offset(offset)).await? {
-            Peeked::Found(delivery) if delivery.message.id == *id => {}
-            Peeked::Past => return Ok(there.filter(|_| has_grown)),
-            Peeked::Found(_) | Peeked::Nothing => return Ok(None),
+    if let Some(seen) = lane.seen.back() {
+        match bus.peek(topic, partition, At::Offset(seen.offset)).await? {
+            Peeked::Found(delivery) if delivery.message.id == seen.id => {}
+            Peeked::Past => {}
+            Peeked::Found(_) | Peeked::Nothing => return Ok(Shown::NotAll),
         }
     }
-    Ok(there)
+    for (before, id) in (1..).zip(ids.iter().rev().skip(1)) {
+        let Some(offset) = last.offset.checked_sub(before) else { return Ok(Shown::NotAll) };
+        match bus.peek(topic, partition, At::Offset(offset)).await? {
+            Peeked::Found(delivery) if delivery.message.id == *id => {}
+            Peeked::Past if end == grown_to => break,
+            Peeked::Found(_) | Peeked::Nothing | Peeked::Past => return Ok(Shown::NotAll),
+        }
+    }
+    Ok(all)
 }

@@ -223,6 +223,45 @@ async fn the_last_message_of_a_batch_does_not_speak_for_the_others() {
 }
 
 #[tokio::test]
+async fn what_is_lost_while_more_is_published_comes_again() {
+    for reads in [false, true] {
+        let Scene { rows, bus, member } = Scene::new(40).await;
+        let mut lanes = Lanes::new(bus.clone(), rows.clone());
+        lanes.publish(&rows.0[..10]).await.unwrap();
+        assert_eq!(lanes.look_back().await.unwrap(), None);
+        assert_eq!(bus.inner.lose_from(&topic(), 0, 5), 5);
+        // The next ones take the places of what was lost; and the groups may have read them before anybody can look.
+        let mut member = Some(member);
+        if reads {
+            *bus.reads.lock().unwrap() = member.take();
+        }
+        let trouble = lanes.publish(&rows.0[10..20]).await.unwrap_err();
+        assert!(matches!(trouble, Trouble::NotShown { .. }), "{trouble}");
+        let back = lanes.look_back().await.unwrap().unwrap();
+        assert!(back <= OutboxPosition(5), "{back:?}");
+
+        let again = rows.kept(back, 1_000).await.unwrap();
+        lanes.publish(&again).await.unwrap();
+        assert_eq!(lanes.topics[&topic()][0].through(), OutboxPosition(40));
+        let Some(mut member) = member else { continue };
+        let handed = read_all(&mut *member).await;
+        assert!((1..=40).all(|row| handed.contains(&row)), "{handed:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_lost_while_another_publishes_in_its_place_comes_again() {
+    let Scene { rows, bus, .. } = Scene::new(12).await;
+    let mut lanes = Lanes::new(bus.clone(), rows.clone());
+    lanes.publish(&rows.0[..10]).await.unwrap();
+    assert_eq!(bus.inner.lose_from(&topic(), 0, 8), 2);
+    bus.inner.publish(&topic(), rows.0[..2].iter().map(message).collect()).await.unwrap();
+    let trouble = lanes.publish(&rows.0[10..]).await.unwrap_err();
+    assert!(matches!(trouble, Trouble::NotShown { .. }), "{trouble}");
+    assert!(lanes.look_back().await.unwrap().is_some_and(|back| back <= OutboxPosition(8)));
+}
+
+#[tokio::test]
 async fn what_stands_twice_counts_where_all_before_it_is_there() {
     let scene = Scene::new(4).await;
     scene.sent([1, 2, 4, 3, 4]).await;
@@ -242,13 +281,18 @@ async fn a_batch_that_comes_late_hides_no_loss() {
     scene.lanes().publish(&scene.rows(1..=300)).await.unwrap();
     let most = *scene.bus.largest.lock().unwrap();
 
-    let mut scene = Scene::new(300).await;
-    scene.sent(1..=11).await;
-    scene.bus.crash(6).await;
-    scene.sent(12..12 + most).await;
-    scene.lanes().publish(&scene.rows(1..=300)).await.unwrap();
-    let handed = scene.handed().await;
-    assert!((7..=10).all(|row| handed.contains(&row)), "{handed:?}");
+    // One that comes twice, or two after one another.
+    for late in [[12, 12], [12, 12 + most]] {
+        let mut scene = Scene::new(300).await;
+        scene.sent(1..=11).await;
+        scene.bus.crash(6).await;
+        for first in late {
+            scene.sent(first..first + most).await;
+        }
+        scene.lanes().publish(&scene.rows(1..=300)).await.unwrap();
+        let handed = scene.handed().await;
+        assert!((7..=10).all(|row| handed.contains(&row)), "{handed:?}");
+    }
 }
 
 #[tokio::test]
