@@ -115,6 +115,8 @@ impl Lanes {
                     }
                     tracing::warn!(%topic, partition, "the bus lost events; they are published again");
                     lane.seen.pop_back();
+                    // At least so far it reaches, if what is left is there.
+                    lane.end = lane.seen.back().map_or(0, |seen| seen.offset + 1);
                     // Noted at once: the next look may fail, and this one would be forgotten.
                     let through = lane.through();
                     self.back = Some(self.back.map_or(through, |back| back.min(through)));
