@@ -127,7 +127,7 @@ fn many_runs(from: u64, seeds: u64, threads: usize, bug: Option<Bug>) -> Report 
                         return;
                     }
                     let mut outcome = simulate(seed, bug, false);
-                    if seed % ONE_OF == 0 {
+                    if seed.is_multiple_of(ONE_OF) {
                         outcome.compare(&simulate(seed, bug, false));
                     }
                     let mut report = report.lock().expect("a run does not panic: it is a breach");

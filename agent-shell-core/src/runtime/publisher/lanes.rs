@@ -1,6 +1,6 @@
 //! What the publisher knows of each partition: how far it has the outbox's rows, and by which messages it can tell.
 
-#[cfg(all(test, feature = "simulation"))]
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

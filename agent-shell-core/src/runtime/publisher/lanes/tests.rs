@@ -1,5 +1,7 @@
 //! What a bus may lose, and how its publisher finds out. The bus is the local one, as if others had it too.
 
+#![cfg(feature = "simulation")]
+
 use std::sync::Mutex;
 
 use serde_json::Value;
