@@ -16,7 +16,7 @@ use crate::words::{InvalidName, OutgoingId, TopicName};
 /// Messages of a partition by which its publisher finds the end of what was not lost.
 const REMEMBERED: usize = 64;
 
-/// Messages that a partition is given at once: so few that four batches which arrive late, from publishers that have died,
+/// Messages that a partition is given at once: so few that three batches which arrive late, from publishers that have died,
 /// do not hide from whoever takes over what stood before them.
 const AT_ONCE: usize = REMEMBERED / 4;
 

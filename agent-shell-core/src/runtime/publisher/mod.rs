@@ -4,7 +4,8 @@
 //! and acknowledges them when the bus has accepted them and shows them where they must be. Before each page it looks
 //! whether the bus still has what it had; what was lost or overwritten is published again. It never takes a row away
 //! that was not acknowledged, and keeps the others for `Limits::outbox_keep_ms`: whoever takes over reads all of them,
-//! and passes over what the bus shows to have. So every fault leads to duplicates, none to a loss.
+//! and passes over what the bus shows to have. So faults lead to
+//! duplicates; what no publisher can see any more (docs/GUARANTEES.md), consumers see as a gap.
 
 mod lanes;
 
