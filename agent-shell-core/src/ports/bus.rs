@@ -48,7 +48,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Dropping the future leaves any of the messages accepted.
     async fn publish(&self, topic: &TopicName, messages: Vec<Message>) -> Result<(), BusError>;
 
-    /// What stands at a place of a partition, whoever has committed it.
+    /// What stands at a place of a partition, whoever has committed it. [`At::Last`] is never [`Peeked::Past`]. A bus that
+    /// reaches other processes does well to show the last 256 messages of a partition also when all groups have committed
+    /// them: a publisher that takes over and is shown less publishes all rows again that the outbox keeps.
     ///
     /// # Errors
     /// [`BusError`].

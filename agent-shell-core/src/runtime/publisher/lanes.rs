@@ -305,7 +305,7 @@ enum Shown {
     All { offset: u64, id: OutgoingId },
     /// Not all of them, or another's behind them, or not what stood before.
     NotAll,
-    /// The partition is shorter than it was before, and they.
+    /// The partition is shorter than what it had, and these added to it: it has lost some.
     Shorter,
 }
 

@@ -41,7 +41,7 @@ impl Outbox for Rows {
 struct Losing {
     inner: LocalBus,
     next_crash: Mutex<Option<u64>>,
-    /// Whether all that was published has been read before anybody can look at it.
+    /// Reads all that is published before anybody can look at it.
     reads: Mutex<Option<Box<dyn BusMember>>>,
     /// The most messages that came at once.
     largest: Mutex<u64>,
