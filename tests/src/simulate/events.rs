@@ -3,7 +3,7 @@
 #![deny(clippy::missing_trait_methods)]
 
 use std::future::pending;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use agent_shell_core::backends::local_bus::{LocalBus, LocalBusOptions};
@@ -90,23 +90,32 @@ impl SimBus {
             }
             // What its publisher had sent last may come after the crash, in the place of what came before.
             let again = (1 + entropy.below(3)).min(end.saturating_sub(from + 1));
-            let again = (end - again..end).filter_map(|offset| {
-                match self.inner.peek(&topic, partition, At::Offset(offset)).now_or_never() {
-                    Some(Ok(Peeked::Found(delivery))) => Some(delivery.message),
-                    _ => None,
-                }
-            });
-            let again: Vec<Message> = again.collect();
+            let again = self.messages(&topic, partition, end - again..end);
+            let kept = self.messages(&topic, partition, 0..from);
+            let gone = self.messages(&topic, partition, from..end);
             lost += self.inner.lose_from(&topic, partition, from);
+            self.truth.lost(&gone, &kept);
             if !again.is_empty() && entropy.below(2) == 0 {
                 self.truth.count(WorldFault::BusOverwritten);
-                self.inner.publish(&topic, again).now_or_never();
+                if let Some(Ok(())) = self.inner.publish(&topic, again.clone()).now_or_never() {
+                    self.truth.on_bus(&again);
+                }
             }
         }
         if lost > 0 {
             self.truth.count(if all { WorldFault::BusLost } else { WorldFault::BusTailLost });
             self.truth.tell(|| format!("the bus loses {lost} offsets"));
         }
+    }
+
+    /// What stands at these offsets, but for what the bus has let go of.
+    fn messages(&self, topic: &TopicName, partition: u32, offsets: Range<u64>) -> Vec<Message> {
+        let at = |offset| self.inner.peek(topic, partition, At::Offset(offset)).now_or_never();
+        let found = offsets.filter_map(|offset| match at(offset) {
+            Some(Ok(Peeked::Found(delivery))) => Some(delivery.message),
+            _ => None,
+        });
+        found.collect()
     }
 }
 

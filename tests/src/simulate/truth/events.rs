@@ -42,6 +42,8 @@ struct Row {
     outgoing: Outgoing,
     /// Whether a bus had it at any time.
     accepted: bool,
+    /// Whether the bus that had it has lost it since.
+    lost: bool,
     trimmed: bool,
 }
 
@@ -119,7 +121,13 @@ impl EventFacts {
             if self.ids.insert(outgoing.id, self.rows.len()).is_some() {
                 found.push((Rule::Sequence, format!("two events bear the id {}", outgoing.id)));
             }
-            self.rows.push(Row { session, outgoing: outgoing.clone(), accepted: false, trimmed: false });
+            self.rows.push(Row {
+                session,
+                outgoing: outgoing.clone(),
+                accepted: false,
+                lost: false,
+                trimmed: false,
+            });
         }
         if tells {
             for wanted in entries.iter().filter_map(owed) {
@@ -153,7 +161,10 @@ impl EventFacts {
                 .map(move |group| format!("event {sequence} of session {session} did not reach {group}"));
             let unacknowledged = (place as u64 >= self.acknowledged)
                 .then(|| format!("event {sequence} of session {session} was not acknowledged"));
-            groups.chain(unacknowledged)
+            // Whether groups came to it in another way, or not.
+            let lost =
+                row.lost.then(|| format!("event {sequence} of session {session} is on no bus any more"));
+            groups.chain(unacknowledged).chain(lost)
         })
     }
 
@@ -250,13 +261,25 @@ impl Truth {
                 Some(row)
                     if row.outgoing.envelope == message.payload && row.session.to_string() == message.key =>
                 {
-                    row.accepted = true;
+                    (row.accepted, row.lost) = (true, false);
                 }
                 _ => found.push(format!("message {} is no row of the outbox", message.id)),
             }
         }
         drop(facts);
         found.into_iter().for_each(|found| self.say(Rule::Outbox, found));
+    }
+
+    /// A bus has lost messages, and kept others, which may be the same ones.
+    pub(in crate::simulate) fn lost(&self, gone: &[Message], kept: &[Message]) {
+        let kept: BTreeSet<OutgoingId> = kept.iter().map(|message| message.id).collect();
+        let mut facts = self.facts();
+        let EventFacts { rows, ids, .. } = &mut facts.events;
+        for message in gone.iter().filter(|message| !kept.contains(&message.id)) {
+            if let Some(row) = ids.get(&message.id).and_then(|place| rows.get_mut(*place)) {
+                row.lost = true;
+            }
+        }
     }
 
     /// Marks were saved: none is ahead of its group's effects, or of what was written.
