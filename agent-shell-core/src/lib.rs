@@ -34,13 +34,16 @@
 //!
 //! Where to look: [`runtime`] for what a host holds and [`Limits`] for its bounds; [`data`] for plans and what records say;
 //! [`ports`] for what a backend, a tool of another kind or a planner implements, and `conformance` (a feature) for the
-//! suites that prove a backend, and `testing` (another) for a host's own tests. The repository's docs say what is guaranteed and what is not yet.
+//! suites that prove a backend, `testing` (another) for a host's own tests, and `evaluation`
+//! (a third) for whether a change makes an agent better. The repository's docs say what is guaranteed and what is not yet.
 
 pub mod backends;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod data;
 mod embed;
+#[cfg(feature = "evaluation")]
+pub mod evaluation;
 pub mod failpoint;
 pub mod machine;
 pub mod ports;

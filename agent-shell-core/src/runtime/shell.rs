@@ -177,6 +177,22 @@ impl ShellBuilder {
         self
     }
 
+    /// The same agent, apart from the world: on the ports of another builder, without a bus, and with what stands in for its
+    /// tools and its models.
+    #[cfg(feature = "evaluation")]
+    pub(crate) fn offline(
+        mut self,
+        on: Self,
+        tool: impl Fn(Arc<dyn DynTool>) -> Tool,
+        model: impl Fn(Arc<dyn Model>) -> Arc<dyn Model>,
+    ) -> Result<Self> {
+        (self.ports, self.telling) = (on.ports, on.telling);
+        let tools = self.tools.into_iter().map(|of_host| Ok(tool(of_host.build()?)));
+        self.tools = tools.collect::<Result<_>>()?;
+        self.models = self.models.into_iter().map(|(name, of_host)| (name, model(of_host))).collect();
+        Ok(self)
+    }
+
     /// The bounds that were set so far.
     #[cfg(feature = "test-kit")]
     pub(crate) fn bounds(&self) -> &Limits {

@@ -112,6 +112,13 @@ impl Submit {
         self
     }
 
+    /// The form that the answer must have, as it was recorded.
+    #[cfg(feature = "evaluation")]
+    pub(crate) fn wants_form(mut self, form: Option<AnswerFormat>) -> Self {
+        self.wants = form;
+        self
+    }
+
     /// What the turn may spend at most, besides the ceilings that the shell sets. It is no part of what a
     /// [dedupe key](Submit::dedupe) stands for: submitted again with another budget, the turn keeps its first one.
     pub fn budget(mut self, ceiling: Ceiling) -> Self {

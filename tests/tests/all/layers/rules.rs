@@ -10,7 +10,7 @@ pub(super) struct Source {
 }
 
 /// Each module at the root of the crate, and the other ones that it may import from.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("words", &[]),
     ("data", &["words"]),
     ("ports", &["words", "data"]),
@@ -24,6 +24,8 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("simulation", &["words", "data", "ports"]),
     // The kit of a host's tests: a whole shell, simulated.
     ("testing", &["words", "data", "ports", "machine", "runtime", "backends", "embed", "simulation"]),
+    // Whole shells too, compared with one another, in time as it is.
+    ("evaluation", &["words", "data", "ports", "machine", "runtime", "backends", "embed"]),
     // Names of places, which any layer may mark.
     (FAILPOINT, &[]),
 ];
