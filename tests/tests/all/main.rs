@@ -12,6 +12,7 @@ mod disk;
 mod documents;
 mod dynamic;
 mod endings;
+mod evaluated;
 mod events;
 mod export;
 mod followed;
