@@ -118,7 +118,8 @@ impl VariantRuns {
             means: scorers.map(|scorer| (scorer.clone(), mean(scorer))).collect(),
             tokens: sum(|run| run.spent.tokens()),
             cost_nano_usd: sum(|run| run.spent.cost_nano_usd),
-            median_latency_ms: median(self.runs.iter().map(|run| run.latency_ms).collect()).unwrap_or_default(),
+            median_latency_ms: median(self.runs.iter().map(|run| run.latency_ms).collect())
+                .unwrap_or_default(),
         }
     }
 }
@@ -150,7 +151,8 @@ impl Comparison {
     /// The cases that went otherwise with a candidate than with the base.
     pub fn changes(&self, candidate: &VariantRuns) -> Vec<Change> {
         let pairs = self.pairs(candidate);
-        let changes = pairs.map(|(base, now)| Change { case: base.case.clone(), what: self.what_changed(base, now) });
+        let changes =
+            pairs.map(|(base, now)| Change { case: base.case.clone(), what: self.what_changed(base, now) });
         changes.filter(|change| !change.what.is_empty()).collect()
     }
 
@@ -199,7 +201,8 @@ impl Comparison {
         };
         let (base, now) = (self.base().summary(), candidate.summary());
         let more = |base: Option<u64>, now: Option<u64>| Some(i128::from(now?) - i128::from(base?));
-        let longer = |(base, now): (&CaseRun, &CaseRun)| i128::from(now.latency_ms) - i128::from(base.latency_ms);
+        let longer =
+            |(base, now): (&CaseRun, &CaseRun)| i128::from(now.latency_ms) - i128::from(base.latency_ms);
         Paired {
             scores: self.scorers.iter().map(score).collect(),
             cost_nano_usd: more(base.cost_nano_usd, now.cost_nano_usd),
@@ -211,7 +214,8 @@ impl Comparison {
     /// All of it: `variants`, each with `name`, `runs` and `summary`, and of those after the first `changes` and `paired`.
     pub fn to_json(&self) -> Value {
         let variant = |(place, variant): (usize, &VariantRuns)| {
-            let mut shown = json!({ "name": variant.name, "runs": variant.runs, "summary": variant.summary() });
+            let mut shown =
+                json!({ "name": variant.name, "runs": variant.runs, "summary": variant.summary() });
             if place > 0 {
                 shown["changes"] = json!(self.changes(variant));
                 shown["paired"] = json!(self.paired(variant));

@@ -130,7 +130,10 @@ impl DataSet {
                     )
                 }
                 Err(error) => {
-                    format!("it is no JSON from column {} on: write one whole object on one line", error.column())
+                    format!(
+                        "it is no JSON from column {} on: write one whole object on one line",
+                        error.column()
+                    )
                 }
                 Ok(case) => match set.add(case) {
                     Ok(()) => continue,

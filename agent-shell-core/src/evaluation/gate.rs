@@ -93,25 +93,36 @@ impl Gate {
 impl Rule {
     fn broken(&self, comparison: &Comparison, candidate: &VariantRuns) -> Vec<String> {
         match self {
-            Self::MeanMayDrop { scorer, by } => mean_dropped(comparison, candidate, scorer, *by).into_iter().collect(),
-            Self::MeanAtLeast { scorer, least } => mean_too_low(candidate, scorer, *least).into_iter().collect(),
+            Self::MeanMayDrop { scorer, by } => {
+                mean_dropped(comparison, candidate, scorer, *by).into_iter().collect()
+            }
+            Self::MeanAtLeast { scorer, least } => {
+                mean_too_low(candidate, scorer, *least).into_iter().collect()
+            }
             Self::NoNewFailure { scorer, passes_from } => {
                 let passed = |score: Option<Score>| score.is_some_and(|score| score >= *passes_from);
                 if !comparison.scorers.contains(scorer) {
                     return vec![no_scorer(scorer)];
                 }
                 let pairs = comparison.pairs(candidate);
-                let new = pairs.filter(|(base, now)| passed(base.score(scorer)) && !passed(now.score(scorer)));
+                let new =
+                    pairs.filter(|(base, now)| passed(base.score(scorer)) && !passed(now.score(scorer)));
                 new.map(|(_, now)| match now.scores.get(scorer) {
-                    Some(scored) => format!("case `{}` passed `{scorer}`, and now does not: {}", now.case, scored.reason),
+                    Some(scored) => {
+                        format!("case `{}` passed `{scorer}`, and now does not: {}", now.case, scored.reason)
+                    }
                     None => format!("case `{}` passed `{scorer}`, and now does not", now.case),
                 })
                 .collect()
             }
             Self::AllAnswered => {
-                let lost = comparison.pairs(candidate).filter(|(base, now)| base.is_answered() && !now.is_answered());
-                lost.map(|(_, now)| format!("case `{}` was answered, and now is not: {}", now.case, now.how_it_ended()))
-                    .collect()
+                let lost = comparison
+                    .pairs(candidate)
+                    .filter(|(base, now)| base.is_answered() && !now.is_answered());
+                lost.map(|(_, now)| {
+                    format!("case `{}` was answered, and now is not: {}", now.case, now.how_it_ended())
+                })
+                .collect()
             }
             Self::CostMayGrow { percent } => cost_grew(comparison, candidate, *percent).into_iter().collect(),
         }
@@ -142,9 +153,10 @@ fn mean_too_low(candidate: &VariantRuns, scorer: &str, least: Score) -> Option<S
     let summary = candidate.summary();
     let Some(mean) = summary.means.get(scorer) else { return Some(no_scorer(scorer)) };
     match mean {
-        Some(_) if scored < summary.cases => {
-            Some(format!("`{scorer}` scored {scored} of {} cases, so the mean says too little", summary.cases))
-        }
+        Some(_) if scored < summary.cases => Some(format!(
+            "`{scorer}` scored {scored} of {} cases, so the mean says too little",
+            summary.cases
+        )),
         Some(mean) if mean.number() + ROUNDING < least.number() => {
             Some(format!("the mean of `{scorer}` is {mean}, and must be {least} at least"))
         }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::data_set::Case;
 use crate::data::{
-    Action, Answer, AnswerFormat, Body, Content, Failure, FailureCode, Outcome, PlannerRef, Resolution, WaitFor,
+    Action, Answer, AnswerFormat, Body, Content, Failure, FailureCode, Outcome, PlannerRef, Resolution,
+    WaitFor,
 };
 use crate::machine::{Command, Entry, Env, Folded, Live, fold, owed};
 use crate::ports::ModelRequest;
@@ -225,7 +226,8 @@ impl Reading {
                 let at = past.questions.partition_point(|asked| asked.place < place);
                 if past.questions.get(at).is_none_or(|asked| asked.place != place) {
                     let (step, model) = (name.clone(), ask.model.clone());
-                    past.questions.insert(at, PastQuestion { step, model, request: None, answer: None, place });
+                    past.questions
+                        .insert(at, PastQuestion { step, model, request: None, answer: None, place });
                 }
                 past.questions[at].hear(&entry.body, due);
             }
@@ -238,7 +240,9 @@ impl PastCall {
     fn hear(&mut self, body: &Body, due: impl FnOnce() -> Option<Command>) {
         match body {
             Body::StepStarted { input: Some(input), .. } => self.input = Some(input.value()),
-            Body::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => self.input = Some(shown.value()),
+            Body::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => {
+                self.input = Some(shown.value())
+            }
             Body::StepSucceeded { output, .. } => self.end = Some(CallEnd::Succeeded(output.value())),
             Body::StepFailed { failure, .. } => self.end = Some(CallEnd::Failed(failure.clone())),
             Body::StepResolved { resolution: Resolution::Applied(output), .. } => {
@@ -259,7 +263,8 @@ impl PastQuestion {
     fn hear(&mut self, body: &Body, due: impl FnOnce() -> Option<Command>) {
         match body {
             Body::ModelAnswered { answer, .. } => {
-                self.answer = serde_json::from_value((*answer.value()).clone()).ok().map(|answer| Ok(Arc::new(answer)));
+                self.answer =
+                    serde_json::from_value((*answer.value()).clone()).ok().map(|answer| Ok(Arc::new(answer)));
             }
             Body::StepFailed { failure, .. } => self.answer = Some(Err(failure.clone())),
             _ => {}

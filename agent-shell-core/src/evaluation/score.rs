@@ -119,7 +119,10 @@ impl<'a> Seen<'a> {
     /// # Errors
     /// That nothing is, as a score that is not known.
     pub fn expected(&self) -> Result<&'a Value, Scored> {
-        self.case.expected.as_ref().ok_or_else(|| Scored::unknown("the case expects nothing: give it `expected`"))
+        self.case
+            .expected
+            .as_ref()
+            .ok_or_else(|| Scored::unknown("the case expects nothing: give it `expected`"))
     }
 }
 

@@ -42,6 +42,24 @@ fn budget() {
     assert_eq!(printed(env!("CARGO_BIN_EXE_budget"), &[]), [none, read, read, exceeded]);
 }
 
+/// The gate lets a harmless change in, and keeps out one that makes the agent worse.
+#[test]
+fn evaluation_in_ci() {
+    let good = printed(env!("CARGO_BIN_EXE_evaluation_in_ci"), &[]);
+    assert_eq!(good.last().map(String::as_str), Some("the gate is passed"), "{good:?}");
+    assert!(good.contains(&"0 cases went otherwise with `changed` than with `today`".to_owned()), "{good:?}");
+
+    let worse =
+        Command::new(env!("CARGO_BIN_EXE_evaluation_in_ci")).arg("Answer at once, without tools.").output();
+    let worse = worse.expect("the program starts");
+    assert_eq!(worse.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&worse.stdout);
+    let changed = "  where: another answer; contains 1.00 -> 0.00; calls track -> none\n";
+    assert!(text.contains(changed), "{text}");
+    let fell = "the mean of `contains` is lower by 0.500, and 0.02 is allowed (1 of 2 cases are worse)";
+    assert!(text.ends_with(&format!("the gate is not passed\n  `changed`: {fell}\n")), "{text}");
+}
+
 #[test]
 fn approval() {
     let lines = [

@@ -51,7 +51,11 @@ fn compare(pointer: &str, recorded: Option<&Value>, now: Option<&Value>, found: 
                 compare(&format!("{pointer}/{index}"), recorded.get(index), now.get(index), found);
             }
         }
-        _ => found.push(Difference { pointer: pointer.to_owned(), recorded: recorded.cloned(), now: now.cloned() }),
+        _ => found.push(Difference {
+            pointer: pointer.to_owned(),
+            recorded: recorded.cloned(),
+            now: now.cloned(),
+        }),
     }
 }
 
@@ -60,7 +64,9 @@ impl fmt::Display for Difference {
         let text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
         let (recorded, now) = (text(&self.recorded), text(&self.now));
         let same = match (&recorded, &now) {
-            (Some(one), Some(other)) => one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count(),
+            (Some(one), Some(other)) => {
+                one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count()
+            }
             _ => 0,
         };
         let from = same.saturating_sub(BEFORE);

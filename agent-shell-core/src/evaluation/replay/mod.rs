@@ -87,7 +87,8 @@ impl Replay {
         for turns in &self.tape.sessions {
             let stage = Arc::new(Stage::default());
             let tool = |tool| Tool::dynamic(Arc::new(ToolStandIn::new(tool, stage.clone())));
-            let model = |model| Arc::new(ModelStandIn::new(model, stage.clone())) as Arc<dyn crate::ports::Model>;
+            let model =
+                |model| Arc::new(ModelStandIn::new(model, stage.clone())) as Arc<dyn crate::ports::Model>;
             let builder = agent(Shell::volatile()).offline(Shell::volatile(), tool, model)?;
             let shell = builder.open().await?;
             let replayed = self.session(&shell, turns, &stage).await;
@@ -101,7 +102,8 @@ impl Replay {
 
     async fn session(&self, shell: &Shell, turns: &[TapedTurn], stage: &Stage) -> Result<ReplayedSession> {
         let session = shell.session("replay")?;
-        let mut replayed = ReplayedSession { session: turns.first().and_then(|turn| turn.session), ..Default::default() };
+        let mut replayed =
+            ReplayedSession { session: turns.first().and_then(|turn| turn.session), ..Default::default() };
         for (place, turn) in turns.iter().enumerate() {
             if let Some(reason) = &turn.stop {
                 replayed.left_out = Some(format!("turn {}: {reason}", turn.number));

@@ -51,7 +51,11 @@ pub(super) fn conversations(path: &Path) -> Result<Vec<Vec<TapedTurn>>, Recordin
             add(&mut conversations, asked, answer);
         }
     }
-    Ok(conversations.into_iter().map(|conversation| conversation.turns).filter(|turns| !turns.is_empty()).collect())
+    Ok(conversations
+        .into_iter()
+        .map(|conversation| conversation.turns)
+        .filter(|turns| !turns.is_empty())
+        .collect())
 }
 
 /// Adds a question to the conversation that it goes on with; a first message of a user begins one.
@@ -88,6 +92,7 @@ impl Conversation {
             place,
             request: Some(Arc::new(asked)),
             answer: Some(Ok(Arc::new(answer))),
+            was_begun: true,
         });
         turn.calls.extend(calls);
     }
@@ -129,7 +134,7 @@ fn taped(place: usize, call: &ToolCall) -> TapedCall {
         Arguments::Value(arguments) => Some(Arc::new(arguments.clone())),
         Arguments::Unreadable(_) => None,
     };
-    TapedCall { step: None, place, tool: call.tool.clone(), input, end: None }
+    TapedCall { step: None, place, tool: call.tool.clone(), input, end: None, was_begun: true }
 }
 
 /// The input that says this: [`Content::read`] backwards.

@@ -53,12 +53,21 @@ impl Stage {
     }
 
     /// The recorded answer to a question, or why it was not answered.
-    pub(super) fn question(&self, step: &StepId, now: &ModelRequest) -> std::result::Result<Arc<Answer>, String> {
+    pub(super) fn question(
+        &self,
+        step: &StepId,
+        now: &ModelRequest,
+    ) -> std::result::Result<Arc<Answer>, String> {
         self.with(|playing| playing.question(step, now))
     }
 
     /// The recorded output of a call, or why it failed.
-    pub(super) fn call(&self, step: &StepId, tool: &str, now: &Value) -> std::result::Result<Arc<Value>, String> {
+    pub(super) fn call(
+        &self,
+        step: &StepId,
+        tool: &str,
+        now: &Value,
+    ) -> std::result::Result<Arc<Value>, String> {
         self.with(|playing| playing.call(step, tool, now))
     }
 
@@ -70,7 +79,10 @@ impl Stage {
         });
     }
 
-    fn with<T>(&self, play: impl FnOnce(&mut Playing) -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+    fn with<T>(
+        &self,
+        play: impl FnOnce(&mut Playing) -> std::result::Result<T, String>,
+    ) -> std::result::Result<T, String> {
         let mut playing = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
         // What a turn left behind that did not end in its time has no record.
         playing.as_mut().map_or_else(|| Err(DIVERGED.to_owned()), play)
@@ -81,12 +93,15 @@ impl Playing {
     fn question(&mut self, step: &StepId, now: &ModelRequest) -> std::result::Result<Arc<Answer>, String> {
         let questions = &self.turn.questions;
         let is_of_step = |place: &usize| questions[*place].step.as_ref() == Some(step);
-        let is_same = |place: &usize| questions[*place].request.as_deref().is_none_or(|request| request == now);
+        let is_same =
+            |place: &usize| questions[*place].request.as_deref().is_none_or(|request| request == now);
         let is_free = |place: &usize| !self.asked[*place];
         let all = || 0..questions.len();
         // The same question of the same step; or under another name; or the one that it seems to have become.
         let found = (all().find(|place| is_of_step(place) && is_same(place)))
-            .or_else(|| all().find(|place| is_free(place) && questions[*place].request.is_some() && is_same(place)))
+            .or_else(|| {
+                all().find(|place| is_free(place) && questions[*place].request.is_some() && is_same(place))
+            })
             .or_else(|| all().find(is_of_step))
             .or_else(|| all().find(is_free));
         let Some(place) = found else {
@@ -113,8 +128,9 @@ impl Playing {
         let calls = &self.turn.calls;
         let is_of_step = |place: &usize| calls[*place].step.as_ref() == Some(step);
         let is_of_tool = |place: &usize| calls[*place].tool == tool;
-        let is_same =
-            |place: &usize| is_of_tool(place) && calls[*place].input.as_deref().is_none_or(|input| input == now);
+        let is_same = |place: &usize| {
+            is_of_tool(place) && calls[*place].input.as_deref().is_none_or(|input| input == now)
+        };
         let is_free = |place: &usize| !self.called[*place];
         let all = || 0..calls.len();
         let found = (all().find(|place| is_of_step(place) && is_same(place)))
@@ -123,7 +139,12 @@ impl Playing {
             .or_else(|| all().find(|place| is_free(place) && is_of_tool(place)));
         let Some(place) = found else {
             let more = Difference { pointer: String::new(), recorded: None, now: Some(now.clone()) };
-            return self.differ(usize::MAX, Some(step), Differs::CallMore { tool: tool.to_owned() }, vec![more]);
+            return self.differ(
+                usize::MAX,
+                Some(step),
+                Differs::CallMore { tool: tool.to_owned() },
+                vec![more],
+            );
         };
         let recorded = calls[place].clone();
         if recorded.tool != tool {
@@ -166,43 +187,50 @@ impl Playing {
     }
 
     fn end(mut self, outcome: Result<Outcome>) -> Played {
+        // Why a turn failed says more than what it therefore did not do; else what was not done says more than the answer.
+        let fails = !matches!(outcome, Ok(Outcome::Answered(_)));
+        if self.found.is_empty() && fails {
+            self.compare(&outcome);
+        }
         if self.found.is_empty() {
             self.look_for_less();
         }
         if self.found.is_empty() {
-            self.compare(outcome);
+            self.compare(&outcome);
         }
         let count = |used: &[bool]| used.iter().filter(|used| **used).count();
         let (questions, calls) = (count(&self.asked), count(&self.called));
-        let first = self.found.into_iter().min_by(|(one, of_one), (other, of_other)| {
-            (one, &of_one.step).cmp(&(other, &of_other.step))
-        });
+        let first = self
+            .found
+            .into_iter()
+            .min_by(|(one, of_one), (other, of_other)| (one, &of_one.step).cmp(&(other, &of_other.step)));
         Played { questions, calls, unchecked: self.unchecked, divergence: first.map(|(_, first)| first) }
     }
 
-    /// What is recorded and did not come. Which of several tries of one call came is no matter.
+    /// What is recorded and did not come, but for what was not begun then either.
     fn look_for_less(&mut self) {
-        let questions = self.turn.questions.clone();
-        for (question, _) in questions.iter().zip(self.asked.clone()).filter(|(_, asked)| !asked) {
-            _ = self.differ::<()>(question.place, question.step.as_ref(), Differs::QuestionLess, Vec::new());
+        let turn = self.turn.clone();
+        for (question, asked) in turn.questions.iter().zip(self.asked.clone()) {
+            if question.was_begun && !asked {
+                let (place, step) = (question.place, question.step.as_ref());
+                _ = self.differ::<()>(place, step, Differs::QuestionLess, Vec::new());
+            }
         }
-        let calls = self.turn.calls.clone();
-        for (call, _) in calls.iter().zip(self.called.clone()).filter(|(_, called)| !called) {
-            let less = Difference { pointer: String::new(), recorded: call.input.as_deref().cloned(), now: None };
-            let what = Differs::CallLess { tool: call.tool.clone() };
-            // A call whose arguments are refused, now as then, is not made.
-            let is_refused = matches!(&call.end, Some(Err(_)));
-            if !is_refused {
+        for (call, called) in turn.calls.iter().zip(self.called.clone()) {
+            if call.was_begun && !called {
+                let recorded = call.input.as_deref().cloned();
+                let less = Difference { pointer: String::new(), recorded, now: None };
+                let what = Differs::CallLess { tool: call.tool.clone() };
                 _ = self.differ::<()>(call.place, call.step.as_ref(), what, vec![less]);
             }
         }
     }
 
-    fn compare(&mut self, outcome: Result<Outcome>) {
+    fn compare(&mut self, outcome: &Result<Outcome>) {
         match (outcome, self.turn.outcome.clone()) {
-            (Err(error), _) => _ = self.differ::<()>(usize::MAX, None, no_outcome(&error), Vec::new()),
+            (Err(error), _) => _ = self.differ::<()>(usize::MAX, None, no_outcome(error), Vec::new()),
             (Ok(now), Some(recorded)) => {
-                let (recorded, now) = (end_of(&recorded), end_of(&now));
+                let (recorded, now) = (end_of(&recorded), end_of(now));
                 if recorded != now {
                     let differences = differences(&recorded, &now);
                     _ = self.differ::<()>(usize::MAX, None, Differs::Outcome, differences);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::past::{CallEnd, PastCall, PastQuestion, PastTurn};
 use super::recording;
 use crate::backends::models::RecordingError;
-use crate::data::{Answer, AnswerFormat, Outcome, PlannerRef};
+use crate::data::{Answer, AnswerFormat, Failure, FailureCode, Outcome, PlannerRef};
 use crate::ports::{ModelRequest, SessionFilter};
 use crate::runtime::Shell;
 use crate::words::{ErrorKind, Result, SessionId, StepId, TurnId};
@@ -48,6 +48,8 @@ pub(super) struct TapedQuestion {
     pub(super) request: Option<Arc<ModelRequest>>,
     /// Or why it was not answered; none where it is not recorded.
     pub(super) answer: Option<std::result::Result<Arc<Answer>, String>>,
+    /// Whether the model was really asked.
+    pub(super) was_begun: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub(super) struct TapedCall {
     pub(super) input: Option<Arc<Value>>,
     /// Or why it failed; none where it is not recorded.
     pub(super) end: Option<std::result::Result<Arc<Value>, String>>,
+    /// Whether the tool was really called, or would have been without an approval.
+    pub(super) was_begun: bool,
 }
 
 impl Tape {
@@ -93,7 +97,8 @@ impl Tape {
                 match Self::of_session(shell, entry.id).await {
                     Err(error) if matches!(error.kind(), ErrorKind::Purged | ErrorKind::Archived) => {}
                     of_session => {
-                        tape.sessions.extend(of_session?.sessions.into_iter().filter(|turns| !turns.is_empty()));
+                        tape.sessions
+                            .extend(of_session?.sessions.into_iter().filter(|turns| !turns.is_empty()));
                     }
                 }
             }
@@ -149,17 +154,30 @@ impl From<PastTurn> for TapedTurn {
 
 impl From<PastQuestion> for TapedQuestion {
     fn from(PastQuestion { step, place, request, answer, .. }: PastQuestion) -> Self {
+        let was_begun = !matches!(&answer, Some(Err(failure)) if is_before(failure));
         let answer = answer.map(|answer| answer.map_err(|failure| failure.message));
-        Self { step: Some(step), place, request, answer }
+        Self { step: Some(step), place, request, answer, was_begun }
     }
 }
 
 impl From<PastCall> for TapedCall {
     fn from(PastCall { step, place, tool, input, end }: PastCall) -> Self {
+        let was_begun = !matches!(&end, Some(CallEnd::Failed(failure)) if is_before(failure));
         let end = end.map(|end| match end {
             CallEnd::Succeeded(output) => Ok(output),
             CallEnd::Failed(failure) => Err(failure.message),
         });
-        Self { step: Some(step), place, tool: tool.to_string(), input, end }
+        Self { step: Some(step), place, tool: tool.to_string(), input, end, was_begun }
     }
+}
+
+/// Whether a step may have failed before it was begun: by what it was made of, say, or by a budget.
+fn is_before(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        FailureCode::InvalidArguments
+            | FailureCode::UnresolvedInput
+            | FailureCode::TooLarge
+            | FailureCode::Budget
+    )
 }

@@ -69,19 +69,23 @@ impl Rule {
         match self {
             Self::Made { tool, with } => {
                 let of_tool = || calls.iter().filter(|call| call.tool.as_str() == tool);
-                let is_made = of_tool().any(|call| call.input.as_deref().is_some_and(|input| holds(input, with)));
-                let how = if of_tool().next().is_none() { "not called" } else { "called with other arguments" };
+                let is_made =
+                    of_tool().any(|call| call.input.as_deref().is_some_and(|input| holds(input, with)));
+                let how =
+                    if of_tool().next().is_none() { "not called" } else { "called with other arguments" };
                 (!is_made).then(|| format!("`{tool}` is {how}"))
             }
             Self::Never { tool } => {
                 tools_called(calls).contains(tool.as_str()).then(|| format!("`{tool}` is called"))
             }
             Self::Only { tools } => {
-                let other = tools_called(calls).into_iter().find(|called| !tools.iter().any(|tool| tool == called));
+                let other =
+                    tools_called(calls).into_iter().find(|called| !tools.iter().any(|tool| tool == called));
                 other.map(|tool| format!("`{tool}` is called"))
             }
-            Self::AtMost { calls: most } => (calls.len() > *most)
-                .then(|| format!("{} calls are made, and {most} may be", calls.len())),
+            Self::AtMost { calls: most } => {
+                (calls.len() > *most).then(|| format!("{} calls are made, and {most} may be", calls.len()))
+            }
         }
     }
 }

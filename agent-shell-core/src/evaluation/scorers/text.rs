@@ -98,7 +98,8 @@ impl Scorer for Contains {
     }
 
     async fn score(&self, seen: Seen<'_>) -> Scored {
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned).to_lowercase();
+        let text =
+            |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned).to_lowercase();
         let score = || {
             let wanted = match &self.text {
                 Some(text) => text.to_lowercase(),

@@ -47,7 +47,8 @@ fn every_bad_line_is_told_with_its_number_and_what_to_do() {
     );
     let error = DataSet::read(text).unwrap_err();
     let DataSetError::Lines(lines) = &error else { panic!("{error}") };
-    let told: Vec<(usize, &str)> = lines.iter().map(|BadLine { line, problem, .. }| (*line, problem.as_str())).collect();
+    let told: Vec<(usize, &str)> =
+        lines.iter().map(|BadLine { line, problem, .. }| (*line, problem.as_str())).collect();
     let write = "write an object with `name`, `input`, and if need be `expected`, `tags` and `before`";
     let missing = format!("missing field `input`: {write}");
     assert_eq!(told[0], (2, missing.as_str()));
@@ -69,7 +70,9 @@ async fn cases_are_made_of_recorded_turns_that_are_chosen() {
     let other = shell.session_of(Tenant::new("acme").unwrap(), "other", Subject::None).unwrap();
     other.submit("refund B-0").await.unwrap().outcome().await.unwrap();
 
-    let called = |turn: &agent_shell_core::evaluation::PastTurn| turn.calls.iter().any(|call| call.tool.as_str() == "refund");
+    let called = |turn: &agent_shell_core::evaluation::PastTurn| {
+        turn.calls.iter().any(|call| call.tool.as_str() == "refund")
+    };
     let all = DataSet::of_sessions(&shell, SessionFilter::default(), |turn| turn.case()).await.unwrap();
     assert_eq!(all.cases().len(), 4);
     let chosen = DataSet::of_sessions(&shell, SessionFilter::default(), |turn| {

@@ -55,9 +55,15 @@ async fn what_differs_is_told_case_by_case_and_in_sums() {
     assert_eq!(lines[1][..8].join(" "), "ONE today answered 1.00 1.00 0 110 120");
     assert_eq!(lines[4][..7].join(" "), "changed answered 0.00 1.00 0 110 120");
     assert_eq!(lines[5][..9].join(" "), "refund A-17 today answered 1.00 1.00 1 220 240");
-    let sums = lines.iter().find(|line| line[..].first().is_some_and(|cell| cell == "changed") && line[2] == "of").unwrap();
+    let sums = lines
+        .iter()
+        .find(|line| line[..].first().is_some_and(|cell| cell == "changed") && line[2] == "of")
+        .unwrap();
     assert_eq!(sums[..9].join(" "), "changed 3 of 3 0.33 1.00 0 330 360");
-    assert!(text.contains("\n2 cases went otherwise with `changed` than with `today`\n  two: another answer"), "{text}");
+    assert!(
+        text.contains("\n2 cases went otherwise with `changed` than with `today`\n  two: another answer"),
+        "{text}"
+    );
 
     let shown = comparison.to_json();
     assert_eq!(shown["variants"][1]["changes"][1]["case"], json!("refund A-17"));
@@ -71,15 +77,22 @@ async fn what_differs_is_told_case_by_case_and_in_sums() {
 #[tokio::test]
 async fn a_gate_lets_through_what_keeps_to_its_rules_and_nothing_else() {
     let gate = || Gate::new().mean_may_drop("exact", Score::percent(5)).no_new_failure("exact", Score::PASS);
-    let same = gate().no_answer_lost().cost_may_grow(0).mean_at_least("exact", Score::PASS).judge(&compared("").await);
+    let same = gate()
+        .no_answer_lost()
+        .cost_may_grow(0)
+        .mean_at_least("exact", Score::PASS)
+        .judge(&compared("").await);
     assert!(same.passes() && code(&same) == "ExitCode(unix_exit_status(0))", "{same} {}", code(&same));
     assert_eq!(same.to_string(), "the gate is passed");
 
     let worse = compared("shout").await;
     let verdict = gate().judge(&worse);
     assert_eq!(code(&verdict), "ExitCode(unix_exit_status(1))");
-    let fell = "`changed`: the mean of `exact` is lower by 0.667, and 0.05 is allowed (2 of 3 cases are worse)";
-    let failed = |case| format!("`changed`: case `{case}` passed `exact`, and now does not: it is not what is expected");
+    let fell =
+        "`changed`: the mean of `exact` is lower by 0.667, and 0.05 is allowed (2 of 3 cases are worse)";
+    let failed = |case| {
+        format!("`changed`: case `{case}` passed `exact`, and now does not: it is not what is expected")
+    };
     assert_eq!(verdict.reasons, [fell.to_owned(), failed("two"), failed("refund A-17")]);
     assert!(Gate::new().mean_may_drop("exact", Score::percent(67)).judge(&worse).passes(), "that is allowed");
     assert!(Gate::new().no_new_failure("contains", Score::PASS).judge(&worse).passes());
@@ -92,12 +105,19 @@ async fn a_gate_lets_through_what_keeps_to_its_rules_and_nothing_else() {
         Gate::new().mean_at_least("exakt", Score::FAIL),
         Gate::new().no_new_failure("exakt", Score::PASS),
     ] {
-        assert_eq!(gate.judge(&worse).reasons, ["`changed`: there is no scorer `exakt`: add it to the evaluation"]);
+        assert_eq!(
+            gate.judge(&worse).reasons,
+            ["`changed`: there is no scorer `exakt`: add it to the evaluation"]
+        );
     }
 }
 
 /// One case with one answer each; `None` is a turn that fails.
-async fn of_answers(answers: [Option<&'static str>; 2], price: [Option<u64>; 2], expects: [bool; 2]) -> Comparison {
+async fn of_answers(
+    answers: [Option<&'static str>; 2],
+    price: [Option<u64>; 2],
+    expects: [bool; 2],
+) -> Comparison {
     let mut set = DataSet::new();
     for (name, expects) in ["first", "second"].into_iter().zip(expects) {
         let case = Case::new(name, name);
@@ -105,7 +125,8 @@ async fn of_answers(answers: [Option<&'static str>; 2], price: [Option<u64>; 2],
     }
     let mut evaluation = Evaluation::new(set).scorer(Exact::new());
     for (name, (answer, price)) in ["today", "changed"].into_iter().zip(answers.into_iter().zip(price)) {
-        let reply = answer.map_or_else(|| Reply::text("no").finish(agent_shell_core::data::Finish::Declined), Reply::text);
+        let reply = answer
+            .map_or_else(|| Reply::text("no").finish(agent_shell_core::data::Finish::Declined), Reply::text);
         let mut model = Scripted::with(move |_| reply.clone().usage(1000, 0));
         if let Some(price) = price {
             model = model.price(price * 1_000_000, 0);
@@ -138,11 +159,15 @@ async fn what_is_not_known_does_not_pass() {
     let lost = of_answers([yes, None], [None, None], all).await;
     let reasons = Gate::new().no_answer_lost().judge(&lost).reasons;
     assert_eq!(reasons.len(), 2);
-    assert!(reasons[0].starts_with("`changed`: case `first` was answered, and now is not: failed: "), "{reasons:?}");
+    assert!(
+        reasons[0].starts_with("`changed`: case `first` was answered, and now is not: failed: "),
+        "{reasons:?}"
+    );
     assert!(Gate::new().no_answer_lost().judge(&of_answers([None, yes], [None, None], all).await).passes());
 
     let alone = Evaluation::new(cases(&["x"]));
-    let alone = alone.variant(Variant::new("today", || agent(Shell::volatile(), "", &World::default()).open()));
+    let alone =
+        alone.variant(Variant::new("today", || agent(Shell::volatile(), "", &World::default()).open()));
     let verdict = Gate::new().judge(&alone.run().await.unwrap());
     assert_eq!(verdict.reasons, ["there is nothing to compare the base with: add a second variant"]);
 }

@@ -65,7 +65,10 @@ async fn a_changed_prompt_is_named_at_its_first_question() {
     let report = replayed(|shell| agent(shell, "Be kinder.", &world)).await;
     assert_eq!(first(&report), (1, "ask-1", &Differs::Instructions, vec!["/prompt/instructions"]));
     assert!(report.to_string().contains("step `ask-1`: the instructions differ"), "{report}");
-    assert!(report.to_string().contains("\n    /prompt/instructions: \"Be kind.\" -> \"Be kinder.\""), "{report}");
+    assert!(
+        report.to_string().contains("\n    /prompt/instructions: \"Be kind.\" -> \"Be kinder.\""),
+        "{report}"
+    );
     assert!(!report.is_same());
     assert_eq!(format!("{:?}", report.exit_code()), "ExitCode(unix_exit_status(1))");
 
@@ -101,13 +104,17 @@ async fn changed_tools_are_named_by_name() {
         cents: String,
     }
     let report = replayed(|shell| {
-        let refund = Tool::idempotent("refund", "Refunds an order", |_: Changed, _: Call| async { Ok(json!(null)) });
+        let refund =
+            Tool::idempotent("refund", "Refunds an order", |_: Changed, _: Call| async { Ok(json!(null)) });
         shell.model(model()).tool(refund).planner(planner())
     });
     let report = report.await;
     let (turn, step, what, pointers) = first(&report);
     assert_eq!((turn, step, what), (1, "ask-1", &Differs::Tools));
-    assert!(pointers.iter().all(|at| at.starts_with("/prompt/tools/refund/input_schema/properties/cents")), "{report}");
+    assert!(
+        pointers.iter().all(|at| at.starts_with("/prompt/tools/refund/input_schema/properties/cents")),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -122,7 +129,11 @@ async fn what_a_model_is_told_otherwise_is_named_where_it_is_told() {
     assert_eq!((turn, step, what), (2, "ask-3", &Differs::Messages));
     assert!(pointers.iter().all(|at| at.starts_with("/messages/4/results/0/output")), "{pointers:?}");
     let of_session = &report.sessions[0];
-    assert_eq!((of_session.turns, of_session.questions, of_session.calls), (1, 2, 1), "what was before is the same");
+    assert_eq!(
+        (of_session.turns, of_session.questions, of_session.calls),
+        (1, 2, 1),
+        "what was before is the same"
+    );
     assert_eq!(world.refunds(), 0);
 }
 
@@ -141,7 +152,8 @@ impl Planner for Later {
 async fn the_first_turn_that_differs_is_named() {
     let world = World::default();
     let report = replayed(|shell| {
-        let (kind, grim) = (ToolLoop::new().instructions("Be kind."), ToolLoop::new().instructions("Be grim."));
+        let (kind, grim) =
+            (ToolLoop::new().instructions("Be kind."), ToolLoop::new().instructions("Be grim."));
         shell.model(model()).tool(world.refund()).planner(Later(kind, grim))
     });
     let report = report.await;
@@ -166,7 +178,9 @@ async fn typed_turns_denied_calls_and_pure_calls_are_replayed_and_waits_are_not(
                 "look" if !told => agent_shell_core::Reply::call("look", json!({ "at": 1 })),
                 "typed" if request.messages.len() == 5 => agent_shell_core::Reply::text("no number"),
                 "typed" => agent_shell_core::Reply::text(r#"{"n":5}"#),
-                "deny" if !told => agent_shell_core::Reply::call("refund", json!({ "order": "A", "cents": 1 })),
+                "deny" if !told => {
+                    agent_shell_core::Reply::call("refund", json!({ "order": "A", "cents": 1 }))
+                }
                 other => agent_shell_core::Reply::text(other),
             }
         };
@@ -177,7 +191,14 @@ async fn typed_turns_denied_calls_and_pure_calls_are_replayed_and_waits_are_not(
     let shell = build(Shell::volatile(), &world).open().await.unwrap();
     let session = shell.session_of(Tenant::default(), "s", Subject::None).unwrap();
     let denied = session.submit("deny").await.unwrap();
-    denied.approval().await.unwrap().unwrap().deny("not today", &Actor::named("olga").unwrap()).await.unwrap();
+    denied
+        .approval()
+        .await
+        .unwrap()
+        .unwrap()
+        .deny("not today", &Actor::named("olga").unwrap())
+        .await
+        .unwrap();
     denied.outcome().await.unwrap();
     _ = session.ask::<Typed>("typed").await.unwrap();
     session.submit("look").await.unwrap().outcome().await.unwrap();
@@ -214,10 +235,18 @@ async fn the_file_of_a_recorder_is_replayed_too() {
         let recorder = Recorder::open(&path, Arc::new(model()) as Arc<dyn Model>).unwrap();
         let recorder = if with_requests { recorder.with_requests() } else { recorder };
         let planner = ToolLoop::new().instructions("Be kind.");
-        let shell = Shell::volatile().model(recorder).tool(World::default().refund()).planner(planner).open().await.unwrap();
+        let shell = Shell::volatile()
+            .model(recorder)
+            .tool(World::default().refund())
+            .planner(planner)
+            .open()
+            .await
+            .unwrap();
         let (one, other) = (shell.session("one").unwrap(), shell.session("other").unwrap());
         // Two conversations whose lines stand mixed.
-        for (session, input) in [(&one, "hello"), (&other, "refund A-17"), (&one, "refund B-0"), (&other, "bye")] {
+        for (session, input) in
+            [(&one, "hello"), (&other, "refund A-17"), (&one, "refund B-0"), (&other, "bye")]
+        {
             session.submit(input).await.unwrap().outcome().await.unwrap();
         }
         shell.shutdown().await.unwrap();
@@ -237,5 +266,8 @@ async fn the_file_of_a_recorder_is_replayed_too() {
     std::fs::remove_file(&path).unwrap();
     record(false).await;
     let error = Tape::open(&path).unwrap_err().to_string();
-    assert_eq!(error, "line 1 of the recording is damaged: it holds no request: record with `Recorder::with_requests`");
+    assert_eq!(
+        error,
+        "line 1 of the recording is damaged: it holds no request: record with `Recorder::with_requests`"
+    );
 }

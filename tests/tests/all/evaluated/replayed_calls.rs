@@ -24,7 +24,11 @@ impl Planner for Fixed {
 }
 
 fn echo(name: &str) -> Tool {
-    Tool::idempotent(name, "Says what it is told", |what: Value, _: Call| async move { Ok::<_, ToolError>(what) })
+    Tool::idempotent(
+        name,
+        "Says what it is told",
+        |what: Value, _: Call| async move { Ok::<_, ToolError>(what) },
+    )
 }
 
 fn build(shell: ShellBuilder, planner: &Fixed) -> ShellBuilder {
@@ -66,11 +70,21 @@ async fn a_call_that_differs_is_named_by_step_and_argument() {
     assert_eq!(tool, ("a".into(), Differs::Call, vec!["/tool: \"one\" -> \"two\"".into()]));
     let more = first(&[a.clone(), b.clone(), ("c", "one", json!(7))]).await;
     let tool = |tool: &str| tool.to_owned();
-    assert_eq!(more, ("c".into(), Differs::CallMore { tool: tool("one") }, vec!["all of it: nothing -> 7".into()]));
+    assert_eq!(
+        more,
+        ("c".into(), Differs::CallMore { tool: tool("one") }, vec!["all of it: nothing -> 7".into()])
+    );
     let less = first(std::slice::from_ref(&a)).await;
-    assert_eq!(less, ("b".into(), Differs::CallLess { tool: tool("two") }, vec!["all of it: {\"n\":2} -> nothing".into()]));
+    assert_eq!(
+        less,
+        ("b".into(), Differs::CallLess { tool: tool("two") }, vec!["all of it: {\"n\":2} -> nothing".into()])
+    );
     let (step, what, differences) = first(&[b, a]).await;
-    assert_eq!((step.as_str(), what), ("", Differs::Outcome), "the same calls in another order end otherwise");
+    assert_eq!(
+        (step.as_str(), what),
+        ("", Differs::Outcome),
+        "the same calls in another order end otherwise"
+    );
     assert_eq!(differences, ["/answered/n: 2 -> 1", "/answered/s: nothing -> \"x\""]);
 }
 
@@ -81,7 +95,9 @@ async fn arguments_that_are_not_taken_any_more_are_named() {
         n: String,
     }
     let report = replayed(|shell| {
-        let two = Tool::idempotent("two", "Takes words", |told: Strict, _: Call| async move { Ok::<_, ToolError>(told) });
+        let two = Tool::idempotent("two", "Takes words", |told: Strict, _: Call| async move {
+            Ok::<_, ToolError>(told)
+        });
         shell.tool(echo("one")).tool(two).planner(recorded())
     });
     let report = report.await;
@@ -96,4 +112,49 @@ async fn an_agent_that_lacks_the_planner_is_told_so() {
     let report = replayed(|shell| shell.tool(echo("one")).tool(echo("two"))).await;
     let found = report.divergence().unwrap();
     assert!(matches!(&found.what, Differs::NoOutcome { problem } if problem.contains("planner")), "{report}");
+}
+
+#[tokio::test]
+async fn a_turn_that_fails_now_says_why_and_a_failed_call_that_is_not_made_is_missed() {
+    struct Fails;
+    #[async_trait]
+    impl Planner for Fails {
+        async fn plan(&self, _: PlanView) -> Result<Planned, PlannerError> {
+            Err(PlannerError::new("I can't plan this"))
+        }
+    }
+    let report = replayed(|shell| shell.tool(echo("one")).tool(echo("two")).planner(Fails)).await;
+    let found = report.divergence().unwrap();
+    assert_eq!(found.what, Differs::Outcome);
+    assert!(report.to_string().contains("I can't plan this"), "{report}");
+
+    // Of two steps that may fail, one failed and one had an input that could not be made.
+    let plan = |all: bool| {
+        let refuse = Step::tool("refuse", "refuse", json!(1)).may_fail();
+        let unmade = Step::tool("unmade", "one", from("ok", "/nowhere")).may_fail();
+        let ok = Step::tool("ok", "two", json!({ "n": 2 }));
+        let steps = [ok, unmade].into_iter().chain(all.then_some(refuse));
+        Plan::builder().steps(steps).answer(from("ok", "")).build().unwrap()
+    };
+    struct Ready(Plan);
+    #[async_trait]
+    impl Planner for Ready {
+        async fn plan(&self, _: PlanView) -> Result<Planned, PlannerError> {
+            Ok(Planned::Whole(self.0.clone()))
+        }
+    }
+    let build = |shell: ShellBuilder, all: bool| {
+        let no = |_: Value, _: Call| async { Err::<Value, _>(ToolError::refused("no")) };
+        let refuse = Tool::idempotent("refuse", "Refuses", no);
+        shell.tool(echo("one")).tool(echo("two")).tool(refuse).planner(Ready(plan(all)))
+    };
+    let shell = build(Shell::volatile(), true).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    session.submit("go").await.unwrap().outcome().await.unwrap();
+    let tape = Tape::of_session(&shell, session.id().await.unwrap()).await.unwrap();
+    let same = Replay::new(tape.clone()).run(|shell| build(shell, true)).await.unwrap();
+    assert!(same.is_same(), "{same}");
+    let less = Replay::new(tape).run(|shell| build(shell, false)).await.unwrap();
+    let found = less.divergence().unwrap_or_else(|| panic!("nothing differs: {less}"));
+    assert_eq!(found.what, Differs::CallLess { tool: "refuse".into() });
 }

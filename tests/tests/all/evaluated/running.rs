@@ -41,9 +41,12 @@ async fn every_case_is_run_and_measured_in_a_session_of_its_own() {
     let mut set = DataSet::new();
     set.add(Case::new("alone", "x").expected("first")).unwrap();
     set.add(Case::new("later", "x").expected("second").after("hello")).unwrap();
-    let scripted = Variant::new("scripted", move || Shell::volatile().limits(limits()).model(script()).open());
-    let comparison = Evaluation::new(set).variant(scripted).scorer(Exact::new()).parallel(1).run().await.unwrap();
-    let scores: Vec<_> = comparison.base().runs.iter().map(|run| run.score("exact").unwrap().number()).collect();
+    let scripted =
+        Variant::new("scripted", move || Shell::volatile().limits(limits()).model(script()).open());
+    let comparison =
+        Evaluation::new(set).variant(scripted).scorer(Exact::new()).parallel(1).run().await.unwrap();
+    let scores: Vec<_> =
+        comparison.base().runs.iter().map(|run| run.score("exact").unwrap().number()).collect();
     assert_eq!(scores, [1.0, 1.0], "{comparison}");
     assert_eq!(comparison.base().runs[1].questions, 1, "what was before is not measured");
 }
@@ -72,7 +75,8 @@ async fn what_fails_in_a_case_is_a_result_and_the_others_go_on() {
     assert!(ends[1].starts_with("failed: the model declined"), "{ends:?}");
     assert!(ends[2].starts_with("no outcome: the turn rests"), "{ends:?}");
     assert_eq!(ends[3], "answered");
-    let scores: Vec<f64> = comparison.base().runs.iter().map(|run| run.score("exact").unwrap().number()).collect();
+    let scores: Vec<f64> =
+        comparison.base().runs.iter().map(|run| run.score("exact").unwrap().number()).collect();
     assert_eq!(scores, [0.0, 0.0, 0.0, 1.0]);
     assert_eq!(comparison.base().summary().answered, 1);
 }
@@ -99,7 +103,8 @@ async fn no_more_cases_run_beside_each_other_than_may() {
     };
     let inputs: Vec<String> = (0..9).map(|n| n.to_string()).collect();
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let comparison = Evaluation::new(cases(&inputs)).variant(Variant::new("base", open).asks(plan)).parallel(3);
+    let comparison =
+        Evaluation::new(cases(&inputs)).variant(Variant::new("base", open).asks(plan)).parallel(3);
     let comparison = comparison.run().await.unwrap();
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     // However they ended, they are told in the order of the data set; of a `Pure` call the input is told too.

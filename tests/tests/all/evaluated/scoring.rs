@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use agent_shell_core::evaluation::{
-    Calls, CaseRun, Case, Contains, DataSet, Evaluation, Exact, Judge, MatchesSchema, PointerEquals, Score, Scored,
-    Scorer, Seen, Variant, Within,
+    Calls, Case, CaseRun, Contains, DataSet, Evaluation, Exact, Judge, MatchesSchema, PointerEquals, Score,
+    Scored, Scorer, Seen, Variant, Within,
 };
 use agent_shell_core::{Reply, Scripted, Shell};
 use async_trait::async_trait;
@@ -18,9 +18,11 @@ async fn score_of(case: Case, answer: &str, scorer: impl Scorer) -> Scored {
     let mut set = DataSet::new();
     set.add(case).unwrap();
     let answer = answer.to_owned();
-    let open = move || Shell::volatile().limits(limits()).model(Scripted::by_answers([Reply::text(answer)])).open();
+    let open =
+        move || Shell::volatile().limits(limits()).model(Scripted::by_answers([Reply::text(answer)])).open();
     let name = scorer.name().to_owned();
-    let comparison = Evaluation::new(set).variant(Variant::new("base", open)).scorer(scorer).run().await.unwrap();
+    let comparison =
+        Evaluation::new(set).variant(Variant::new("base", open)).scorer(scorer).run().await.unwrap();
     comparison.base().runs[0].scores[&name].clone()
 }
 
@@ -37,7 +39,10 @@ async fn answers_are_compared_with_what_is_expected() {
     assert_eq!(number(&score_of(oslo(), "It is Bergen.", Contains::expected()).await), Some(0.0));
     assert_eq!(number(&score_of(oslo(), "It is Bergen.", Contains::text("bergen")).await), Some(1.0));
     let unknown = score_of(Case::new("bare", "x"), "x", Exact::new()).await;
-    assert_eq!((unknown.score, unknown.reason.as_str()), (None, "the case expects nothing: give it `expected`"));
+    assert_eq!(
+        (unknown.score, unknown.reason.as_str()),
+        (None, "the case expects nothing: give it `expected`")
+    );
 
     let cents = || Case::new("cents", "x").expected(json!({ "order": { "cents": 5 } }));
     let at = || PointerEquals::new("/order/cents");
@@ -110,7 +115,10 @@ async fn a_model_judges_in_a_typed_answer() {
     let polite = score_of(case(), "hi", Judge::new(judge.clone(), "Is it polite?")).await;
     assert_eq!((number(&polite), polite.reason.as_str()), (Some(0.75), "short"));
     let seven = score_of(case(), "greetings", Judge::new(judge.clone(), "Is it polite?")).await;
-    assert_eq!((seven.score, seven.reason.as_str()), (None, "the judge answered with a number that is not from 0 to 1"));
+    assert_eq!(
+        (seven.score, seven.reason.as_str()),
+        (None, "the judge answered with a number that is not from 0 to 1")
+    );
     let asked = judge.asked();
     let silent = Scripted::new([]);
     let none = score_of(case(), "hi", Judge::new(silent, "Is it polite?")).await;
