@@ -66,6 +66,8 @@ fn model() -> Scripted {
             Some(order) if !told && !request.prompt.instructions.contains("never refund") => {
                 Reply::call("refund", json!({ "order": order, "cents": 1250 }))
             }
+            // Arguments that the tool does not take: the model is told.
+            None if user.starts_with("wrong") && !told => Reply::call("refund", json!({ "order": "A-17" })),
             _ if shout => Reply::text(user.to_uppercase()),
             _ => Reply::text(user),
         }

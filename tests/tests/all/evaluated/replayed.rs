@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use agent_shell_core::data::Prompt;
 use agent_shell_core::evaluation::{Differs, Divergence, Replay, ReplayReport, Tape};
 use agent_shell_core::ports::{Model, PlanView, Planned, Planner, PlannerError};
 use agent_shell_core::{
-    Actor, Call, Recorder, Settings, Shell, ShellBuilder, Subject, Tenant, Tool, ToolError, ToolLoop,
+    Actor, Call, Plan, Recorder, Settings, Shell, ShellBuilder, Step, Subject, Tenant, Tool, ToolError,
+    ToolLoop,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -162,6 +164,35 @@ async fn the_first_turn_that_differs_is_named() {
     assert!(report.divergence().unwrap().turn.is_some());
 }
 
+/// Asks one question for each of these, alone, all at once.
+struct Asks(&'static [&'static str]);
+
+#[async_trait]
+impl Planner for Asks {
+    async fn plan(&self, _: PlanView) -> Result<Planned, PlannerError> {
+        let ask =
+            |question: &&'static str| Step::ask(question, "default", Prompt::default(), json!(question));
+        Ok(Planned::Whole(Plan::new(self.0.iter().map(ask))?))
+    }
+}
+
+#[tokio::test]
+async fn a_question_more_or_less_is_named() {
+    let build = |shell: ShellBuilder, asks: &'static [&'static str]| shell.model(model()).planner(Asks(asks));
+    let shell = build(Shell::volatile(), &["a", "b"]).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    session.submit("go").await.unwrap().outcome().await.unwrap();
+    let tape = Tape::of_session(&shell, session.id().await.unwrap()).await.unwrap();
+    let of = async |asks: &'static [&'static str]| {
+        let report = Replay::new(tape.clone()).run(|shell| build(shell, asks)).await.unwrap();
+        report.divergence().map(|found| (found.step.as_ref().unwrap().to_string(), found.what.clone()))
+    };
+    assert_eq!(of(&["b", "a"]).await.map(|(_, what)| what), None);
+    assert_eq!(of(&["a"]).await, Some(("b".into(), Differs::QuestionLess)));
+    assert_eq!(of(&["a", "b", "c"]).await, Some(("c".into(), Differs::QuestionMore)));
+    assert_eq!(of(&["a", "c"]).await, Some(("c".into(), Differs::Messages)), "it took the place of `b`");
+}
+
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 struct Typed {
     #[allow(dead_code, reason = "only its form counts")]
@@ -244,21 +275,26 @@ async fn the_file_of_a_recorder_is_replayed_too() {
             .unwrap();
         let (one, other) = (shell.session("one").unwrap(), shell.session("other").unwrap());
         // Two conversations whose lines stand mixed.
-        for (session, input) in
-            [(&one, "hello"), (&other, "refund A-17"), (&one, "refund B-0"), (&other, "bye")]
-        {
+        let inputs = [
+            (&one, "hello"),
+            (&other, "refund A-17"),
+            (&one, "refund B-0"),
+            (&other, "bye"),
+            (&one, "wrong"),
+        ];
+        for (session, input) in inputs {
             session.submit(input).await.unwrap().outcome().await.unwrap();
         }
         shell.shutdown().await.unwrap();
     };
     record(true).await;
     let tape = Tape::open(&path).unwrap();
-    assert_eq!(tape.turns(), 4);
+    assert_eq!(tape.turns(), 5);
     let world = World::default();
     let report = Replay::new(tape.clone()).run(|shell| agent(shell, "Be kind.", &world)).await.unwrap();
     assert!(report.is_same(), "{report}");
     let counts: Vec<_> = report.sessions.iter().map(|of| (of.turns, of.questions, of.calls)).collect();
-    assert_eq!(counts, [(2, 3, 1), (2, 3, 1)]);
+    assert_eq!(counts, [(3, 5, 1), (2, 3, 1)], "a call that was rejected was not made");
     assert_eq!(world.refunds(), 0);
     let report = Replay::new(tape).run(|shell| agent(shell, "Be grim.", &world)).await.unwrap();
     assert_eq!(first(&report), (1, "ask-1", &Differs::Instructions, vec!["/prompt/instructions"]));

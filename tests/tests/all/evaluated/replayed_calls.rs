@@ -158,3 +158,24 @@ async fn a_turn_that_fails_now_says_why_and_a_failed_call_that_is_not_made_is_mi
     let found = less.divergence().unwrap_or_else(|| panic!("nothing differs: {less}"));
     assert_eq!(found.what, Differs::CallLess { tool: "refuse".into() });
 }
+
+#[tokio::test]
+async fn of_calls_beside_each_other_the_first_of_the_plan_is_named() {
+    struct Beside(i64);
+    #[async_trait]
+    impl Planner for Beside {
+        async fn plan(&self, _: PlanView) -> Result<Planned, PlannerError> {
+            let step = |name: &'static str| Step::tool(name, "one", json!({ "n": self.0, "of": name }));
+            Ok(Planned::Whole(Plan::new(["a", "b", "c"].map(step))?))
+        }
+    }
+    let shell = Shell::volatile().tool(echo("one")).planner(Beside(1)).open().await.unwrap();
+    let session = shell.session("s").unwrap();
+    session.submit("go").await.unwrap().outcome().await.unwrap();
+    let tape = Tape::of_session(&shell, session.id().await.unwrap()).await.unwrap();
+    let report = Replay::new(tape).run(|shell| shell.tool(echo("one")).planner(Beside(2))).await.unwrap();
+    let found = report.divergence().unwrap();
+    assert_eq!((found.step.as_ref().unwrap().as_str(), &found.what), ("a", &Differs::Call));
+    let differences: Vec<String> = found.differences.iter().map(|found| found.to_string()).collect();
+    assert_eq!(differences, ["/n: 1 -> 2"]);
+}
