@@ -6,8 +6,8 @@ use agent_shell_core::data::Prompt;
 use agent_shell_core::evaluation::{Differs, Divergence, Replay, ReplayReport, Tape};
 use agent_shell_core::ports::{Model, PlanView, Planned, Planner, PlannerError};
 use agent_shell_core::{
-    Actor, Call, Plan, Recorder, Settings, Shell, ShellBuilder, Step, Subject, Tenant, Tool, ToolError,
-    ToolLoop,
+    Actor, Call, Plan, Recorder, Reply, Scripted, Settings, Shell, ShellBuilder, Step, Subject, Tenant, Tool,
+    ToolError, ToolLoop,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -206,17 +206,15 @@ async fn typed_turns_denied_calls_and_pure_calls_are_replayed_and_waits_are_not(
         let reply = |request: &agent_shell_core::ports::ModelRequest| {
             let (user, told) = super::said(request);
             match user.as_str() {
-                "look" if !told => agent_shell_core::Reply::call("look", json!({ "at": 1 })),
-                "typed" if request.messages.len() == 5 => agent_shell_core::Reply::text("no number"),
-                "typed" => agent_shell_core::Reply::text(r#"{"n":5}"#),
-                "deny" if !told => {
-                    agent_shell_core::Reply::call("refund", json!({ "order": "A", "cents": 1 }))
-                }
-                other => agent_shell_core::Reply::text(other),
+                "look" if !told => Reply::call("look", json!({ "at": 1 })),
+                "typed" if request.messages.len() == 5 => Reply::text("no number"),
+                "typed" => Reply::text(r#"{"n":5}"#),
+                "deny" if !told => Reply::call("refund", json!({ "order": "A", "cents": 1 })),
+                other => Reply::text(other),
             }
         };
         let look = Tool::pure("look", "Looks", |at: Value, _: Call| async move { Ok::<_, ToolError>(at) });
-        let model = agent_shell_core::Scripted::with(reply);
+        let model = Scripted::with(reply);
         shell.limits(crate::support::limits()).model(model).tool(look).tool(world.refund().ask_first())
     };
     let shell = build(Shell::volatile(), &world).open().await.unwrap();
@@ -233,7 +231,7 @@ async fn typed_turns_denied_calls_and_pure_calls_are_replayed_and_waits_are_not(
     denied.outcome().await.unwrap();
     _ = session.ask::<Typed>("typed").await.unwrap();
     session.submit("look").await.unwrap().outcome().await.unwrap();
-    let plan = agent_shell_core::Plan::new([agent_shell_core::Step::signal("wait", "go")]).unwrap();
+    let plan = Plan::new([Step::signal("wait", "go")]).unwrap();
     let waits = session.submit(plan).await.unwrap();
     session.signal("go", json!(1), None, &Actor::Host).await.unwrap();
     waits.outcome().await.unwrap();
