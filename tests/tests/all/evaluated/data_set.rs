@@ -85,8 +85,7 @@ async fn cases_are_made_of_recorded_turns_that_are_chosen() {
     assert!(refund.tags.contains("recorded"));
     assert_eq!(failed.input, json!("refund B-0"));
 
-    let mut filter = SessionFilter::default();
-    filter.tenant = Some(Tenant::new("acme").unwrap());
+    let filter = SessionFilter { tenant: Some(Tenant::new("acme").unwrap()), ..SessionFilter::default() };
     let of_tenant = DataSet::of_sessions(&shell, filter, |turn| turn.case()).await.unwrap();
     assert_eq!(of_tenant.cases(), std::slice::from_ref(failed));
     shell.shutdown().await.unwrap();
