@@ -11,7 +11,7 @@ const END_SHOWN: usize = 40;
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["case", "variant", "end"].into_iter().map(str::to_owned);
-        let numbers = || ["calls", "tokens", "nano_usd", "ms"].into_iter().map(str::to_owned);
+        let numbers = || ["made", "tokens", "nano_usd", "ms"].into_iter().map(str::to_owned);
         let mut rows = vec![head.chain(self.scorers.iter().cloned()).chain(numbers()).collect()];
         for (place, run) in self.base().runs.iter().enumerate() {
             for (of, variant) in self.variants.iter().enumerate() {
@@ -24,7 +24,7 @@ impl fmt::Display for Comparison {
         write_table(f, &rows)?;
         let head = ["variant", "answered"].into_iter().map(str::to_owned);
         let means = self.scorers.iter().map(|scorer| format!("mean {scorer}"));
-        let numbers = ["calls", "tokens", "nano_usd", "median ms"].into_iter().map(str::to_owned);
+        let numbers = ["made", "tokens", "nano_usd", "median ms"].into_iter().map(str::to_owned);
         let mut rows = vec![head.chain(means).chain(numbers).collect()];
         rows.extend(self.variants.iter().map(|variant| self.sums(variant)));
         writeln!(f)?;

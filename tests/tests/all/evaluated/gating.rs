@@ -51,7 +51,7 @@ async fn what_differs_is_told_case_by_case_and_in_sums() {
     let text = comparison.to_string();
     let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let lines: Vec<Vec<String>> = text.lines().map(columns).collect();
-    assert_eq!(lines[0].join(" "), "case variant end exact contains calls tokens nano_usd ms");
+    assert_eq!(lines[0].join(" "), "case variant end exact contains made tokens nano_usd ms");
     assert_eq!(lines[1][..8].join(" "), "ONE today answered 1.00 1.00 0 110 120");
     assert_eq!(lines[4][..7].join(" "), "changed answered 0.00 1.00 0 110 120");
     assert_eq!(lines[5][..9].join(" "), "refund A-17 today answered 1.00 1.00 1 220 240");
