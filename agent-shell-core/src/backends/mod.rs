@@ -1,6 +1,7 @@
 //! The backends that come with this crate: what the operating system gives, stores that need no server, models that need
 //! no vendor, and planners.
 
+pub mod guards;
 pub mod local_bus;
 pub mod models;
 pub mod planners;

@@ -3,6 +3,7 @@
 
 mod archive;
 mod bus;
+mod guard;
 mod handler;
 mod history;
 mod journal;
@@ -20,6 +21,7 @@ mod tool;
 
 pub use archive::{Archive, ArchiveError, Archived, Busy, Restore};
 pub use bus::{At, Bus, BusCapabilities, BusError, BusMember, Delivery, Lag, Message, Peeked, Reach, route};
+pub use guard::{Guard, GuardError, GuardRequest, GuardedTool, Ruling};
 pub use handler::{EventHandler, HandlerError};
 pub use history::{Conversation, History, HistoryPolicy, ShownMessage, SummaryOf};
 pub use journal::{

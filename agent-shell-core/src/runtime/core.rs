@@ -10,6 +10,7 @@ use super::budget::Budgets;
 use super::events::Events;
 use super::follow::Live;
 use super::guarded::guarded;
+use super::guards::Guards;
 use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) tools: Arc<BTreeMap<ToolName, Arc<dyn DynTool>>>,
     pub(crate) models: BTreeMap<ModelName, Arc<dyn Model>>,
     pub(crate) contracts: Arc<Vec<ToolContract>>,
+    /// The host's own rules.
+    pub(crate) guards: Guards,
     /// What says the ceilings; none when the host bounds nothing.
     pub(crate) budgets: Option<Budgets>,
     pub(crate) planners: BTreeMap<PlannerName, Arc<dyn Planner>>,

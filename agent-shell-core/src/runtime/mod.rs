@@ -14,6 +14,7 @@ mod export;
 mod failure;
 mod follow;
 mod guarded;
+mod guards;
 mod history;
 mod inbox;
 mod keyring;

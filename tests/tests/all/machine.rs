@@ -173,14 +173,26 @@ impl<'a> Run<'a> {
         let mark = status(&self.state, &live);
         let is_due = mark.wake_at.is_some_and(|wake| wake <= self.now);
         if mark.status != SessionStatus::Running && !is_due {
-            let env = Env { epoch: self.epoch.next(), now: self.now, limits: &self.limits, random: 0 };
+            let env = Env {
+                epoch: self.epoch.next(),
+                now: self.now,
+                limits: &self.limits,
+                random: 0,
+                guards: Default::default(),
+            };
             let owed = owed(&self.state, &live, &env);
             assert!(owed.records.is_empty() && owed.commands.is_empty(), "{mark:?}, and still {owed:?}");
         }
     }
 
     fn react(&mut self, event: Event) {
-        let env = Env { epoch: self.epoch, now: self.now, limits: &self.limits, random: self.random.next() };
+        let env = Env {
+            epoch: self.epoch,
+            now: self.now,
+            limits: &self.limits,
+            random: self.random.next(),
+            guards: Default::default(),
+        };
         let records = react(&self.state, event, &env);
         self.take(records);
     }
@@ -189,8 +201,13 @@ impl<'a> Run<'a> {
     fn settle(&mut self, plan: &Plan) {
         loop {
             self.live.durable = self.state.seq;
-            let env =
-                Env { epoch: self.epoch, now: self.now, limits: &self.limits, random: self.random.next() };
+            let env = Env {
+                epoch: self.epoch,
+                now: self.now,
+                limits: &self.limits,
+                random: self.random.next(),
+                guards: Default::default(),
+            };
             let owed = owed(&self.state, &self.live, &env);
             if !owed.records.is_empty() {
                 self.take(owed.records);

@@ -17,6 +17,7 @@ mod export;
 mod followed;
 mod front_door;
 mod golden;
+mod guarded;
 mod holding;
 mod killers;
 mod layers;
