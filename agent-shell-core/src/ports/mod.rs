@@ -2,6 +2,7 @@
 //! specification; the feature `conformance` holds the suites that check a backend against it.
 
 mod archive;
+mod authorizer;
 mod bus;
 mod guard;
 mod handler;
@@ -20,6 +21,7 @@ mod store;
 mod tool;
 
 pub use archive::{Archive, ArchiveError, Archived, Busy, Restore};
+pub use authorizer::{Authorizer, Deed, Intention, Refusal};
 pub use bus::{At, Bus, BusCapabilities, BusError, BusMember, Delivery, Lag, Message, Peeked, Reach, route};
 pub use guard::{Guard, GuardError, GuardRequest, GuardedTool, Ruling};
 pub use handler::{EventHandler, HandlerError};

@@ -57,7 +57,7 @@ impl Approval {
     /// Approves exactly this call. Returns when the approval is on disk; it counts by this time.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`ErrorKind::Forbidden`] when the actor may not; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the approval.
@@ -68,7 +68,7 @@ impl Approval {
     /// Refuses this call; the step fails with the reason. Returns when the refusal is on disk.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`ErrorKind::Forbidden`] when the actor may not; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the refusal.
@@ -189,7 +189,7 @@ impl Shell {
     /// Approves exactly the call that a rest shows. Returns when the approval is on disk; it counts by this time.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when the rest asks for a resolution; else what the store says.
+    /// [`ErrorKind::Forbidden`] when the actor may not, [`ErrorKind::InvalidInput`] when the rest asks for a resolution; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the approval.

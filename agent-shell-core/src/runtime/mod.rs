@@ -5,6 +5,7 @@ mod admission;
 mod approvals;
 mod archive;
 mod asking;
+mod authorized;
 mod budget;
 mod consumer;
 mod core;

@@ -30,8 +30,8 @@ use super::watchers::Watchers;
 use crate::data::{Account, AccountKind};
 use crate::failpoint::reach;
 use crate::ports::{
-    DynTool, Guard, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn,
-    Store, Tool,
+    Authorizer, DynTool, Guard, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter,
+    SessionStatus, Spawn, Store, Tool,
 };
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
@@ -77,6 +77,7 @@ pub struct ShellBuilder {
     reads_outputs: bool,
     budgets: Option<Budgets>,
     guards: Vec<Arc<dyn Guard>>,
+    authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) telling: Telling,
     #[cfg(feature = "simulation")]
     observer: Option<Arc<dyn super::observer::Observer>>,
@@ -99,6 +100,7 @@ impl ShellBuilder {
             reads_outputs: false,
             budgets: None,
             guards: Vec::new(),
+            authorizer: None,
             telling: Telling::default(),
             #[cfg(feature = "simulation")]
             observer: None,
@@ -135,6 +137,13 @@ impl ShellBuilder {
     /// ```
     pub fn guard(mut self, guard: impl Guard) -> Self {
         self.guards.push(Arc::new(guard));
+        self
+    }
+
+    /// Who may submit, signal, approve, deny, resolve, abandon and purge: [`Roles`](crate::Roles), or the host's own. Without
+    /// one, everybody may everything.
+    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
         self
     }
 
@@ -285,6 +294,7 @@ impl ShellBuilder {
             tools: Arc::new(tools),
             models,
             guards,
+            authorizer: self.authorizer,
             budgets: self.budgets,
             contracts: Arc::new(contracts),
             planners,

@@ -2,6 +2,7 @@
 
 mod crashed;
 mod labels;
+mod roles;
 mod rulings;
 
 use std::sync::{Arc, Mutex};
