@@ -9,7 +9,7 @@ fn owed_under(state: &Folded, epoch: u64, limits: &Limits) -> Owed {
         now: Timestamp::default(),
         limits,
         random: 7,
-        guards: GuardPlaces::NONE,
+        guards: Default::default(),
     };
     owed(state, &Live { durable: state.seq, ..Live::default() }, &env)
 }
@@ -37,7 +37,7 @@ fn a_turn_whose_owners_go_away_says_so_each_second_time_and_fails_in_the_end() {
         now: Timestamp::default(),
         limits: &limits,
         random: 7,
-        guards: GuardPlaces::NONE,
+        guards: Default::default(),
     };
     assert_eq!(owed(&state, &early, &env), Owed::default(), "nothing begins before that is durable");
     assert_eq!(owed_under(&state, 3, &limits).commands.len(), 1);
