@@ -21,6 +21,9 @@ use crate::failpoint::reach;
 use crate::ports::{Claim, ClaimFilter, Fence, OwnershipError, SessionEntry, SessionFilter, SessionStatus};
 use crate::words::{Epoch, Error, ErrorKind, Result, SessionId};
 
+/// So often a process claims that finds each time that its lease has run out.
+const CLAIM_TRIES: u32 = 8;
+
 /// Sessions claimed at once.
 const BATCH: usize = 256;
 /// How long a session that failed is left alone before it is tried again.
@@ -172,16 +175,20 @@ impl TurnManager {
     /// Claims sessions. A claim that failed may have been committed: [`TurnManager::find_strays`] looks.
     async fn claim(&self, filter: ClaimFilter, limit: usize) -> Result<Vec<Claim>> {
         let claiming = self.core.registry.claiming();
-        let generation = self.core.lease.generation();
-        reach!(ClaimBegins);
-        let mut claimed = self.core.store.ownership.claim(self.core.owner, filter.clone(), limit).await;
-        if claimed == Err(OwnershipError::NotEnlisted) {
-            // This process stood still for longer than its lease. Nobody knows that it lives until it says so.
+        let mut tries = 0;
+        let claims = loop {
+            let generation = self.core.lease.generation();
+            reach!(ClaimBegins);
+            let claimed = self.core.store.ownership.claim(self.core.owner, filter.clone(), limit).await;
+            reach!(ClaimEnds);
+            tries += 1;
+            if claimed != Err(OwnershipError::NotEnlisted) || tries >= CLAIM_TRIES {
+                break claimed?;
+            }
+            // This process stood still for longer than its lease. Nobody knows that it lives until it says so. On a machine
+            // that others keep busy it may stand still again before it claims.
             lease::begin_anew(&self.core, generation).await?;
-            claimed = self.core.store.ownership.claim(self.core.owner, filter, limit).await;
-        }
-        reach!(ClaimEnds);
-        let claims = claimed?;
+        };
         claiming.was_answered();
         Ok(claims)
     }

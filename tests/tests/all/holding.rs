@@ -68,15 +68,30 @@ async fn a_session_that_sleeps_makes_room_when_another_comes() {
     assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
 }
 
-/// Ownership whose claims are carried out, and of which the next `lost` are not answered.
-struct Unanswered {
+/// Ownership whose claims meet with trouble.
+struct Troubled {
     inner: Arc<dyn Ownership>,
-    lost: AtomicU32,
-    hang: bool,
+    trouble: Trouble,
+}
+
+enum Trouble {
+    /// So many claims that find something are carried out and not answered.
+    Unanswered(AtomicU32),
+    /// The same, and they do not even come back.
+    Hanging(AtomicU32),
+    /// A claim without names waits until it is let through.
+    HeldUp(tokio::sync::watch::Receiver<bool>),
+    /// The process stands still before each of so many claims, until its lease has run out.
+    LeaseRunsOut(AtomicU32),
+}
+
+/// Whether one is left; it is taken.
+fn one_of(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 #[async_trait]
-impl Ownership for Unanswered {
+impl Ownership for Troubled {
     async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
         self.inner.enlist(owner, lease).await
     }
@@ -91,15 +106,21 @@ impl Ownership for Unanswered {
         filter: ClaimFilter,
         limit: usize,
     ) -> Result<Vec<Claim>, OwnershipError> {
+        match &self.trouble {
+            Trouble::HeldUp(waits) if filter.sessions.is_none() => {
+                waits.clone().wait_for(|waits| !waits).await.unwrap();
+            }
+            Trouble::LeaseRunsOut(left) if one_of(left) => self.inner.resign(owner).await?,
+            _ => {}
+        }
         let claims = self.inner.claim(owner, filter, limit).await?;
-        let is_lost = |left: u32| left.checked_sub(u32::from(!claims.is_empty()));
-        if claims.is_empty() || self.lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_lost).is_err() {
-            return Ok(claims);
+        match &self.trouble {
+            Trouble::Unanswered(left) if !claims.is_empty() && one_of(left) => {
+                Err(StoreError::Indeterminate { detail: "the answer was lost".into() }.into())
+            }
+            Trouble::Hanging(left) if !claims.is_empty() && one_of(left) => std::future::pending().await,
+            _ => Ok(claims),
         }
-        if self.hang {
-            std::future::pending::<()>().await;
-        }
-        Err(StoreError::Indeterminate { detail: "the answer was lost".into() }.into())
     }
 
     async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
@@ -119,11 +140,11 @@ fn volatile() -> Store {
     VolatileStore::store(Arc::new(SystemClock::new()))
 }
 
-fn losing(store: &Store, lost: u32, hang: bool) -> Store {
-    let mut losing = store.clone();
-    losing.ownership =
-        Arc::new(Unanswered { inner: store.ownership.clone(), lost: AtomicU32::new(lost), hang });
-    losing
+/// The store, with trouble when sessions are claimed.
+fn troubled(store: &Store, trouble: Trouble) -> Store {
+    let mut troubled = store.clone();
+    troubled.ownership = Arc::new(Troubled { inner: store.ownership.clone(), trouble });
+    troubled
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +158,11 @@ async fn a_session_whose_claim_was_not_answered_is_driven_all_the_same() {
     }
     shell.shutdown().await.unwrap();
     // No mail waits in it: nothing but the claim itself says that it is this process's.
-    let shell = Shell::on(losing(&store, 2, false), keys).limits(limits()).open().await.unwrap();
+    let shell = Shell::on(troubled(&store, Trouble::Unanswered(AtomicU32::new(2))), keys)
+        .limits(limits())
+        .open()
+        .await
+        .unwrap();
     let outcome = tokio::time::timeout(SOON, shell.turn(turn.id()).outcome()).await;
     assert!(matches!(outcome.expect("the session is held by nobody").unwrap(), Outcome::Answered(_)));
     shell.shutdown().await.unwrap();
@@ -156,7 +181,9 @@ async fn an_opening_that_is_given_up_holds_nothing() {
     }
     shell.shutdown().await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let given_up = Shell::on(losing(&store, 1, true), keys.clone()).limits(patient.clone()).open();
+    let given_up = Shell::on(troubled(&store, Trouble::Hanging(AtomicU32::new(1))), keys.clone())
+        .limits(patient.clone())
+        .open();
     assert!(tokio::time::timeout(Duration::from_millis(200), given_up).await.is_err(), "its claim hangs");
     let shell = Shell::on(store, keys).limits(patient).open().await.unwrap();
     let session = shell.session("s").unwrap();
@@ -242,52 +269,10 @@ async fn a_full_shell_serves_all_who_come() {
     .await;
 }
 
-/// Ownership whose next claim without names waits until it is let through.
-struct HeldUp {
-    inner: Arc<dyn Ownership>,
-    waits: tokio::sync::watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl Ownership for HeldUp {
-    async fn enlist(&self, owner: OwnerId, lease: Duration) -> Result<Lease, OwnershipError> {
-        self.inner.enlist(owner, lease).await
-    }
-
-    async fn renew(&self, owner: OwnerId) -> Result<Lease, OwnershipError> {
-        self.inner.renew(owner).await
-    }
-
-    async fn claim(
-        &self,
-        owner: OwnerId,
-        filter: ClaimFilter,
-        limit: usize,
-    ) -> Result<Vec<Claim>, OwnershipError> {
-        if filter.sessions.is_none() {
-            self.waits.clone().wait_for(|waits| !waits).await.unwrap();
-        }
-        self.inner.claim(owner, filter, limit).await
-    }
-
-    async fn release(&self, owner: OwnerId, sessions: Vec<(SessionId, Epoch)>) -> Result<(), OwnershipError> {
-        self.inner.release(owner, sessions).await
-    }
-
-    async fn hold(&self, owner: OwnerId, duty: Duty) -> Result<bool, OwnershipError> {
-        self.inner.hold(owner, duty).await
-    }
-
-    async fn resign(&self, owner: OwnerId) -> Result<(), OwnershipError> {
-        self.inner.resign(owner).await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_for_work_takes_up_what_is_wanted_already() {
     let (hold, waits) = tokio::sync::watch::channel(false);
-    let mut store = volatile();
-    store.ownership = Arc::new(HeldUp { inner: store.ownership.clone(), waits });
+    let store = troubled(&volatile(), Trouble::HeldUp(waits));
     let shell = Shell::on(store, Arc::new(VolatileKeys::new())).limits(limits());
     let shell = shell.tool(crate::support::double()).open().await.unwrap();
     // While the claim of a poll is held up, more sessions are wanted than one claim takes.
@@ -303,5 +288,21 @@ async fn a_look_for_work_takes_up_what_is_wanted_already() {
         let outcome = tokio::time::timeout(SOON, turn.outcome()).await.expect("the poll comes to an end");
         assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
     }
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_lease_runs_out_time_and_again_before_it_claims_opens_all_the_same() {
+    let store = volatile();
+    let shell = |store: &Store| {
+        let shell = Shell::on(store.clone(), Arc::new(VolatileKeys::new())).limits(limits());
+        shell.tool(crate::support::double())
+    };
+    let slow = troubled(&store, Trouble::LeaseRunsOut(AtomicU32::new(3)));
+    let shell = shell(&slow).open().await.expect("it enlists again");
+    let plan = Plan::new([Step::tool("a", "double", json!({ "n": 1 }))]).unwrap();
+    let turn = shell.session("s").unwrap().submit(plan).await.unwrap();
+    let outcome = tokio::time::timeout(SOON, turn.outcome()).await.expect("it goes on").unwrap();
+    assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
     shell.shutdown().await.unwrap();
 }
