@@ -214,8 +214,9 @@ fn holds(value: &Value, leaf: &Value) -> bool {
         }
         Value::Array(items) => items.iter().any(|item| holds(item, leaf)),
         Value::String(text) => in_text(text, leaf),
-        Value::Number(_) => {
-            value == leaf || matches!(leaf, Value::String(text) if *text == value.to_string())
+        Value::Number(number) => {
+            let written = number.to_string();
+            value == leaf || leaf.as_str().is_some_and(|text| text == written)
         }
         Value::Null | Value::Bool(_) => false,
     }

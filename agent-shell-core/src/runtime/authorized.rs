@@ -23,7 +23,8 @@ impl Core {
             None => Ok(()),
             Some(authorizer) => {
                 let asked = Intention::new(actor.clone(), deed, tenant.clone());
-                self.ask_authorizer(&**authorizer, &asked).await
+                // Boxed, because most shells ask nobody, and all would hold the room for it.
+                Box::pin(self.ask_authorizer(&**authorizer, &asked)).await
             }
         }
     }
@@ -36,9 +37,21 @@ impl Core {
         &self,
         actor: &Actor,
         mail: &Mail,
+        session: (&SessionEntry, &SessionKeys),
+    ) -> Result<()> {
+        match &self.authorizer {
+            None => Ok(()),
+            Some(authorizer) => Box::pin(self.ask_about_mail(&**authorizer, actor, mail, session)).await,
+        }
+    }
+
+    async fn ask_about_mail(
+        &self,
+        authorizer: &dyn Authorizer,
+        actor: &Actor,
+        mail: &Mail,
         (entry, keys): (&SessionEntry, &SessionKeys),
     ) -> Result<()> {
-        let Some(authorizer) = &self.authorizer else { return Ok(()) };
         let (deed, turn, step) = match mail {
             Mail::Submit { .. } => (Deed::Submit, None, None),
             Mail::Signal { .. } => (Deed::Signal, None, None),
@@ -58,7 +71,7 @@ impl Core {
         };
         let mut asked = Intention::new(actor.clone(), deed, entry.tenant.clone());
         (asked.session, asked.turn, asked.step, asked.is_own) = (Some(entry.id), turn, step, is_own);
-        self.ask_authorizer(&**authorizer, &asked).await
+        self.ask_authorizer(authorizer, &asked).await
     }
 
     /// Whether an actor submitted a turn; none when the turn does not run.

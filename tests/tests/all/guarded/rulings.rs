@@ -88,7 +88,8 @@ async fn a_rewritten_call_is_what_the_tool_gets_under_its_own_key() {
         });
         let (shell, outcome, _) = looped(builder.guard(guard.clone()), &sent).await;
         assert_eq!(outcome.text(), "It is sent.");
-        let [(input, key)] = &sent.lock().unwrap()[..] else { panic!("once") };
+        let calls = sent.lock().unwrap().clone();
+        let [(input, key)] = &calls[..] else { panic!("once") };
         assert_eq!(*input, json!({ "n": 3 }));
         assert_eq!(guard.asked().len(), 1, "of what it rewrote it is not asked again");
         let all = history(&shell, "ada").await;
