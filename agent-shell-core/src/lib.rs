@@ -54,15 +54,17 @@ pub mod simulation;
 pub mod testing;
 pub mod words;
 
+pub use backends::guards::HoldUntrusted;
 pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
+pub use backends::roles::{Roles, TenantRoles};
 pub use data::{
     Ceiling, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
     Settings, Step, Template, context, from, input, output,
 };
 pub use ports::{
-    Call, EventHandler, HandlerError, Model, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool,
-    ToolError,
+    Authorizer, Call, Deed, EventHandler, Guard, GuardError, GuardRequest, HandlerError, Model, PlanView,
+    Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError,
 };
 pub use runtime::{
     Approval, Approvals, Ceilings, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,

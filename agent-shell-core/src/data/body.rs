@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
+use super::guard::{GuardPlace, GuardRuling};
 use super::mail::MailKind;
 use super::outcome::{Failure, Outcome};
 use super::plan::Plan;
@@ -87,6 +88,12 @@ pub struct ToolTerms {
     pub retry: Retry,
     /// What the session requires of its owner.
     pub requirement: RequirementId,
+    /// Whether the output is content from outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
+    /// Whether a call can carry data out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outbound: bool,
 }
 
 impl ToolTerms {
@@ -102,6 +109,8 @@ impl ToolTerms {
             remembers_keys_ms: contract.remembers_keys_ms,
             retry: contract.retry,
             requirement: contract.requirement(),
+            untrusted: contract.untrusted,
+            outbound: contract.outbound,
         }
     }
 }
@@ -389,6 +398,34 @@ bodies! {
         /// When it is tried again.
         retry_at: Timestamp,
     }
+    /// Guards ruled on what a step is about to do, or on what it brought.
+    GuardRuled = "guard.ruled" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// Where they were asked.
+        place: GuardPlace,
+        /// SHA-256 of the canonical JSON of what the first of them was shown.
+        digest: Digest,
+        /// What each ruled, in the order in which they were asked; the first that denied is the last.
+        rulings: Vec<GuardRuling>,
+        /// What the last of them left in its place, when any rewrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<Payload>,
+    }
+    /// An attempt brought a result, on which guards have not ruled yet: nothing reads it before. Not final: the step's
+    /// success, with what the guards leave, or its failure follows.
+    StepReturned = "step.returned" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The attempt that brought it.
+        attempt: u32,
+        /// The tool's output; of a question, the [`Answer`](super::Answer).
+        output: Payload,
+    }
     /// A step succeeded. Final.
     StepSucceeded = "step.succeeded" {
         /// The turn.
@@ -510,7 +547,8 @@ impl Body {
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
             Self::WaitEnded { end: WaitEnd::Signalled(payload), .. } => vec![payload],
             Self::StepStarted { input: Some(input), .. } => vec![input],
-            Self::StepSucceeded { output, .. } => vec![output],
+            Self::StepSucceeded { output, .. } | Self::StepReturned { output, .. } => vec![output],
+            Self::GuardRuled { value: Some(value), .. } => vec![value],
             Self::PromptSet { prompt, .. } => vec![prompt],
             Self::ModelAnswered { answer, .. } => vec![answer],
             Self::SignalReceived { payload, .. } => vec![payload],
@@ -536,6 +574,8 @@ impl Body {
             | Self::StepStarted { turn, .. }
             | Self::AttemptFailed { turn, .. }
             | Self::ProbeFailed { turn, .. }
+            | Self::GuardRuled { turn, .. }
+            | Self::StepReturned { turn, .. }
             | Self::StepSucceeded { turn, .. }
             | Self::ModelAnswered { turn, .. }
             | Self::StepFailed { turn, .. }
@@ -555,6 +595,8 @@ impl Body {
             | Self::StepStarted { step, .. }
             | Self::AttemptFailed { step, .. }
             | Self::ProbeFailed { step, .. }
+            | Self::GuardRuled { step, .. }
+            | Self::StepReturned { step, .. }
             | Self::StepSucceeded { step, .. }
             | Self::ModelAnswered { step, .. }
             | Self::StepFailed { step, .. }

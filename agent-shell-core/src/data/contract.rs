@@ -95,6 +95,12 @@ pub struct ToolContract {
     pub cost_nano_usd: u64,
     /// The tool that undoes this one.
     pub compensation: Option<ToolName>,
+    /// Whether its output is content from outside, which nobody vouches for: a web page, a mail, a file that somebody sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
+    /// Whether a call can carry data out of the host: a mail, a request to an address that the arguments name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outbound: bool,
 }
 
 impl ToolContract {
@@ -122,6 +128,8 @@ impl ToolContract {
             retry: Retry::default(),
             cost_nano_usd: 0,
             compensation: None,
+            untrusted: false,
+            outbound: false,
         }
     }
 

@@ -109,6 +109,8 @@ pub enum FailureCode {
     TooLarge,
     /// Somebody denied the approval.
     Denied,
+    /// A guard denied the question, the call, the result or the answer.
+    Guard,
     /// A wait ended without what it waited for.
     Expired,
     /// An operator found that the step was not applied, and that it shall not be tried again.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use self::Known::{NotApplied, NotCounted, Unknown};
 use super::event::{AttemptEnd, Env};
+use super::guarded::{brought, looked_at_after, returned};
 use super::resolve::{json_bytes, too_large};
 use super::state::{Folded, Phase, TurnState};
 use super::talk::output_of;
@@ -51,7 +52,7 @@ pub(super) fn finished(
         return Vec::new();
     }
     let (code, reason) = match end {
-        AttemptEnd::Succeeded(output) => return vec![succeeded(turn, place, attempt, output, env)],
+        AttemptEnd::Succeeded(output) => return vec![brought(turn, place, attempt, output, env)],
         AttemptEnd::Answered(answer) => return vec![answered(state, turn, place, attempt, *answer, env)],
         AttemptEnd::Unanswered { retry, reason, pause_ms } => {
             return vec![unanswered(turn, place, attempt, (retry, reason, pause_ms), env)];
@@ -110,7 +111,7 @@ pub(super) fn probed(
     let Some(step) = turn.steps.get(place) else { return Vec::new() };
     let Phase::Probing { tries, .. } = step.phase else { return Vec::new() };
     vec![match answer {
-        Ok(ProbeAnswer::Applied(output)) => succeeded(turn, place, step.attempt, output, env),
+        Ok(ProbeAnswer::Applied(output)) => brought(turn, place, step.attempt, output, env),
         Ok(ProbeAnswer::NotApplied) => {
             let reason = "the target says that it was not applied".to_owned();
             // The attempt was counted when it failed; an interrupted one does not count.
@@ -167,10 +168,27 @@ fn answered(
     if summarises && answer.text().trim().is_empty() {
         return unanswered(turn, place, attempt, (true, "the summary is empty".into(), 0), env);
     }
+    match answered_with(state, turn, place, attempt, &answer, env) {
+        Body::ModelAnswered { answer, .. } if env.guards.has(looked_at_after(turn, place)) => {
+            returned(turn, place, attempt, (*answer.value()).clone())
+        }
+        record => record,
+    }
+}
+
+/// The success of a step that asked, once nothing more is to be said of the answer.
+pub(super) fn answered_with(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    answer: &Answer,
+    env: &Env<'_>,
+) -> Body {
     let value = json!(answer);
     let accepted = match too_large(&value, env.limits.payload_bytes) {
         Some(problem) => Err((FailureCode::TooLarge, format!("the answer {problem}"))),
-        None => accept(turn, place, &output_of(state.prompt_of(&turn.steps[place].step), &answer), env),
+        None => accept(turn, place, &output_of(state.prompt_of(&turn.steps[place].step), answer), env),
     };
     match accepted {
         Ok(context) => Body::ModelAnswered {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::state::Folded;
-use super::{attempt, mail, planned, start};
-use crate::data::{Answer, Body, Failure, Mail, Plan, Prompt, ToolTerms};
+use super::{attempt, guarded, mail, planned, start};
+use crate::data::{
+    Answer, Body, Failure, GuardPlace, GuardPlaces, GuardRuling, Labels, Mail, Plan, Prompt, ToolTerms,
+};
 use crate::ports::{ModelRequest, ProbeAnswer};
 use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, Timestamp, ToolName};
 
@@ -22,6 +24,8 @@ pub struct Env<'a> {
     pub limits: &'a Limits,
     /// A random number, for the jitter of pauses.
     pub random: u64,
+    /// Where this process has guards that must be asked.
+    pub guards: GuardPlaces,
 }
 
 /// What runs in this process, which no record says.
@@ -29,7 +33,7 @@ pub struct Env<'a> {
 pub struct Live {
     /// The last record that is durable.
     pub durable: Seq,
-    /// The steps whose act runs, with the attempt.
+    /// The steps whose act runs, with the attempt; with 0, those on which guards rule.
     pub running: BTreeMap<usize, u32>,
     /// The steps that are being asked about.
     pub probing: BTreeSet<usize>,
@@ -70,6 +74,19 @@ pub enum Event {
         attempt: u32,
         /// How.
         end: AttemptEnd,
+    },
+    /// Guards ruled.
+    Ruled {
+        /// The step.
+        step: usize,
+        /// Where they were asked.
+        place: GuardPlace,
+        /// What the first of them was shown.
+        value: Arc<Value>,
+        /// What each ruled.
+        rulings: Vec<GuardRuling>,
+        /// What they left in its place, when any rewrote it.
+        rewritten: Option<Value>,
     },
     /// A target said what became of an attempt, or could not be asked.
     Probed {
@@ -168,6 +185,19 @@ pub enum Command {
         /// The input.
         input: Arc<Value>,
     },
+    /// Ask the guards.
+    Rule {
+        /// The step.
+        step: usize,
+        /// Where.
+        place: GuardPlace,
+        /// What they rule on.
+        value: Arc<Value>,
+        /// The whole question, when a model is to be asked.
+        request: Option<Arc<ModelRequest>>,
+        /// What untrusted content has to do with it.
+        labels: Labels,
+    },
     /// Begin an attempt.
     Act {
         /// The step.
@@ -228,6 +258,9 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
         Event::Planned(answer) => planned::planned(state, turn, answer, env),
         Event::Checked { step, input, problem } => {
             start::checked(state.session, turn, step, &input, problem, env)
+        }
+        Event::Ruled { step, place, value, rulings, rewritten } => {
+            guarded::ruled(turn, step, guarded::RulingsOf { at: place, value, rulings, rewritten })
         }
         Event::Finished { step, attempt, end } => attempt::finished(state, turn, step, attempt, end, env),
         Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),

@@ -15,7 +15,7 @@ use crate::data::{
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 4;
+pub const FOLD_VERSION: u32 = 5;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +133,7 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
     }
     if turn.steps[place].phase.is_final() {
         turn.steps[place].ended = entry.seq;
+        turn.label(place);
     }
     // An attempt that is only made again, because its owner is gone, is no progress.
     let again = match entry.body {
@@ -167,14 +168,20 @@ fn answered(turn: &mut TurnState, talk: &mut Talk, place: usize, body: &Body) ->
     };
     let output = talk::output_of(prompt.as_deref(), &answer);
     turn.bytes += talk::bytes_of(&answer) as usize;
+    let shows_untrusted = turn.shows_untrusted(talk, &ask);
+    turn.steps[place].untrusted = shows_untrusted;
     if ask.first_shown.is_some() {
-        let said = talk::said(turn, &ask, usize::MAX).map_err(|_| "what was said can't be made again")?;
+        let said = match turn.steps[place].said.take() {
+            Some(said) => (*said).clone(),
+            None => talk::said(turn, &ask, usize::MAX).map_err(|_| "what was said can't be made again")?,
+        };
         let before = talk.messages.back().map(|kept| kept.message.clone());
         turn.count_results(&ask, &said, before.as_deref());
         if let Say::Summary { through, .. } = &ask.say {
             turn.talk_from = talk.turn_first(turn.talk_from, *through);
         }
-        talk.take(&ask, said, &answer);
+        let says_untrusted = turn.says_untrusted(&ask);
+        talk.take(&ask, (said, says_untrusted), (&answer, shows_untrusted));
     }
     let step = &mut turn.steps[place];
     step.attempt = *attempt;
@@ -225,6 +232,7 @@ fn started(
         ended: 0,
         terms: Default::default(),
         context: Context::default(),
+        untrusted_keys: Default::default(),
         bytes: 0,
         interruptions: 0,
         begins_after: Seq::ZERO,
@@ -353,6 +361,14 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             }
             Resolution::GiveUp => return Err("a step that is given up fails by a record of its own"),
         },
+        (Body::StepReturned { attempt, output, .. }, _) => {
+            step.attempt = *attempt;
+            step.unknown = false;
+            turn.enter(place, Phase::Returned(output.value()));
+        }
+        (Body::GuardRuled { place: at, digest, rulings, value, .. }, _) => {
+            turn.take_rulings(place, (*at, *digest), rulings, value.as_ref())?;
+        }
         (Body::StepSucceeded { attempt, output, context, .. }, _) => {
             step.attempt = *attempt;
             turn.succeed(place, output.value(), context);

@@ -134,7 +134,7 @@ fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     let rests = |place: &usize| match &turn.steps[*place].phase {
         Phase::InDoubt { .. } | Phase::Waiting(_) => true,
-        Phase::Started { .. } | Phase::Probing { .. } => false,
+        Phase::Started { .. } | Phase::Probing { .. } | Phase::Returned(_) => false,
         _ => !turn.steps[*place].unknown,
     };
     if turn.active.is_empty() || !turn.active.iter().all(rests) {

@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{mail, start};
+use super::{guarded, mail, start};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -112,6 +112,7 @@ fn continued(
         return None;
     }
     match &step.phase {
+        Phase::Returned(brought) => Some(guarded::after(state, turn, place, brought, env)),
         Phase::Waiting(_) if turn.ending.is_some() => None,
         Phase::Waiting(wait) => waited(state, turn, place, wait, env).map(Due::Record),
         Phase::Started { epoch, .. } if *epoch == env.epoch && turn.ending.is_some() && !step.unknown => {
@@ -185,14 +186,22 @@ fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
 /// A further attempt, or the first after an approval.
 fn next_attempt(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
     let session = state.session;
+    // A call may have been approved before there were guards.
+    if turn.steps[place].phase == Phase::Approved
+        && turn.class_of(place) != EffectClass::Pure
+        && let Err(due) = start::call_input(state, turn, place, env)
+    {
+        return *due;
+    }
     match turn.class_of(place) {
         EffectClass::Pure if matches!(turn.steps[place].step.action, Action::Model(_)) => {
             start::question(state, turn, place, env)
         }
-        EffectClass::Pure => match start::made_input(turn, place, env) {
+        EffectClass::Pure => match start::call_input(state, turn, place, env) {
             Ok(input) => start::act(session, turn, place, input, env),
-            Err(record) => Due::Record(*record),
+            Err(due) => *due,
         },
+
         EffectClass::Idempotent => repeat(session, turn, place, env),
         // The target said that the latest was not applied, or it would not come to a further one.
         _ if turn.steps[place].interruptions >= env.limits.interruptions => {
@@ -284,10 +293,12 @@ fn begin_held(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed
 
 /// A turn that can only end drops what is `Pure` and waits for what is unknown.
 fn end_early(turn: &TurnState, live: &Live, owed: &mut Owed) {
-    let pure = |place: &&usize| turn.class_of(**place) == EffectClass::Pure;
-    owed.commands.extend(live.running.keys().filter(pure).map(|&step| Command::Drop { step }));
+    // What guards rule on has been done.
+    let pure =
+        |(place, attempt): &(&usize, &u32)| **attempt > 0 && turn.class_of(**place) == EffectClass::Pure;
+    owed.commands.extend(live.running.iter().filter(pure).map(|(&step, _)| Command::Drop { step }));
     let open = |place: &usize| match &turn.steps[*place].phase {
-        Phase::Started { .. } | Phase::Probing { .. } | Phase::InDoubt { .. } => true,
+        Phase::Started { .. } | Phase::Probing { .. } | Phase::InDoubt { .. } | Phase::Returned(_) => true,
         Phase::Paused { .. } => turn.steps[*place].unknown,
         _ => false,
     };

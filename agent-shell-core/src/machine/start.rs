@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::attempt::failed;
 use super::event::{Command, Env};
+use super::guarded::{before_call, before_question};
 use super::identity::{call_digest, idempotency_key};
 use super::owed::Due;
 use super::resolve::{resolve, too_large};
@@ -33,10 +34,10 @@ pub(super) fn begin(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_
             Err(record) => Due::Record(*record),
         },
         Action::Model(_) => question(state, turn, place, env),
-        Action::Tool { name, .. } => match made_input(turn, place, env) {
-            Err(record) => Due::Record(*record),
+        Action::Tool { name, .. } => match call_input(state, turn, place, env) {
+            Err(due) => *due,
             // Nothing is recorded before a `Pure` tool runs, so its input is looked at when it does.
-            Ok(input) if turn.class_of(place) == EffectClass::Pure && !asks(turn, place) => {
+            Ok(input) if turn.class_of(place) == EffectClass::Pure && !turn.asks_first(place) => {
                 act(session, turn, place, input, env)
             }
             Ok(input) => Due::Command(Command::Check { step: place, tool: name.clone(), input }),
@@ -60,7 +61,7 @@ pub(super) fn checked(
     if let Some(problem) = problem {
         return vec![failed(turn, place, FailureCode::InvalidArguments, problem)];
     }
-    let Due::Record(record) = (if asks(turn, place) {
+    let Due::Record(record) = (if turn.asks_first(place) {
         let expires = turn.terms_of(place).and_then(|terms| terms.approval_ms);
         let expires = expires.map(|after| env.now.plus(Duration::from_millis(after)));
         let tool = match &step.step.action {
@@ -136,10 +137,13 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
     let Action::Model(ask) = &step.step.action else {
         return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "the step asks no model"));
     };
-    let request = match request(state, turn, ask, env.limits) {
+    let request = match request(state, turn, ask, step.said.as_ref(), env.limits) {
         Ok(request) => Arc::new(request),
         Err(problem) => return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, problem)),
     };
+    if let Some(due) = before_question(state, turn, place, &request, env) {
+        return due;
+    }
     // What is asked follows from the step, so the step names it.
     match idempotency_key(state.session, turn.id, &step.step.id, &Value::Null) {
         Ok(key) => Due::Command(Command::Ask {
@@ -151,6 +155,20 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
             deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, step, place, env))),
         }),
         Err(error) => Due::Record(failed(turn, place, FailureCode::InvalidArguments, error.to_string())),
+    }
+}
+
+/// The arguments of a call as guards left them, or what is due before it.
+pub(super) fn call_input(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    env: &Env<'_>,
+) -> Result<Arc<Value>, Box<Due>> {
+    let input = made_input(turn, place, env).map_err(|record| Box::new(Due::Record(*record)))?;
+    match before_call(state, turn, place, &input, env) {
+        Some(due) => Err(Box::new(due)),
+        None => Ok(input),
     }
 }
 
@@ -169,10 +187,6 @@ pub(super) fn made_input(turn: &TurnState, place: usize, env: &Env<'_>) -> Resul
         return Err(Box::new(failed(turn, place, FailureCode::TooLarge, format!("the input {problem}"))));
     }
     Ok(Arc::new(value))
-}
-
-fn asks(turn: &TurnState, place: usize) -> bool {
-    turn.terms_of(place).is_some_and(|terms| terms.ask_first)
 }
 
 fn ask(

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::context::Context;
 use super::talk::Talk;
 use crate::data::{
-    Action, Answer, AnswerFormat, Ceiling, EffectClass, Failure, OpenAct, PlannerRef, Step, Template,
-    ToolTerms, WaitFor,
+    Action, Answer, AnswerFormat, Ceiling, EffectClass, Failure, Message, OpenAct, PlannerRef, Step,
+    Template, ToolTerms, WaitFor,
 };
 use crate::words::{
-    Digest, Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
-    TurnId,
+    ContextKey, Digest, Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
+    Timestamp, ToolName, TurnId,
 };
 
 /// What the records of a session add up to. Equal records give equal states, whoever folds them.
@@ -116,6 +116,8 @@ pub struct TurnState {
     pub terms: BTreeMap<ToolName, ToolTerms>,
     /// The context.
     pub context: Context,
+    /// The keys of the context whose values are made of untrusted content.
+    pub untrusted_keys: BTreeSet<ContextKey>,
     /// Bytes of all outputs.
     pub bytes: usize,
     /// How many records in a row say that owners went away without progress.
@@ -163,6 +165,25 @@ pub struct StepState {
     pub answer: Option<Arc<Answer>>,
     /// The place of the record that ended it.
     pub ended: Seq,
+    /// What guards ruled on its question or its call.
+    pub before: Option<Arc<RuledOn>>,
+    /// What guards ruled on its result or its answer.
+    pub after: Option<Arc<RuledOn>>,
+    /// What guards put in the place of what its question says.
+    pub said: Option<Arc<Message>>,
+    /// Whether what it brought is untrusted: it comes from outside, or is made of what does.
+    pub untrusted: bool,
+}
+
+/// What guards ruled, as the records say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuledOn {
+    /// The digest of what they were shown.
+    pub digest: Digest,
+    /// Why nothing may follow, if so.
+    pub denied: Option<String>,
+    /// Why a person must approve, if so.
+    pub asked: Option<String>,
 }
 
 /// How far a step is.
@@ -200,6 +221,8 @@ pub enum Phase {
         /// From when on it may be resolved as not applied.
         not_applied_from: Timestamp,
     },
+    /// It brought this, on which guards have not ruled yet: the output of a tool, or the JSON of an answer.
+    Returned(Arc<Value>),
     /// It succeeded, with this output.
     Succeeded(Arc<Value>),
     /// It failed.
@@ -229,6 +252,10 @@ impl StepState {
             unknown: false,
             answer: None,
             ended: Seq::ZERO,
+            before: None,
+            after: None,
+            said: None,
+            untrusted: false,
         }
     }
 }

@@ -52,6 +52,9 @@ pub struct Kept {
     pub message: Arc<Message>,
     /// The length of its JSON, in bytes.
     pub bytes: u64,
+    /// Whether it holds untrusted content, or was said by a model that had been shown some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
 }
 
 impl Talk {
@@ -72,9 +75,9 @@ impl Talk {
         self.prompts.push_back((digest, Arc::new(prompt), bytes));
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: Message, untrusted: bool) {
         let bytes = bytes_of(&message);
-        self.messages.push_back(Kept { message: Arc::new(message), bytes });
+        self.messages.push_back(Kept { message: Arc::new(message), bytes, untrusted });
     }
 
     /// Lets go what stands before a number.
@@ -104,15 +107,20 @@ impl Talk {
         ends_well && shown.any(|message| !matches!(message, Message::User(_)))
     }
 
-    /// Takes what was said and answered.
-    pub(super) fn take(&mut self, ask: &Ask, said: Message, answer: &Answer) {
+    /// Takes what was said and answered, each with whether it is untrusted.
+    pub(super) fn take(
+        &mut self,
+        ask: &Ask,
+        (said, says_untrusted): (Message, bool),
+        (answer, shows_untrusted): (&Answer, bool),
+    ) {
         let Some(first) = ask.first_shown else { return };
         if let Say::Summary { through, .. } = &ask.say {
-            return self.summarise(*through, answer.text());
+            return self.summarise(*through, answer.text(), shows_untrusted);
         }
         self.begin_at(first);
-        self.push(said);
-        self.push(Message::Model(answer.said.clone()));
+        self.push(said, says_untrusted);
+        self.push(Message::Model(answer.said.clone()), shows_untrusted);
     }
 
     /// The number that the first message of a turn has once what stands before `through` is summarised: what users said in the
@@ -128,11 +136,11 @@ impl Talk {
 
     /// Puts a summary in the place of what stands before a number. What the user said stays, in its order, and the numbers
     /// of what follows do not change.
-    fn summarise(&mut self, through: u64, summary: String) {
+    fn summarise(&mut self, through: u64, summary: String, untrusted: bool) {
         let count = usize::try_from(through.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let rest = self.messages.split_off(count.min(self.messages.len()));
         self.messages.retain(|kept| matches!(*kept.message, Message::User(_)));
-        self.push(Message::Summary(summary));
+        self.push(Message::Summary(summary), untrusted);
         self.first = through.saturating_sub(self.messages.len() as u64);
         self.messages.extend(rest);
     }
@@ -144,11 +152,14 @@ impl Talk {
             && let Message::Model(said) = &**message
             && said.iter().any(|part| matches!(part, Said::Call(_)))
         {
+            let untrusted = turn.made_untrusted(said);
             let results = turn.last_results(said);
-            self.push(Message::Results(results));
+            self.push(Message::Results(results), untrusted);
         }
         if let Some(note) = turn.after_all() {
-            self.push(Message::Note(note));
+            let untrusted =
+                (0..turn.steps.len()).any(|place| turn.is_held(place) && turn.is_untrusted(place));
+            self.push(Message::Note(note), untrusted);
         }
         while self.prompts.len() > PROMPTS_KEPT {
             self.prompts.pop_front();
@@ -223,7 +234,7 @@ fn shown(output: &Arc<Value>, record: u64, handles_above: Option<u64>) -> Value 
     json!({ "handle": record, "bytes": text.len(), "beginning": &text[..end] })
 }
 
-/// The request of a question.
+/// The request of a question. Guards may have put something `instead` of what it says.
 ///
 /// # Errors
 /// What is missing, or that the request is larger than `question_bytes`.
@@ -231,11 +242,15 @@ pub(super) fn request(
     state: &Folded,
     turn: &TurnState,
     ask: &Ask,
+    instead: Option<&Arc<Message>>,
     limits: &crate::words::Limits,
 ) -> Result<ModelRequest, String> {
     let PromptRef::Recorded(digest) = &ask.prompt else { return Err("its prompt was not recorded".into()) };
     let (prompt, of_prompt) = state.talk.prompt(digest).ok_or("its prompt was not recorded")?;
-    let said = said(turn, ask, limits.payload_bytes)?;
+    let said = match instead {
+        Some(instead) => instead.clone(),
+        None => Arc::new(said(turn, ask, limits.payload_bytes)?),
+    };
     let talk = &state.talk;
     let (first, last) = match (ask.first_shown, &ask.say) {
         (None, _) => (talk.end(), talk.end()),
@@ -245,12 +260,12 @@ pub(super) fn request(
     let skipped = usize::try_from(first.saturating_sub(talk.first)).unwrap_or(usize::MAX);
     let count = usize::try_from(last.saturating_sub(first)).unwrap_or(usize::MAX);
     let shown = talk.messages.iter().skip(skipped).take(count);
-    let bytes = of_prompt + bytes_of(&said) + shown.clone().map(|kept| kept.bytes).sum::<u64>();
+    let bytes = of_prompt + bytes_of(&*said) + shown.clone().map(|kept| kept.bytes).sum::<u64>();
     if bytes > limits.question_bytes as u64 {
         let allowed = limits.question_bytes;
         return Err(format!("the question has {bytes} bytes of JSON: at most {allowed} are allowed"));
     }
-    let messages = shown.map(|kept| kept.message.clone()).chain([Arc::new(said)]).collect();
+    let messages = shown.map(|kept| kept.message.clone()).chain([said]).collect();
     Ok(ModelRequest { prompt: prompt.clone(), messages })
 }
 
@@ -317,6 +332,13 @@ impl TurnState {
             result
         };
         calls.map(result).collect()
+    }
+
+    /// Whether any of these calls is made by a step that brought untrusted content.
+    fn made_untrusted(&self, said: &[Said]) -> bool {
+        let calls = |id: &str| said.iter().any(|part| matches!(part, Said::Call(call) if call.id == id));
+        let mut steps = self.steps.iter().enumerate();
+        steps.any(|(place, step)| step.step.call.as_deref().is_some_and(calls) && self.is_untrusted(place))
     }
 
     /// What became of a step, as a model is told it.

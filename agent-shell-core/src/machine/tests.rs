@@ -240,7 +240,13 @@ fn an_act_without_a_lease_does_not_count_against_the_retries() {
     let mut state = with_step(Some(EffectClass::Idempotent));
     let limits = Limits::default();
     for attempt in 1..20 {
-        let env = Env { epoch: Epoch::new(1), now: Timestamp::default(), limits: &limits, random: 7 };
+        let env = Env {
+            epoch: Epoch::new(1),
+            now: Timestamp::default(),
+            limits: &limits,
+            random: 7,
+            guards: Default::default(),
+        };
         let step = &mut state.turn.as_mut().unwrap().steps[0];
         (step.attempt, step.phase) = (attempt, Phase::Started { epoch: env.epoch, seq: Seq::new(1) });
         let records = react(&state, Event::Finished { step: 0, attempt, end: AttemptEnd::Unleased }, &env);

@@ -26,6 +26,8 @@ pub enum Stage {
     Probing,
     /// A step that is [`Phase::InDoubt`].
     InDoubt,
+    /// A step that is [`Phase::Returned`].
+    Returned,
     /// A step that has [`Phase::Succeeded`]. Nothing comes after.
     Succeeded,
     /// A step that has [`Phase::Failed`]. Nothing comes after.
@@ -53,6 +55,7 @@ impl Stage {
             Self::Paused => "paused",
             Self::Probing => "probing",
             Self::InDoubt => "in doubt",
+            Self::Returned => "returned",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::NoTurn => "no turn",
@@ -74,6 +77,7 @@ impl Phase {
             Self::Paused { .. } => Stage::Paused,
             Self::Probing { .. } => Stage::Probing,
             Self::InDoubt { .. } => Stage::InDoubt,
+            Self::Returned(_) => Stage::Returned,
             Self::Succeeded(_) => Stage::Succeeded,
             Self::Failed(_) => Stage::Failed,
         }
@@ -150,11 +154,16 @@ pub const TRANSITIONS: &[Transition] = rows! {
     StepInDoubt: Started -> InDoubt, Paused -> InDoubt, Probing -> InDoubt;
     StepResolved: InDoubt -> Succeeded, InDoubt -> Paused;
     StepSucceeded: Pending -> Succeeded, Approved -> Succeeded, Paused -> Succeeded, Started -> Succeeded,
-        Probing -> Succeeded;
+        Probing -> Succeeded, Returned -> Succeeded;
     // A question is `Pure`.
-    ModelAnswered: Pending -> Succeeded, Paused -> Succeeded;
+    ModelAnswered: Pending -> Succeeded, Paused -> Succeeded, Returned -> Succeeded;
+    // Where guards look at results and answers, they come in two records.
+    StepReturned: Pending -> Returned, Approved -> Returned, Paused -> Returned, Started -> Returned,
+        Probing -> Returned;
+    // Before a question or a call, and again when what it would say has changed; after a result or an answer.
+    GuardRuled: Pending -> Pending, Approved -> Approved, Paused -> Paused, Returned -> Returned;
     StepFailed: Pending -> Failed, Waiting -> Failed, Approved -> Failed, Paused -> Failed, Started -> Failed,
-        Probing -> Failed, InDoubt -> Failed;
+        Probing -> Failed, InDoubt -> Failed, Returned -> Failed;
 };
 
 /// The row of each transition, counted from 1; 0 where there is none.

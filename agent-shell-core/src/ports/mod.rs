@@ -2,7 +2,9 @@
 //! specification; the feature `conformance` holds the suites that check a backend against it.
 
 mod archive;
+mod authorizer;
 mod bus;
+mod guard;
 mod handler;
 mod history;
 mod journal;
@@ -19,7 +21,9 @@ mod store;
 mod tool;
 
 pub use archive::{Archive, ArchiveError, Archived, Busy, Restore};
+pub use authorizer::{Authorizer, Deed, Intention, Refusal};
 pub use bus::{At, Bus, BusCapabilities, BusError, BusMember, Delivery, Lag, Message, Peeked, Reach, route};
+pub use guard::{Guard, GuardError, GuardRequest, GuardedTool, Ruling};
 pub use handler::{EventHandler, HandlerError};
 pub use history::{Conversation, History, HistoryPolicy, ShownMessage, SummaryOf};
 pub use journal::{

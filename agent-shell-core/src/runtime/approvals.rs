@@ -11,6 +11,7 @@ use super::rest::{Needs, Rest};
 use super::shell::Shell;
 use super::turn::Turn;
 use crate::data::{Decision, Mail, Resolution};
+use crate::machine::Origin;
 use crate::words::{Actor, Digest, Error, ErrorKind, Result, StepId, Timestamp, ToolName};
 
 /// A call that waits for an approval, with its exact arguments.
@@ -28,19 +29,26 @@ pub struct Approval {
     pub expires: Option<Timestamp>,
     /// What the decision binds to.
     pub digest: Digest,
+    /// What a guard said that asks for the approval; none when the tool or the plan asks.
+    pub reason: Option<String>,
+    /// Where each text and each number in the arguments came from, as far as it can be told: a hint for a person, and no
+    /// proof. See [`Origin`].
+    pub origins: Vec<Origin>,
 }
 
 impl Approval {
     /// What a rest of the turn asks, when it asks for an approval.
     pub(super) fn of(turn: &Turn, rest: &Rest) -> Option<Self> {
         match &rest.needs {
-            Needs::Approval { digest, tool, shown, expires } => Some(Self {
+            Needs::Approval { digest, tool, shown, expires, reason, origins } => Some(Self {
                 turn: turn.in_session(rest.session),
                 step: rest.step.clone(),
                 tool: tool.clone(),
                 shown: shown.clone(),
                 expires: *expires,
                 digest: *digest,
+                reason: reason.clone(),
+                origins: origins.clone(),
             }),
             Needs::Resolution { .. } => None,
         }
@@ -49,7 +57,7 @@ impl Approval {
     /// Approves exactly this call. Returns when the approval is on disk; it counts by this time.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`ErrorKind::Forbidden`] when the actor may not; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the approval.
@@ -60,7 +68,7 @@ impl Approval {
     /// Refuses this call; the step fails with the reason. Returns when the refusal is on disk.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`ErrorKind::Forbidden`] when the actor may not; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the refusal.
@@ -181,7 +189,7 @@ impl Shell {
     /// Approves exactly the call that a rest shows. Returns when the approval is on disk; it counts by this time.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when the rest asks for a resolution; else what the store says.
+    /// [`ErrorKind::Forbidden`] when the actor may not, [`ErrorKind::InvalidInput`] when the rest asks for a resolution; else what the store says.
     ///
     /// # Cancel safety
     /// Dropping the future does not withdraw the approval.

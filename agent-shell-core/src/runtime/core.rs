@@ -10,6 +10,7 @@ use super::budget::Budgets;
 use super::events::Events;
 use super::follow::Live;
 use super::guarded::guarded;
+use super::guards::Guards;
 use super::keyring::Keyring;
 use super::lease::LeaseGuard;
 use super::registry::Registry;
@@ -19,8 +20,8 @@ use crate::data::{
 };
 use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
 use crate::ports::{
-    Checks, Conversation, DynTool, Headroom, Model, ModelView, PlanView, Planner, ShownMessage, Spawn,
-    StepReport, Store,
+    Authorizer, Checks, Conversation, DynTool, Headroom, Model, ModelView, PlanView, Planner, ShownMessage,
+    Spawn, StepReport, Store,
 };
 use crate::words::{
     Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, ModelName, OwnerId, PlannerName, Result, ToolName,
@@ -39,6 +40,10 @@ pub(crate) struct Core {
     pub(crate) tools: Arc<BTreeMap<ToolName, Arc<dyn DynTool>>>,
     pub(crate) models: BTreeMap<ModelName, Arc<dyn Model>>,
     pub(crate) contracts: Arc<Vec<ToolContract>>,
+    /// Who may do what; everybody everything without.
+    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    /// The host's own rules.
+    pub(crate) guards: Guards,
     /// What says the ceilings; none when the host bounds nothing.
     pub(crate) budgets: Option<Budgets>,
     pub(crate) planners: BTreeMap<PlannerName, Arc<dyn Planner>>,

@@ -38,12 +38,13 @@ struct Part {
 }
 
 impl ReadOutput {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(untrusted: bool) -> Result<Self> {
         let what =
             "Reads a part of a large output that was shown as a handle: from a byte on, so many bytes.";
         let schema = schemars::schema_for!(Part).to_value();
         let mut contract = ToolContract::new(ToolName::new("read_output")?, what, EffectClass::Pure, schema);
         contract.retry = Retry { attempts: 3, base_ms: 20, max_ms: 100 };
+        contract.untrusted = untrusted;
         Ok(Self { contract, core: OnceLock::new() })
     }
 

@@ -13,11 +13,14 @@ use tokio::sync::mpsc;
 use super::budget::{Ended, Purse, Spent, Used, most_of_call, spent_by_call, spent_by_question};
 use super::core::Core;
 use super::guarded::{guarded, message_of};
+use super::guards::Rulings;
 use super::question::{ask, unanswered};
-use crate::data::{AttemptId, EffectClass, Failure, FailureCode, Usage};
+use crate::data::{AttemptId, EffectClass, Failure, FailureCode, GuardPlace, Usage};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Event, PlanAnswer};
-use crate::ports::{Call, DynTool, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError};
+use crate::ports::{
+    Call, DynTool, GuardRequest, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError,
+};
 use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.
@@ -93,6 +96,24 @@ impl StepProcessor {
         };
         let panicked = |message: String| Err(format!("the probe panicked: {message}"));
         self.start(work, move |message| Event::Probed { step, answer: panicked(message) })
+    }
+
+    /// Asks the guards. Whatever becomes of that, something was ruled.
+    pub(crate) fn rule(&self, step: usize, request: GuardRequest) -> AbortHandle {
+        let (core, place, value) = (self.core.clone(), request.place, request.value.clone());
+        let shown = value.clone();
+        let event = move |value, Rulings { rulings, rewritten }| Event::Ruled {
+            step,
+            place,
+            value,
+            rulings,
+            rewritten,
+        };
+        let broken = self.core.clone();
+        let work = async move { (event(shown, core.guards.rule(&core, request).await), None) };
+        self.start(work, move |message| {
+            event(value, broken.guards.broken(place, &format!("it panicked: {message}")))
+        })
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
@@ -257,9 +278,16 @@ impl StepProcessor {
         let mut voice = self.core.live.voice(self.turn, question.step, question.attempt);
         let most_bytes = self.core.limits.payload_bytes;
         let most_pause_ms = self.core.limits.model_pause_ms;
+        // What guards have not ruled on is shown to nobody.
+        let may_show = !self.core.guards.places().has(GuardPlace::AfterModel);
         let asked = async move {
             let asked = (question.request, question.alone);
-            let (mut end, used) = ask(model, asked, call, most_bytes, |text| voice.say(text)).await;
+            let (mut end, used) = ask(model, asked, call, most_bytes, |text| {
+                if may_show {
+                    voice.say(text);
+                }
+            })
+            .await;
             if let AttemptEnd::Unanswered { pause_ms, .. } = &mut end {
                 *pause_ms = most_pause_ms.min(*pause_ms);
             }

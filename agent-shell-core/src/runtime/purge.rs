@@ -15,7 +15,9 @@ use super::shell::Shell;
 use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, Kind, MailKind, OpenAct};
 use crate::machine::Entry;
-use crate::ports::{Fence, Mark, NamedActor, Post, PostError, SessionEntry, SessionFilter, SessionStatus};
+use crate::ports::{
+    Deed, Fence, Mark, NamedActor, Post, PostError, SessionEntry, SessionFilter, SessionStatus,
+};
 use crate::words::{
     Actor, Error, ErrorKind, Head, Pseudonym, Result, Seq, SessionId, Subject, Tenant, Timestamp, TurnId,
     UserId,
@@ -75,12 +77,13 @@ impl Shell {
     /// Repeating it is safe, and returns the same sessions.
     ///
     /// # Errors
-    /// What the store or the key store says. Then it is not known what was erased: repeat it.
+    /// [`ErrorKind::Forbidden`] when the actor may not: nothing was erased. Else what the store or the key store says. Then it is not known what was erased: repeat it.
     ///
     /// # Cancel safety
     /// Dropping the future may leave sessions closed and the keys in place: repeat it.
     pub async fn purge(&self, tenant: &Tenant, user: &UserId, actor: &Actor) -> Result<PurgeReceipt> {
         self.core.stop.check()?;
+        self.core.authorize(actor, Deed::Purge, tenant).await?;
         let keyring = &self.core.keyring;
         let key = keyring.subject_key_id(tenant, &Subject::User(user.clone())).await?;
         let name_key = keyring.actor_key_id(tenant, user).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::data::WaitFor;
-use crate::machine::{Folded, Phase};
+use crate::machine::{Folded, Origin, Phase};
 use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// A step that waits for a person. It holds its session's queue until it is decided or resolved, or its turn is
@@ -60,6 +60,10 @@ pub enum Needs {
         shown: Arc<Value>,
         /// When it is too late.
         expires: Option<Timestamp>,
+        /// What a guard said that asks for it; none when the tool or the plan asks.
+        reason: Option<String>,
+        /// Where each text and each number in the arguments came from.
+        origins: Vec<Origin>,
     },
     /// What became of an attempt: `Shell::resolve`.
     Resolution {
@@ -95,6 +99,8 @@ impl Rest {
                     tool: tool.clone(),
                     shown: shown.value(),
                     expires: *expires,
+                    reason: step.before.as_ref().and_then(|ruled| ruled.asked.clone()),
+                    origins: state.origins(place, &shown.value()),
                 },
                 Phase::InDoubt { reason, not_applied_from } => Needs::Resolution {
                     tool,

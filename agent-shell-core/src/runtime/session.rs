@@ -14,7 +14,7 @@ use super::reader::corrupt;
 use super::submit::{Request, Submit};
 use crate::data::{Mail, MailKind, Payload};
 use crate::failpoint::reach;
-use crate::ports::{Dedupe, NewSession, Post, Posted, SessionEntry, SessionFilter};
+use crate::ports::{Dedupe, Deed, NewSession, Post, Posted, SessionEntry, SessionFilter};
 use crate::words::{
     Actor, DedupeKey, Error, ErrorKind, Head, MailId, Result, SessionId, SessionName, SignalName, Subject,
     Tenant, Timestamp, TurnId,
@@ -94,7 +94,7 @@ impl Session {
     /// With a dedupe key a repeat of the same signal is delivered once; see [`crate::words::DedupeKey`].
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] when the key was used for another payload, [`ErrorKind::Overloaded`] when as much mail
+    /// [`ErrorKind::Forbidden`] when the actor may not, [`ErrorKind::Mismatch`] when the key was used for another payload, [`ErrorKind::Overloaded`] when as much mail
     /// waits as may; else what the store says.
     ///
     /// # Cancel safety
@@ -111,6 +111,7 @@ impl Session {
         self.inner.check_size("the signal's payload", &payload)?;
         let mail = Mail::Signal { name: SignalName::new(name)?, payload: Payload::from(payload) };
         let dedupe = dedupe.map(DedupeKey::new).transpose()?;
+        self.inner.authorize(actor, Deed::Signal).await?;
         self.inner.post(mail, dedupe.as_ref(), None, actor).await.map(drop)
     }
 
@@ -175,6 +176,11 @@ impl SessionInner {
             return Err(other_subject());
         }
         Ok(Opened { entry, keys })
+    }
+
+    /// Whether an actor may do a deed here, before the session is registered.
+    pub(crate) async fn authorize(&self, actor: &Actor, deed: Deed) -> Result<()> {
+        self.core.authorize(actor, deed, &self.tenant).await
     }
 
     /// Posts mail to this session and sees to it that it is read.

@@ -14,6 +14,7 @@ use super::consumer::{self, Telling};
 use super::core::{Core, Stop, Stopping, model_requirement, planner_requirement, tool_requirement};
 use super::export;
 use super::follow::Live;
+use super::guards::Guards;
 use super::history::History;
 use super::keyring::Keyring;
 use super::lease::{self, LeaseGuard};
@@ -29,8 +30,8 @@ use super::watchers::Watchers;
 use crate::data::{Account, AccountKind};
 use crate::failpoint::reach;
 use crate::ports::{
-    DynTool, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store,
-    Tool,
+    Authorizer, DynTool, Guard, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter,
+    SessionStatus, Spawn, Store, Tool,
 };
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
@@ -75,6 +76,8 @@ pub struct ShellBuilder {
     fallback: Option<fn() -> Arc<dyn Planner>>,
     reads_outputs: bool,
     budgets: Option<Budgets>,
+    guards: Vec<Arc<dyn Guard>>,
+    authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) telling: Telling,
     #[cfg(feature = "simulation")]
     observer: Option<Arc<dyn super::observer::Observer>>,
@@ -96,6 +99,8 @@ impl ShellBuilder {
             fallback: None,
             reads_outputs: false,
             budgets: None,
+            guards: Vec::new(),
+            authorizer: None,
             telling: Telling::default(),
             #[cfg(feature = "simulation")]
             observer: None,
@@ -105,6 +110,40 @@ impl ShellBuilder {
     /// Adds a tool.
     pub fn tool(mut self, tool: Tool) -> Self {
         self.tools.push(tool);
+        self
+    }
+
+    /// Adds a guard: the host's own rule on what models are asked, what tools are called with, and what both bring. Guards are
+    /// asked in the order in which they are added. What they rule is recorded; without any, nothing is.
+    ///
+    /// ```
+    /// use agent_shell_core::{Guard, GuardError, GuardRequest, Ruling, Shell};
+    ///
+    /// struct NoPayments;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Guard for NoPayments {
+    ///     fn name(&self) -> &str {
+    ///         "no-payments"
+    ///     }
+    ///
+    ///     async fn rule(&self, request: &GuardRequest) -> Result<Ruling, GuardError> {
+    ///         let pays = request.tool.as_ref().is_some_and(|tool| tool.name.as_str() == "pay");
+    ///         Ok(if pays { Ruling::deny("payments are closed") } else { Ruling::Allow })
+    ///     }
+    /// }
+    ///
+    /// let builder = Shell::volatile().guard(NoPayments);
+    /// ```
+    pub fn guard(mut self, guard: impl Guard) -> Self {
+        self.guards.push(Arc::new(guard));
+        self
+    }
+
+    /// Who may submit, signal, approve, deny, resolve, abandon and purge: [`Roles`](crate::Roles), or the host's own. Without
+    /// one, everybody may everything.
+    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
         self
     }
 
@@ -220,7 +259,9 @@ impl ShellBuilder {
                 return Err(twice("tool", name.as_str()));
             }
         }
-        let reader = self.reads_outputs.then(ReadOutput::new).transpose()?.map(Arc::new);
+        // What it reads may be what another tool brought from outside.
+        let untrusted = tools.values().any(|tool| tool.contract().untrusted);
+        let reader = self.reads_outputs.then(|| ReadOutput::new(untrusted)).transpose()?.map(Arc::new);
         if let Some(reader) = &reader {
             let name = reader.contract().name.clone();
             if tools.insert(name.clone(), reader.clone() as Arc<dyn DynTool>).is_some() {
@@ -252,6 +293,7 @@ impl ShellBuilder {
             .chain(planners.keys().map(planner_requirement))
             .chain(models.keys().map(model_requirement))
             .collect();
+        let guards = Guards::new(self.guards)?;
         let (events, consumers) = self.telling.check()?;
         let lease = Duration::from_millis(self.limits.lease_ms);
         let Ports { store, keys, clock, entropy, spawn } = self.ports.await?;
@@ -267,6 +309,8 @@ impl ShellBuilder {
             ids,
             tools: Arc::new(tools),
             models,
+            guards,
+            authorizer: self.authorizer,
             budgets: self.budgets,
             contracts: Arc::new(contracts),
             planners,

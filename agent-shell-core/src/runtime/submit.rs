@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::session::Session;
 use super::turn::Turn;
 use crate::data::{AnswerFormat, Ceiling, Mail, Payload, Plan, PlannerRef};
-use crate::ports::Posted;
+use crate::ports::{Deed, Posted};
 use crate::words::{Actor, DedupeKey, Error, ErrorKind, InvalidName, PlannerName, Result, TurnId};
 
 /// What a turn is asked to do: an input, and who plans.
@@ -158,6 +158,7 @@ impl Submit {
             budget: self.budget.map(Box::new),
         };
         let dedupe = self.dedupe.transpose()?;
+        inner.authorize(&self.actor, Deed::Submit).await?;
         let opened = inner.opened().await?;
         let posted = inner.post(mail, dedupe.as_ref(), Some(turn), &self.actor).await?;
         let turn = match posted {

@@ -98,7 +98,7 @@ impl Turn {
     /// goes on soon after.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the step is not in doubt. [`ErrorKind::InvalidInput`] when it is resolved as not
+    /// [`ErrorKind::Forbidden`] when the actor may not. [`ErrorKind::NotFound`] when the step is not in doubt. [`ErrorKind::InvalidInput`] when it is resolved as not
     /// applied while the attempt may still take effect: the message says from when on it may be. Else what the store
     /// says.
     ///
@@ -141,7 +141,7 @@ impl Turn {
     /// applied stays applied. While an act runs it is refused, by a record in the session's history.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such turn, or it has ended; [`ErrorKind::InvalidInput`] when it has not
+    /// [`ErrorKind::Forbidden`] when the actor may not; [`ErrorKind::NotFound`] when there is no such turn, or it has ended; [`ErrorKind::InvalidInput`] when it has not
     /// started and waits behind another; else what the store says.
     ///
     /// # Cancel safety
@@ -161,6 +161,7 @@ impl Turn {
 
     pub(super) async fn post(&self, mail: Mail, actor: &Actor) -> Result<()> {
         let opened = self.opened().await?;
+        self.core.authorize_mail(actor, &mail, (&opened.entry, &opened.keys)).await?;
         post(&self.core, &opened, mail, None, None, actor).await?;
         self.manager.attend(opened.entry.id);
         Ok(())

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// There is no such session, turn, step or rest.
     NotFound,
+    /// The actor may not do this. Nothing was kept; the message says what the actor needs, or who may.
+    Forbidden,
     /// The dedupe key was used before with another input. Use a new key, or the first input.
     Mismatch,
     /// A bounded queue is full. Nothing was kept; try again later.

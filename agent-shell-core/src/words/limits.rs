@@ -111,6 +111,10 @@ pub struct Limits {
     ///
     /// Default: 60,000.
     pub plan_ms: u64,
+    /// How long a guard may take for one ruling. One that takes longer denies.
+    ///
+    /// Default: 10,000.
+    pub guard_ms: u64,
     /// How long a process's lease lasts; it is renewed at a third of it.
     ///
     /// Default: 15,000.
@@ -208,6 +212,7 @@ impl Default for Limits {
             probe_attempts: 8,
             interruptions: 64,
             plan_ms: 60_000,
+            guard_ms: 10_000,
             lease_ms: 15_000,
             poll_ms: 500,
             riding_ms: 20,
@@ -231,7 +236,7 @@ impl Default for Limits {
 impl Limits {
     /// What is wrong with the bounds, if anything: one that is zero would let nothing run.
     pub(crate) fn problem(&self) -> Option<String> {
-        let bounds: [(&str, u64); 17] = [
+        let bounds: [(&str, u64); 18] = [
             ("payload_bytes", self.payload_bytes as u64),
             ("turn_bytes", self.turn_bytes as u64),
             ("steps_per_turn", self.steps_per_turn as u64),
@@ -246,6 +251,7 @@ impl Limits {
             ("probe_attempts", self.probe_attempts.into()),
             ("interruptions", self.interruptions.into()),
             ("plan_ms", self.plan_ms),
+            ("guard_ms", self.guard_ms),
             ("lease_ms", self.lease_ms),
             ("poll_ms", self.poll_ms),
             ("snapshot_every", self.snapshot_every),

@@ -19,7 +19,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{AppendId, Ids, MailId, OutgoingId, OwnerId, SessionId, TurnId};
 pub use limits::Limits;
 pub use name::{
-    ContextKey, DedupeKey, GroupName, InvalidName, LockName, ModelName, PlannerName, SessionName, SignalName,
-    StepId, Tenant, ToolName, TopicName, UserId,
+    ContextKey, DedupeKey, GroupName, GuardName, InvalidName, LockName, ModelName, PlannerName, SessionName,
+    SignalName, StepId, Tenant, ToolName, TopicName, UserId,
 };
 pub use time::{Clock, Deadline, Monotonic, Timestamp};

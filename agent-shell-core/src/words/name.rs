@@ -125,6 +125,8 @@ names! {
     PlannerName: "the planner's name", 64,
     /// A model's name, unique within its shell.
     ModelName: "the model's name", 64,
+    /// A guard's name, unique within its shell.
+    GuardName: "the guard's name", 64,
     /// The name of a signal that a step waits for.
     SignalName: "the signal's name", 128,
     /// A key of a turn's context.

@@ -207,3 +207,31 @@ fn each_has_at_most_sixty_lines() {
     }
     assert!(seen >= 12, "only {seen} programs were found");
 }
+
+#[test]
+fn own_guard() {
+    let lines = [
+        r#"{"answered":"900 cents of A-17"}"#,
+        r#"{"failed":{"code":"guard","message":"the guard `desk` denied it: it is no order of ours","step":"refund"}}"#,
+        "the guard `desk` asks: it is more than 100 euros",
+        r#"{"answered":"20000 cents of A-18"}"#,
+        r#"{"answered":"50000 cents of A-19"}"#,
+        "4 rulings stand in the journal",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_own_guard"), &[]), lines);
+}
+
+#[test]
+fn untrusted_content() {
+    let lines = [
+        "without a guard:",
+        "  sent to eve@outside.example: 4711-X",
+        "held:",
+        "  the guard `hold-untrusted` asks: content from outside was read before, and this call can't be taken back or \
+         can carry data out",
+        "  /text from the tool `door_code` in step `call-3-1`",
+        "  /to from the tool `read_page` in step `call-1-1` (untrusted)",
+        "  It is sunny.",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_untrusted_content"), &[]), lines);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_shell_core::data::BodyKind;
-use agent_shell_core::machine::{TRANSITIONS, Transition};
+use agent_shell_core::machine::{Stage, TRANSITIONS, Transition};
 use agent_shell_core::simulation::{Fault, FaultCounts, Operation};
 use serde_json::{Value, json};
 
@@ -183,6 +183,11 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
+/// No shell of a simulation has guards.
+fn is_of_guards(row: &Transition) -> bool {
+    matches!(row.record, BodyKind::GuardRuled | BodyKind::StepReturned) || row.from == Stage::Returned
+}
+
 /// What was reached, and how often.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -227,7 +232,7 @@ impl Coverage {
     pub fn rows(&self) -> Vec<(String, u64)> {
         let transitions = TRANSITIONS
             .iter()
-            .filter(|row| row.record != NOT_SIMULATED)
+            .filter(|row| row.record != NOT_SIMULATED && !is_of_guards(row))
             .map(|row| (format!("transition {row}"), self.transitions.get(row).copied().unwrap_or_default()));
         let world = WorldFault::ALL.iter().map(|fault| {
             (format!("fault {}", fault.name()), self.world.get(fault).copied().unwrap_or_default())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_shell_core::data::{
-    Body, EffectClass, Mail, Outcome, Payload, Plan, PlannerRef, Reducer, Resolution, Retry, Step, Template,
-    ToolContract, ToolTerms, output,
+    Body, EffectClass, GuardPlace, GuardPlaces, GuardRuling, Mail, Outcome, Payload, Plan, PlannerRef,
+    Reducer, Resolution, Retry, Step, Template, ToolContract, ToolTerms, Verdict, output,
 };
 use agent_shell_core::machine::{
     AttemptEnd, Command, Entry, Env, Event, Folded, Live, Phase, PlanAnswer, fold, next_wake, owed, react,
@@ -62,6 +62,11 @@ fn classes() -> [(&'static str, EffectClass); 4] {
     ]
 }
 
+fn guards(seed: u64) -> GuardPlaces {
+    let all = GuardPlaces::NONE.with(GuardPlace::BeforeTool).with(GuardPlace::AfterTool);
+    if seed.is_multiple_of(2) { all } else { GuardPlaces::NONE }
+}
+
 fn terms() -> BTreeMap<ToolName, ToolTerms> {
     let retry = Retry { attempts: 4, base_ms: 10, max_ms: 100 };
     let of = |(name, class): (&str, EffectClass)| {
@@ -113,6 +118,8 @@ struct Run<'a> {
     world: &'a World,
     random: Random,
     limits: Limits,
+    /// Half of the runs have guards, which allow everything: that changes no result.
+    guards: GuardPlaces,
     state: Folded,
     live: Live,
     epoch: Epoch,
@@ -133,6 +140,7 @@ impl<'a> Run<'a> {
             world,
             random: Random(seed),
             limits: Limits::default(),
+            guards: guards(seed),
             state: Folded::new(SessionId::from_bytes([7; 16])),
             live: apart(),
             epoch: Epoch::new(1),
@@ -173,14 +181,26 @@ impl<'a> Run<'a> {
         let mark = status(&self.state, &live);
         let is_due = mark.wake_at.is_some_and(|wake| wake <= self.now);
         if mark.status != SessionStatus::Running && !is_due {
-            let env = Env { epoch: self.epoch.next(), now: self.now, limits: &self.limits, random: 0 };
+            let env = Env {
+                epoch: self.epoch.next(),
+                now: self.now,
+                limits: &self.limits,
+                random: 0,
+                guards: self.guards,
+            };
             let owed = owed(&self.state, &live, &env);
             assert!(owed.records.is_empty() && owed.commands.is_empty(), "{mark:?}, and still {owed:?}");
         }
     }
 
     fn react(&mut self, event: Event) {
-        let env = Env { epoch: self.epoch, now: self.now, limits: &self.limits, random: self.random.next() };
+        let env = Env {
+            epoch: self.epoch,
+            now: self.now,
+            limits: &self.limits,
+            random: self.random.next(),
+            guards: self.guards,
+        };
         let records = react(&self.state, event, &env);
         self.take(records);
     }
@@ -189,8 +209,13 @@ impl<'a> Run<'a> {
     fn settle(&mut self, plan: &Plan) {
         loop {
             self.live.durable = self.state.seq;
-            let env =
-                Env { epoch: self.epoch, now: self.now, limits: &self.limits, random: self.random.next() };
+            let env = Env {
+                epoch: self.epoch,
+                now: self.now,
+                limits: &self.limits,
+                random: self.random.next(),
+                guards: self.guards,
+            };
             let owed = owed(&self.state, &self.live, &env);
             if !owed.records.is_empty() {
                 self.take(owed.records);
@@ -226,6 +251,11 @@ impl<'a> Run<'a> {
                 self.live.running.insert(step, attempt);
                 let end = self.act(step, &input, &key);
                 self.waiting.push(Event::Finished { step, attempt, end });
+            }
+            Command::Rule { step, place, value, .. } => {
+                self.live.running.insert(step, 0);
+                let rulings = vec![GuardRuling::new("lax".try_into().unwrap(), Verdict::Allowed, "")];
+                self.waiting.push(Event::Ruled { step, place, value, rulings, rewritten: None });
             }
             // No plan here asks a model.
             Command::Ask { .. } => {}
@@ -364,7 +394,9 @@ impl<'a> Run<'a> {
                 let chosen = self.random.below(self.waiting.len());
                 let event = self.waiting.swap_remove(chosen);
                 match &event {
-                    Event::Finished { step, .. } => drop(self.live.running.remove(step)),
+                    Event::Finished { step, .. } | Event::Ruled { step, .. } => {
+                        self.live.running.remove(step);
+                    }
                     Event::Probed { step, .. } => drop(self.live.probing.remove(step)),
                     _ => {}
                 }

@@ -18,6 +18,7 @@ mod export;
 mod followed;
 mod front_door;
 mod golden;
+mod guarded;
 mod holding;
 mod killers;
 mod layers;

@@ -4,7 +4,13 @@ use super::*;
 
 /// What is owed by an owner under this epoch, to whom everything so far is durable.
 fn owed_under(state: &Folded, epoch: u64, limits: &Limits) -> Owed {
-    let env = Env { epoch: Epoch::new(epoch), now: Timestamp::default(), limits, random: 7 };
+    let env = Env {
+        epoch: Epoch::new(epoch),
+        now: Timestamp::default(),
+        limits,
+        random: 7,
+        guards: Default::default(),
+    };
     owed(state, &Live { durable: state.seq, ..Live::default() }, &env)
 }
 
@@ -26,7 +32,13 @@ fn a_turn_whose_owners_go_away_says_so_each_second_time_and_fails_in_the_end() {
     assert_eq!(said.commands, []);
     take_under(&mut state, 3, said.records[0].clone());
     let early = Live { durable: Seq::new(state.seq.number() - 1), ..Live::default() };
-    let env = Env { epoch: Epoch::new(3), now: Timestamp::default(), limits: &limits, random: 7 };
+    let env = Env {
+        epoch: Epoch::new(3),
+        now: Timestamp::default(),
+        limits: &limits,
+        random: 7,
+        guards: Default::default(),
+    };
     assert_eq!(owed(&state, &early, &env), Owed::default(), "nothing begins before that is durable");
     assert_eq!(owed_under(&state, 3, &limits).commands.len(), 1);
     let said = owed_under(&state, 5, &limits);

@@ -188,6 +188,21 @@ impl Tool {
         self
     }
 
+    /// Its output is content from outside, which nobody vouches for: a web page, a mail, a file that somebody sent. What a
+    /// model is shown of it keeps that label, so that guards know: see [`HoldUntrusted`](crate::HoldUntrusted).
+    #[must_use]
+    pub fn untrusted(mut self) -> Self {
+        self.contract.untrusted = true;
+        self
+    }
+
+    /// A call can carry data out of the host: a mail, a message, a request to an address that the arguments name.
+    #[must_use]
+    pub fn outbound(mut self) -> Self {
+        self.contract.outbound = true;
+        self
+    }
+
     /// The tool that undoes this one. It is declared and recorded; it is carried out in a later version.
     #[must_use]
     pub fn compensated_by(mut self, tool: impl AsRef<str>) -> Self {

@@ -285,6 +285,7 @@ impl PlanExecutor {
             now: self.core.clock.now(),
             limits: &self.core.limits,
             random: self.core.entropy.below(u64::MAX),
+            guards: self.core.guards.places(),
         }
     }
 }

@@ -130,6 +130,8 @@ pub(super) fn weight(entry: &Entry) -> usize {
         | Body::PromptSet { prompt: payload, .. }
         | Body::PlanAnswered { answer: payload, .. }
         | Body::SignalReceived { payload, .. }
+        | Body::GuardRuled { value: Some(payload), .. }
+        | Body::StepReturned { output: payload, .. }
         | Body::WaitOpened { wait: WaitFor::Approval { shown: payload, .. }, .. }
         | Body::TurnEnded { answer: Some(payload), .. } => json_bytes(&payload.value()),
         _ => 0,

@@ -6,13 +6,16 @@ use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
-use crate::data::{Action, EffectClass, PlannerRef};
+use crate::data::{Action, EffectClass, GuardPlace, Labels, PlannerRef};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
-use crate::ports::Fence;
+use crate::ports::{Fence, GuardRequest, GuardedTool, ModelRequest};
 use crate::runtime::budget::Purse;
 use crate::runtime::processor::{Attempt, Completion, Question, StepProcessor};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
+
+/// What stands in the place of an attempt's number while guards rule.
+const RULING: u32 = 0;
 
 /// Something that runs in a task of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +54,14 @@ impl PlanExecutor {
                 self.live.running.insert(step, attempt);
                 self.handles.insert(Work::Act(step), processor.question(question));
             }
+            Command::Rule { step, place, value, request, labels } => {
+                let Some(asked) = self.guard_request(step, place, value, request, labels) else {
+                    return Ok(false);
+                };
+                let processor = self.processor(asked.turn);
+                self.live.running.insert(step, RULING);
+                self.handles.insert(Work::Act(step), processor.rule(step, asked));
+            }
             Command::Probe { step, tool, input, key, attempt } => {
                 self.live.probing.insert(step);
                 let deadline = self.core.clock.now().plus(self.core.limits.attempt());
@@ -68,6 +79,40 @@ impl PlanExecutor {
 
     pub(super) fn turn(&self) -> Option<&TurnState> {
         self.state.turn.as_ref()
+    }
+
+    /// What guards are asked about a step.
+    fn guard_request(
+        &self,
+        step: usize,
+        place: GuardPlace,
+        value: Arc<Value>,
+        question: Option<Arc<ModelRequest>>,
+        labels: Labels,
+    ) -> Option<GuardRequest> {
+        let (turn, (_, subject)) = (self.turn()?, self.state.opened.as_ref()?);
+        let of = &turn.steps[step].step;
+        let (tool, model) = match &of.action {
+            Action::Tool { name, .. } => {
+                (turn.terms_of(step).map(|terms| GuardedTool::of(name, terms)), None)
+            }
+            Action::Model(ask) => (None, Some(ask.model.clone())),
+            _ => (None, None),
+        };
+        Some(GuardRequest {
+            place,
+            tenant: self.entry.tenant.clone(),
+            subject: subject.clone(),
+            session: self.entry.id,
+            turn: turn.id,
+            step: of.id.clone(),
+            actor: turn.actor,
+            tool,
+            model,
+            question,
+            value,
+            labels,
+        })
     }
 
     fn plan(&mut self) -> Result<bool> {
@@ -171,6 +216,13 @@ impl PlanExecutor {
                     self.handles.remove(&Work::Act(*step));
                     rides = self.may_ride()
                         && self.turn().is_some_and(|turn| turn.class_of(*step) == EffectClass::Pure);
+                }
+                Event::Ruled { step, .. } => {
+                    if self.live.running.get(step) != Some(&RULING) {
+                        continue;
+                    }
+                    self.live.running.remove(step);
+                    self.handles.remove(&Work::Act(*step));
                 }
                 Event::Probed { step, .. } => {
                     self.live.probing.remove(step);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use agent_shell_core::data::{
     Answer, AnswerFormat, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode, Finish,
-    MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt, PromptRef, Reducer, RequirementId,
-    Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall, ToolContract, ToolSpec, ToolTerms,
-    WaitEnd, WaitFor, context, from, input, output,
+    GuardPlace, GuardRuling, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt,
+    PromptRef, Reducer, RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall,
+    ToolContract, ToolSpec, ToolTerms, Verdict, WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
@@ -27,6 +27,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(attempts());
     bodies.extend(ends());
     bodies.extend(asked());
+    bodies.extend(guarded());
     bodies
 }
 
@@ -347,6 +348,43 @@ fn asked() -> Vec<Body> {
         failed(FailureCode::Model),
         failed(FailureCode::Stuck),
         failed(FailureCode::Budget),
+    ]
+}
+
+/// Rulings of all forms, in all places; what waits for them; and a plan with terms that say where content comes from.
+fn guarded() -> Vec<Body> {
+    let ruling = |verdict, reason: &str| GuardRuling::new("desk".try_into().unwrap(), verdict, reason);
+    let ruled = |place, rulings, value| Body::GuardRuled {
+        turn: TURN,
+        step: step("send"),
+        place,
+        digest: Digest::from_bytes([9; 32]),
+        rulings,
+        value,
+    };
+    let returned = |output| Body::StepReturned { turn: TURN, step: step("send"), attempt: 1, output };
+    let mut contract =
+        ToolContract::new(ToolName::new("send").unwrap(), "", EffectClass::Irreversible, json!({}));
+    (contract.untrusted, contract.outbound) = (true, true);
+    let terms = BTreeMap::from([(contract.name.clone(), ToolTerms::of(&contract, 1_000))]);
+    let plan = Plan::new([Step::tool("send", "send", json!(1))]).unwrap();
+    vec![
+        Body::PlanAdopted { turn: TURN, round: 1, plan, more: false, terms },
+        ruled(GuardPlace::BeforeModel, vec![ruling(Verdict::Allowed, "")], None),
+        ruled(
+            GuardPlace::BeforeTool,
+            vec![ruling(Verdict::Rewritten, ""), ruling(Verdict::Asked, "look at it")],
+            Some(value().into()),
+        ),
+        returned(value().into()),
+        returned(blob()),
+        ruled(GuardPlace::AfterTool, vec![ruling(Verdict::Denied, "not this")], None),
+        ruled(GuardPlace::AfterModel, vec![ruling(Verdict::Failed, "it panicked")], Some(blob())),
+        Body::StepFailed {
+            turn: TURN,
+            step: step("send"),
+            failure: Failure::of_step(&step("send"), FailureCode::Guard, "it failed"),
+        },
     ]
 }
 

@@ -1,0 +1,223 @@
+//! What guards have to say of a step: what is due before a question or a call, and after a result or an answer.
+//!
+//! A ruling binds to the digest of what was ruled on, as an approval does: when a later change of the context makes
+//! another call of a step, guards are asked again. What is recorded stands, whatever guards the next owner has.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::attempt::{accept, answered_with, failed, succeeded};
+use super::event::{Command, Env};
+use super::owed::Due;
+use super::state::{Folded, Phase, RuledOn, TurnState};
+use crate::data::canonical::canonical;
+use crate::data::{
+    Action, Answer, Body, EffectClass, FailureCode, GuardPlace, GuardRuling, Message, Payload,
+};
+use crate::ports::ModelRequest;
+use crate::words::Digest;
+
+/// The member of an output that stands for one that a guard withheld.
+const WITHHELD: &str = "withheld";
+
+/// What guards are asked about.
+pub(super) struct Asked<'a> {
+    pub(super) at: GuardPlace,
+    pub(super) value: &'a Arc<Value>,
+    pub(super) request: Option<&'a Arc<ModelRequest>>,
+}
+
+/// What is due before a step does what it is about to do: guards are asked, or the step fails because they denied it.
+/// None when it may go on.
+pub(super) fn before(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    asked: &Asked<'_>,
+    env: &Env<'_>,
+) -> Option<Due> {
+    if let Some(ruled) = turn.steps[place].before.as_deref()
+        && ruled.digest == ruled_digest(asked.value)
+    {
+        let denied = ruled.denied.as_ref()?;
+        return Some(Due::Record(failed(turn, place, FailureCode::Guard, denied)));
+    }
+    env.guards.has(asked.at).then(|| rule(state, turn, place, asked))
+}
+
+/// What is due before a call. Nothing is looked at where no guard ever was.
+pub(super) fn before_call(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    input: &Arc<Value>,
+    env: &Env<'_>,
+) -> Option<Due> {
+    let asked = Asked { at: GuardPlace::BeforeTool, value: input, request: None };
+    before(state, turn, place, &asked, env)
+}
+
+/// What is due before a question.
+pub(super) fn before_question(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    request: &Arc<ModelRequest>,
+    env: &Env<'_>,
+) -> Option<Due> {
+    if turn.steps[place].before.is_none() && !env.guards.has(GuardPlace::BeforeModel) {
+        return None;
+    }
+    let value = Arc::new(json!(request.messages.last()));
+    let asked = Asked { at: GuardPlace::BeforeModel, value: &value, request: Some(request) };
+    before(state, turn, place, &asked, env)
+}
+
+fn rule(state: &Folded, turn: &TurnState, place: usize, asked: &Asked<'_>) -> Due {
+    Due::Command(Command::Rule {
+        step: place,
+        place: asked.at,
+        value: asked.value.clone(),
+        request: asked.request.cloned(),
+        labels: state.labels(turn, place, asked.at),
+    })
+}
+
+/// Where guards look at what a step brings.
+pub(super) fn looked_at_after(turn: &TurnState, place: usize) -> GuardPlace {
+    match &turn.steps[place].step.action {
+        Action::Model(_) => GuardPlace::AfterModel,
+        _ => GuardPlace::AfterTool,
+    }
+}
+
+/// The record of what an attempt brought, where guards rule on it before anything reads it.
+pub(super) fn returned(turn: &TurnState, place: usize, attempt: u32, output: Value) -> Body {
+    let step = turn.steps[place].step.id.clone();
+    Body::StepReturned { turn: turn.id, step, attempt, output: output.into() }
+}
+
+/// What is due once a step has brought something: guards are asked, or what they left becomes the step's outcome. An
+/// effect has happened whatever they say, so a tool that acts has succeeded: what it brought is withheld.
+pub(super) fn after(
+    state: &Folded,
+    turn: &TurnState,
+    place: usize,
+    brought: &Arc<Value>,
+    env: &Env<'_>,
+) -> Due {
+    let (step, is_pure) = (&turn.steps[place], turn.class_of(place) == EffectClass::Pure);
+    let at = looked_at_after(turn, place);
+    let denied = match &step.after {
+        Some(ruled) => ruled.denied.as_ref(),
+        None if env.guards.has(at) => {
+            let asked = Asked { at, value: brought, request: None };
+            return rule(state, turn, place, &asked);
+        }
+        None => None,
+    };
+    Due::Record(match denied {
+        Some(reason) if is_pure => failed(turn, place, FailureCode::Guard, reason),
+        Some(reason) => succeeded(turn, place, step.attempt, json!({ WITHHELD: reason }), env),
+        None if at == GuardPlace::AfterModel => match Answer::deserialize(&**brought) {
+            Ok(answer) => answered_with(state, turn, place, step.attempt, &answer, env),
+            Err(_) => failed(turn, place, FailureCode::Guard, "what guards left of the answer is no answer"),
+        },
+        None => succeeded(turn, place, step.attempt, (**brought).clone(), env),
+    })
+}
+
+/// The success of a step, or first what it brought where guards rule on that.
+pub(super) fn brought(turn: &TurnState, place: usize, attempt: u32, output: Value, env: &Env<'_>) -> Body {
+    if env.guards.has(looked_at_after(turn, place)) && accept(turn, place, &output, env).is_ok() {
+        return returned(turn, place, attempt, output);
+    }
+    succeeded(turn, place, attempt, output, env)
+}
+
+/// The record of what guards ruled, unless the step has gone on meanwhile.
+pub(super) fn ruled(turn: &TurnState, place: usize, event: RulingsOf) -> Vec<Body> {
+    let RulingsOf { at, value, rulings, rewritten } = event;
+    let Some(step) = turn.steps.get(place) else { return Vec::new() };
+    let is_due = match (&step.phase, at) {
+        (Phase::Returned(brought), GuardPlace::AfterTool | GuardPlace::AfterModel) => {
+            step.after.is_none() && *brought == value
+        }
+        (
+            Phase::Pending | Phase::Approved | Phase::Paused { .. },
+            GuardPlace::BeforeTool | GuardPlace::BeforeModel,
+        ) => turn.ending.is_none(),
+        _ => false,
+    };
+    if !is_due {
+        return Vec::new();
+    }
+    let step = step.step.id.clone();
+    let (digest, value) = (ruled_digest(&value), rewritten.map(Payload::from));
+    vec![Body::GuardRuled { turn: turn.id, step, place: at, digest, rulings, value }]
+}
+
+/// What guards ruled on something.
+pub(super) struct RulingsOf {
+    pub(super) at: GuardPlace,
+    pub(super) value: Arc<Value>,
+    pub(super) rulings: Vec<GuardRuling>,
+    pub(super) rewritten: Option<Value>,
+}
+
+/// What a ruling binds to. What has no canonical form is taken as it is written.
+fn ruled_digest(value: &Value) -> Digest {
+    Digest::of(canonical(value).unwrap_or_else(|_| value.to_string()))
+}
+
+impl TurnState {
+    /// Takes what guards ruled on a step.
+    pub(super) fn take_rulings(
+        &mut self,
+        place: usize,
+        (at, digest): (GuardPlace, Digest),
+        rulings: &[GuardRuling],
+        rewritten: Option<&Payload>,
+    ) -> Result<(), &'static str> {
+        let rewritten = rewritten.map(Payload::value);
+        let told = |found: Option<&GuardRuling>| found.map(GuardRuling::told);
+        let ruled = Arc::new(RuledOn {
+            digest: rewritten.as_deref().map_or(digest, ruled_digest),
+            denied: told(rulings.iter().find(|ruling| ruling.denies())),
+            asked: told(rulings.iter().find(|ruling| ruling.asks())),
+        });
+        let step = &mut self.steps[place];
+        match (at, &step.phase) {
+            (GuardPlace::AfterTool | GuardPlace::AfterModel, Phase::Returned(_)) => {
+                step.after = Some(ruled);
+                if let Some(value) = rewritten {
+                    step.phase = Phase::Returned(value);
+                }
+            }
+            (GuardPlace::BeforeTool, Phase::Pending | Phase::Approved | Phase::Paused { .. }) => {
+                step.before = Some(ruled);
+                if let Some(value) = rewritten {
+                    step.input = Some(value);
+                }
+            }
+            (GuardPlace::BeforeModel, Phase::Pending | Phase::Paused { .. }) => {
+                step.before = Some(ruled);
+                if let Some(value) = rewritten {
+                    let said =
+                        Message::deserialize(&*value).map_err(|_| "what it puts in place is no message")?;
+                    step.said = Some(Arc::new(said));
+                }
+            }
+            _ => return Err("the step is not where guards could rule so"),
+        }
+        Ok(())
+    }
+
+    /// Whether a call waits for an approval: because its tool says so, or because a guard asks.
+    pub(super) fn asks_first(&self, place: usize) -> bool {
+        let asked = || self.steps[place].before.as_ref().is_some_and(|ruled| ruled.asked.is_some());
+        self.terms_of(place).is_some_and(|terms| terms.ask_first) || asked()
+    }
+}

@@ -1,0 +1,99 @@
+//! Labels: what is made of content from outside.
+//!
+//! Labels follow from the plan and from what a model was shown, never from what a text says. They err on one side: what
+//! may be made of untrusted content counts as untrusted.
+
+use super::state::{Folded, Phase, TurnState};
+use super::talk::Talk;
+use crate::data::{Action, Ask, GuardPlace, Labels, PlannerRef, Say, Template};
+use crate::words::StepId;
+
+impl Folded {
+    /// The labels of what a guard is asked about.
+    pub(super) fn labels(&self, turn: &TurnState, place: usize, at: GuardPlace) -> Labels {
+        let untrusted = match (at, &turn.steps[place].step.action) {
+            (GuardPlace::BeforeModel | GuardPlace::AfterModel, Action::Model(ask)) => {
+                turn.shows_untrusted(&self.talk, ask)
+            }
+            (GuardPlace::AfterTool, _) => turn.is_untrusted(place) || turn.takes_untrusted(place),
+            _ => turn.takes_untrusted(place) || turn.is_planned_by_the_misled(),
+        };
+        Labels::new(untrusted, self.has_read_untrusted(turn))
+    }
+
+    /// Whether untrusted content stands in the conversation, or came up in the turn.
+    fn has_read_untrusted(&self, turn: &TurnState) -> bool {
+        let came_up = |place: usize| {
+            let phase = &turn.steps[place].phase;
+            (phase.is_final() || matches!(phase, Phase::Returned(_))) && turn.is_untrusted(place)
+        };
+        self.talk.messages.iter().any(|kept| kept.untrusted) || (0..turn.steps.len()).any(came_up)
+    }
+}
+
+impl TurnState {
+    /// Whether what a step brings is untrusted: its output, and also what it says when it fails.
+    pub(super) fn is_untrusted(&self, place: usize) -> bool {
+        self.steps[place].untrusted || self.terms_of(place).is_some_and(|terms| terms.untrusted)
+    }
+
+    /// Whether the plan makes a step's input of untrusted content.
+    pub(super) fn takes_untrusted(&self, place: usize) -> bool {
+        self.template_of(place).is_some_and(|template| self.is_made_of_untrusted(template))
+    }
+
+    fn is_made_of_untrusted(&self, template: &Template) -> bool {
+        template.steps().into_iter().any(|step| self.is_known_untrusted(step))
+            || template.reads().into_iter().any(|key| self.untrusted_keys.contains(key))
+    }
+
+    fn is_known_untrusted(&self, step: &StepId) -> bool {
+        self.index.get(step).is_some_and(|&place| self.is_untrusted(place))
+    }
+
+    /// Whether what a question says is made of untrusted content.
+    pub(super) fn says_untrusted(&self, ask: &Ask) -> bool {
+        match &ask.say {
+            Say::User(template) => self.is_made_of_untrusted(template),
+            Say::Results(_) | Say::Steps(_) => {
+                ask.awaits().into_iter().any(|step| self.is_known_untrusted(step))
+            }
+            Say::Correction(_) | Say::Summary { .. } => false,
+        }
+    }
+
+    /// Whether anything that a question shows or says is untrusted.
+    pub(super) fn shows_untrusted(&self, talk: &Talk, ask: &Ask) -> bool {
+        self.says_untrusted(ask) || talk.shows_untrusted(ask)
+    }
+
+    /// Whether a model that was shown untrusted content has a say in the plan.
+    pub(super) fn is_planned_by_the_misled(&self) -> bool {
+        let misled =
+            || self.steps.iter().any(|step| step.untrusted && matches!(step.step.action, Action::Model(_)));
+        matches!(self.planner, PlannerRef::Named(_)) && misled()
+    }
+
+    /// A step has ended: what it brought keeps its label, and so does what it wrote into the context.
+    pub(super) fn label(&mut self, place: usize) {
+        let untrusted = self.is_untrusted(place) || self.takes_untrusted(place);
+        self.steps[place].untrusted = untrusted;
+        if untrusted && matches!(self.steps[place].phase, Phase::Succeeded(_)) {
+            let keys = self.steps[place].step.writes.iter().map(|write| write.key.clone());
+            self.untrusted_keys.extend(keys);
+        }
+    }
+}
+
+impl Talk {
+    /// Whether any message that a question shows is untrusted.
+    fn shows_untrusted(&self, ask: &Ask) -> bool {
+        let Some(first) = ask.first_shown else { return false };
+        let through = match &ask.say {
+            Say::Summary { through, .. } => *through,
+            _ => self.end(),
+        };
+        let shown = (self.first..).zip(&self.messages);
+        shown.filter(|(number, _)| (first..through).contains(number)).any(|(_, kept)| kept.untrusted)
+    }
+}

@@ -1,0 +1,181 @@
+//! Who may do what.
+
+use std::collections::BTreeSet;
+
+use agent_shell_core::ports::{Authorizer, Intention, Refusal, SessionFilter};
+use agent_shell_core::runtime::Rest;
+use agent_shell_core::words::{StepId, UserId};
+use agent_shell_core::{
+    Actor, Call, Deed, Error, ErrorKind, Outcome, Plan, Request, Resolution, Roles, Shell, Step, Tenant,
+    TenantRoles, Tool, ToolError, Turn,
+};
+use serde_json::{Value, json};
+
+use super::super::support::limits;
+
+fn named(id: &str) -> Actor {
+    Actor::named(id).unwrap()
+}
+
+fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+/// `able` may do one deed, and `lead` all.
+fn only(deed: Deed) -> Roles {
+    let roles = TenantRoles::default().role("one", [deed]).role("all", Deed::ALL);
+    let roles =
+        roles.member(user("able"), ["one"]).member(user("lead"), ["all"]).member(user("none"), ["gone"]);
+    Roles::default().tenant(Tenant::default(), roles)
+}
+
+async fn shell(roles: Roles) -> Shell {
+    let lost = Tool::irreversible("lose", "Is never answered", |_: Value, _: Call| async {
+        Err::<Value, _>(ToolError::ambiguous("the line went dead"))
+    });
+    Shell::volatile().limits(limits()).tool(lost).authorizer(roles).open().await.unwrap()
+}
+
+async fn submit(shell: &Shell, plan: Plan, actor: &Actor) -> Result<Turn, Error> {
+    shell.session("ada").unwrap().submit(Request::plan(plan)).actor(actor.clone()).await
+}
+
+/// A turn that rests in one step: for an approval, or in doubt.
+async fn resting(shell: &Shell, in_doubt: bool) -> (Turn, Rest) {
+    let step = if in_doubt { Step::tool("s", "lose", json!(1)) } else { Step::approval("s", json!("Go?")) };
+    let turn = submit(shell, Plan::new([step]).unwrap(), &named("lead")).await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap_err().kind(), ErrorKind::AtRest);
+    let rest = turn.rests().await.unwrap().remove(0);
+    (turn, rest)
+}
+
+/// Does a deed, and returns what came of it.
+async fn done(shell: &Shell, deed: Deed, actor: &Actor) -> Result<(), Error> {
+    match deed {
+        Deed::Submit => submit(shell, Plan::new([Step::signal("s", "go")]).unwrap(), actor).await.map(drop),
+        Deed::Signal => shell.session("ada").unwrap().signal("go", json!(1), None, actor).await,
+        Deed::Approve | Deed::Deny | Deed::Abandon => {
+            let (turn, rest) = resting(shell, false).await;
+            let result = match deed {
+                Deed::Approve => shell.approve(&rest, actor).await,
+                Deed::Deny => shell.deny(&rest, "no", actor).await,
+                _ => turn.abandon("enough", actor).await,
+            };
+            if result.is_err() {
+                assert_eq!(turn.rests().await.unwrap(), [rest], "it rests as before");
+                turn.abandon("enough", &named("lead")).await.unwrap();
+            }
+            assert!(!matches!(turn.outcome().await.unwrap(), Outcome::Expired));
+            result
+        }
+        Deed::Resolve => {
+            let (turn, rest) = resting(shell, true).await;
+            let result = shell.resolve(&rest, Resolution::Applied(json!(1)), actor).await;
+            if result.is_err() {
+                turn.resolve("s", Resolution::Applied(json!(1)), &named("lead")).await.unwrap();
+            }
+            turn.outcome().await.unwrap();
+            result
+        }
+        Deed::Purge => shell.purge(&Tenant::default(), &user("ada"), actor).await.map(drop),
+        other => panic!("{other:?} is not tested"),
+    }
+}
+
+#[tokio::test]
+async fn each_deed_is_for_those_whose_role_has_it() {
+    for deed in Deed::ALL {
+        let shell = shell(only(deed)).await;
+        for refused in [named("none"), named("stranger"), Actor::Host, Actor::Runtime] {
+            let error = done(&shell, deed, &refused).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Forbidden, "{deed:?} by {refused:?}: {error}");
+            assert!(error.to_string().contains(&format!("may `{}`", deed.name())), "{error}");
+        }
+        done(&shell, deed, &named("able")).await.unwrap_or_else(|error| panic!("{deed:?}: {error}"));
+        shell.shutdown().await.unwrap();
+        // Each other deed is refused to whoever may this one alone.
+        let other = Deed::ALL.into_iter().find(|other| *other != deed).unwrap();
+        let shell = self::shell(only(other)).await;
+        assert_eq!(done(&shell, deed, &named("able")).await.unwrap_err().kind(), ErrorKind::Forbidden);
+        shell.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_behind() {
+    let shell = shell(only(Deed::Submit)).await;
+    for deed in [Deed::Submit, Deed::Signal] {
+        done(&shell, deed, &named("stranger")).await.unwrap_err();
+    }
+    let sessions = shell.sessions(SessionFilter::default(), None, 10).await.unwrap();
+    assert!(sessions.is_empty(), "not even the session: {sessions:?}");
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn another_tenant_has_roles_of_its_own() {
+    let shell = shell(only(Deed::Submit)).await;
+    let subject = agent_shell_core::Subject::None;
+    let session = shell.session_of(Tenant::new("other").unwrap(), "s", subject).unwrap();
+    let error =
+        session.submit(Plan::new([Step::signal("s", "go")]).unwrap()).actor(named("lead")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn with_four_eyes_whoever_submitted_may_not_approve_and_may_deny() {
+    let roles = TenantRoles::default().role("all", Deed::ALL).four_eyes();
+    let roles = roles.member(user("lead"), ["all"]).member(user("second"), ["all"]).host(["all"]);
+    let shell = shell(Roles::default().tenant(Tenant::default(), roles)).await;
+    let (turn, rest) = resting(&shell, false).await;
+    let error = shell.approve(&rest, &named("lead")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert!(error.to_string().contains("let somebody else approve"), "{error}");
+    shell.approve(&rest, &named("second")).await.unwrap();
+    assert!(matches!(turn.outcome().await.unwrap(), Outcome::Answered(_)));
+    let (turn, rest) = resting(&shell, false).await;
+    shell.deny(&rest, "I was wrong", &named("lead")).await.unwrap();
+    assert!(matches!(turn.outcome().await.unwrap(), Outcome::Failed(_)));
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn roles_are_plain_data() {
+    let text = r#"{"tenants":{"default":{"roles":{"clerk":["submit","signal"]},"members":{"olga":["clerk"]},"host":["clerk"],"four_eyes":true}}}"#;
+    let roles: Roles = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_string(&roles).unwrap(), text);
+    let tenant = &roles.tenants[&Tenant::default()];
+    assert_eq!(tenant.roles["clerk"], BTreeSet::from([Deed::Submit, Deed::Signal]));
+    assert!(serde_json::from_str::<Roles>(r#"{"tenant":{}}"#).is_err(), "what is misspelt is no permission");
+}
+
+/// An authorizer of the host's own: it looks at what it is told, and panics at signals.
+struct Own;
+
+#[async_trait::async_trait]
+impl Authorizer for Own {
+    async fn authorize(&self, asked: &Intention) -> Result<(), Refusal> {
+        match asked.deed {
+            Deed::Signal => panic!("the directory is gone"),
+            Deed::Approve => {
+                assert!(asked.session.is_some() && asked.turn.is_some());
+                assert_eq!((asked.step.as_ref().map(StepId::as_str), asked.is_own), (Some("s"), Some(false)));
+                Err(Refusal::new("ask the other desk"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_authorizer_is_told_what_it_is_about_and_one_that_panics_refuses() {
+    let shell = Shell::volatile().limits(limits()).authorizer(Own).open().await.unwrap();
+    let (_, rest) = resting(&shell, false).await;
+    let error = shell.approve(&rest, &named("bert")).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Forbidden, "ask the other desk".into()));
+    let error = done(&shell, Deed::Signal, &named("bert")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert!(!error.to_string().contains("directory"), "{error}");
+    shell.shutdown().await.unwrap();
+}
