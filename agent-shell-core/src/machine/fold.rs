@@ -15,7 +15,7 @@ use crate::data::{
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 4;
+pub const FOLD_VERSION: u32 = 5;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +81,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             state.opened = Some((name.clone(), subject.clone()));
         }
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
-        Body::MailRefused { .. } => {}
+        Body::MailRefused { .. } | Body::TurnWithdrawn { .. } => {}
         Body::TurnStarted { turn, input, planner, deadline, wants, budget, .. } => {
             state.turns += 1;
             let waits = skipped(state.epoch, entry.epoch);
@@ -223,6 +223,9 @@ fn started(
         held: Default::default(),
         active: Default::default(),
         ended: 0,
+        to_undo: Default::default(),
+        applied: Default::default(),
+        undone: Vec::new(),
         terms: Default::default(),
         context: Context::default(),
         bytes: 0,

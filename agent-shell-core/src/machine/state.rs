@@ -112,6 +112,12 @@ pub struct TurnState {
     pub active: BTreeSet<usize>,
     /// How many steps have ended.
     pub ended: usize,
+    /// Steps that took effect, that have a compensation, and of which nothing says yet that they are to be undone.
+    pub to_undo: BTreeSet<usize>,
+    /// Steps that took effect and are not undone.
+    pub applied: BTreeSet<usize>,
+    /// The steps that were undone, in that order.
+    pub undone: Vec<usize>,
     /// The terms of the tools that the plans use.
     pub terms: BTreeMap<ToolName, ToolTerms>,
     /// The context.
@@ -134,6 +140,8 @@ pub enum Ending {
     Failed(Failure),
     /// Its deadline passed.
     Expired,
+    /// Somebody cancelled it.
+    Cancelled,
 }
 
 /// A step and how far it is.
@@ -163,6 +171,10 @@ pub struct StepState {
     pub answer: Option<Arc<Answer>>,
     /// The place of the record that ended it.
     pub ended: Seq,
+    /// The round of planning that brought it; 0 for a step that undoes another.
+    pub round: u32,
+    /// The place of the step that it undoes.
+    pub undoes: Option<usize>,
 }
 
 /// How far a step is.
@@ -200,6 +212,11 @@ pub enum Phase {
         /// From when on it may be resolved as not applied.
         not_applied_from: Timestamp,
     },
+    /// It undoes another step and keeps failing: a person must say how it goes on.
+    Parked {
+        /// Why it failed last.
+        failure: Failure,
+    },
     /// It succeeded, with this output.
     Succeeded(Arc<Value>),
     /// It failed.
@@ -229,11 +246,18 @@ impl StepState {
             unknown: false,
             answer: None,
             ended: Seq::ZERO,
+            round: 0,
+            undoes: None,
         }
     }
 }
 
 impl TurnState {
+    /// Whether a step does not go on because the turn can only end. What undoes others does.
+    pub fn stops(&self, place: usize) -> bool {
+        self.ending.is_some() && self.steps[place].undoes.is_none()
+    }
+
     /// The terms of the tool that a step calls; none for a step that waits.
     pub fn terms_of(&self, place: usize) -> Option<&ToolTerms> {
         match &self.steps[place].step.action {

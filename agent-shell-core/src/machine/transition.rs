@@ -26,6 +26,8 @@ pub enum Stage {
     Probing,
     /// A step that is [`Phase::InDoubt`].
     InDoubt,
+    /// A step that is [`Phase::Parked`].
+    Parked,
     /// A step that has [`Phase::Succeeded`]. Nothing comes after.
     Succeeded,
     /// A step that has [`Phase::Failed`]. Nothing comes after.
@@ -53,6 +55,7 @@ impl Stage {
             Self::Paused => "paused",
             Self::Probing => "probing",
             Self::InDoubt => "in doubt",
+            Self::Parked => "parked",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::NoTurn => "no turn",
@@ -74,6 +77,7 @@ impl Phase {
             Self::Paused { .. } => Stage::Paused,
             Self::Probing { .. } => Stage::Probing,
             Self::InDoubt { .. } => Stage::InDoubt,
+            Self::Parked { .. } => Stage::Parked,
             Self::Succeeded(_) => Stage::Succeeded,
             Self::Failed(_) => Stage::Failed,
         }
@@ -135,6 +139,9 @@ pub const TRANSITIONS: &[Transition] = rows! {
     MailRefused: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     TurnInterrupted: Running -> Running, Running -> Ending, Ending -> Ending;
     TurnExpired: Running -> Ending;
+    TurnCancelled: Running -> Ending;
+    TurnWithdrawn: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
+    UndoPlanned: Ending -> Ending;
     TurnEnded: Running -> NoTurn, Ending -> NoTurn;
     SessionPurged: NoTurn -> Purged, Running -> Purged, Ending -> Purged;
     // A step.
@@ -148,13 +155,16 @@ pub const TRANSITIONS: &[Transition] = rows! {
         Started -> Probing, Probing -> Paused;
     ProbeFailed: Probing -> Probing;
     StepInDoubt: Started -> InDoubt, Paused -> InDoubt, Probing -> InDoubt;
-    StepResolved: InDoubt -> Succeeded, InDoubt -> Paused;
+    StepResolved: InDoubt -> Succeeded, InDoubt -> Paused, Parked -> Succeeded, Parked -> Paused, Parked -> Pending;
+    // What undoes another step does not fail: it rests.
+    UndoParked: Pending -> Parked, Waiting -> Parked, Approved -> Parked, Paused -> Parked, Started -> Parked,
+        Probing -> Parked, InDoubt -> Parked;
     StepSucceeded: Pending -> Succeeded, Approved -> Succeeded, Paused -> Succeeded, Started -> Succeeded,
         Probing -> Succeeded;
     // A question is `Pure`.
     ModelAnswered: Pending -> Succeeded, Paused -> Succeeded;
     StepFailed: Pending -> Failed, Waiting -> Failed, Approved -> Failed, Paused -> Failed, Started -> Failed,
-        Probing -> Failed, InDoubt -> Failed;
+        Probing -> Failed, InDoubt -> Failed, Parked -> Failed;
 };
 
 /// The row of each transition, counted from 1; 0 where there is none.
