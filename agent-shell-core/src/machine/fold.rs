@@ -224,7 +224,6 @@ fn started(
         active: Default::default(),
         ended: 0,
         to_undo: Default::default(),
-        applied: Default::default(),
         undone: Vec::new(),
         terms: Default::default(),
         context: Context::default(),
@@ -274,6 +273,14 @@ fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
         Body::TurnExpired { .. } => {
             turn.ending.get_or_insert(Ending::Expired);
             Ok(())
+        }
+        Body::TurnCancelled { .. } => {
+            turn.ending.get_or_insert(Ending::Cancelled);
+            Ok(())
+        }
+        Body::UndoPlanned { steps, .. } => {
+            turn.interruptions = 0;
+            turn.adopt_undoing(steps)
         }
         _ => Err("it changes no turn"),
     }
@@ -347,6 +354,11 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         }
         (Body::StepResolved { resolution, context, .. }, _) => match resolution {
             Resolution::Applied(output) => turn.succeed(place, Arc::new(output.clone()), context),
+            // It has not begun yet, or is begun without a record.
+            Resolution::Retry if step.key.is_none() => {
+                (step.failures, step.interruptions) = (0, 0);
+                turn.pauses_anew(place);
+            }
             Resolution::Retry => {
                 step.unknown = false;
                 step.failures = 0;
@@ -360,7 +372,17 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             step.attempt = *attempt;
             turn.succeed(place, output.value(), context);
         }
-        (Body::StepFailed { failure, .. }, _) => {
+        (Body::UndoParked { failure, .. }, _) => {
+            if step.undoes.is_none() {
+                return Err("it undoes no other step");
+            }
+            turn.enter(place, Phase::Parked { failure: failure.clone() });
+        }
+        (Body::StepFailed { failure, applied, .. }, _) => {
+            if *applied {
+                turn.takes_effect(place);
+            }
+            let step = &turn.steps[place];
             if !step.step.may_fail {
                 turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
             }
@@ -387,7 +409,7 @@ impl TurnState {
         self.latest = self.steps.len();
         for step in plan.steps() {
             self.index.insert(step.id.clone(), self.steps.len());
-            self.steps.push(StepState::new(step.clone()));
+            self.steps.push(StepState { round, ..StepState::new(step.clone()) });
         }
         self.dependents.resize(self.steps.len(), Vec::new());
         self.missing.resize(self.steps.len(), 0);
@@ -418,6 +440,13 @@ impl TurnState {
         Ok(())
     }
 
+    /// A step that has begun nothing may begin.
+    fn pauses_anew(&mut self, place: usize) {
+        self.steps[place].phase = Phase::Pending;
+        self.active.remove(&place);
+        self.ready.insert(place);
+    }
+
     fn enter(&mut self, place: usize, phase: Phase) {
         self.steps[place].phase = phase;
         self.ready.remove(&place);
@@ -442,6 +471,7 @@ impl TurnState {
     ) {
         self.bytes += super::resolve::json_bytes(&output);
         self.context.take(context);
+        self.takes_effect(place);
         self.end(place, Phase::Succeeded(output));
         for dependent in std::mem::take(&mut self.dependents[place]) {
             self.is_behind(dependent);

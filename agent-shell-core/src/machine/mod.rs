@@ -21,6 +21,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod transition;
+mod undo;
 
 pub use event::{AttemptEnd, Command, Env, Event, Live, PlanAnswer, react};
 pub use fold::{Entry, FOLD_VERSION, FoldError, fold};

@@ -12,6 +12,7 @@ use super::owed::Due;
 use super::resolve::{resolve, too_large};
 use super::state::{Folded, Phase, StepState, TurnState};
 use super::talk::request;
+use super::undo;
 use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
 use crate::words::{SessionId, Timestamp};
 
@@ -53,7 +54,7 @@ pub(super) fn checked(
     problem: Option<String>,
     env: &Env<'_>,
 ) -> Vec<Body> {
-    let is_next = |step: &&StepState| step.phase == Phase::Pending && turn.ending.is_none();
+    let is_next = |step: &&StepState| step.phase == Phase::Pending && !turn.stops(place);
     let Some(step) = turn.steps.get(place).filter(is_next) else {
         return Vec::new();
     };
@@ -158,6 +159,9 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
 pub(super) fn made_input(turn: &TurnState, place: usize, env: &Env<'_>) -> Result<Arc<Value>, Box<Body>> {
     if let Some(input) = &turn.steps[place].input {
         return Ok(input.clone());
+    }
+    if let Some(undone) = turn.steps[place].undoes {
+        return Ok(undo::input(turn, undone));
     }
     let value = match turn.template_of(place) {
         Some(template) => resolve(template, turn, env.limits.payload_bytes),

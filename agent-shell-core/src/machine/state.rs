@@ -114,8 +114,6 @@ pub struct TurnState {
     pub ended: usize,
     /// Steps that took effect, that have a compensation, and of which nothing says yet that they are to be undone.
     pub to_undo: BTreeSet<usize>,
-    /// Steps that took effect and are not undone.
-    pub applied: BTreeSet<usize>,
     /// The steps that were undone, in that order.
     pub undone: Vec<usize>,
     /// The terms of the tools that the plans use.
@@ -175,6 +173,8 @@ pub struct StepState {
     pub round: u32,
     /// The place of the step that it undoes.
     pub undoes: Option<usize>,
+    /// Whether it took effect and is not undone.
+    pub applied: bool,
 }
 
 /// How far a step is.
@@ -248,6 +248,7 @@ impl StepState {
             ended: Seq::ZERO,
             round: 0,
             undoes: None,
+            applied: false,
         }
     }
 }
