@@ -40,7 +40,7 @@ pub use envelope::Envelope;
 pub(crate) use extent::{Extent, extent};
 pub use mail::{Lane, Mail, MailKind};
 pub use outcome::{Failure, FailureCode, Outcome, Undone};
-pub(crate) use plan::undo_of;
+pub(crate) use plan::{is_undo, undo_of};
 pub use plan::{AskError, Plan, PlanBuilder, PlanError, PlanPart};
 pub use record::{Header, Kind, Record};
 pub use seal::{DataKey, KeyId, Nonce, OpenError, Sealer, keyed_digest};

@@ -30,6 +30,11 @@ pub(crate) fn undo_of(step: &StepId, place: usize) -> StepId {
     by_name.or_else(|_| StepId::new(format!("{UNDO}{place}"))).unwrap_or_else(|_| step.clone())
 }
 
+/// Whether a step undoes another one.
+pub(crate) fn is_undo(step: &StepId) -> bool {
+    step.as_str().starts_with(UNDO)
+}
+
 /// Why steps do not make a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -299,7 +304,7 @@ fn check_names(draft: &Draft) -> Result<(), PlanError> {
             }
             _ => PlanPart::Step(step.id.clone()),
         };
-        if step.id.as_str().starts_with(UNDO) {
+        if is_undo(&step.id) {
             return Err(PlanError::Reserved { step: step.id.clone() });
         }
         if let Some(Fault::Name(error)) = &step.fault {

@@ -134,6 +134,9 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
     if turn.steps[place].phase.is_final() {
         turn.steps[place].ended = entry.seq;
     }
+    if matches!(entry.body, Body::WaitOpened { .. } | Body::UndoParked { .. }) {
+        turn.steps[place].rested = entry.seq;
+    }
     // An attempt that is only made again, because its owner is gone, is no progress.
     let again = match entry.body {
         Body::StepStarted { .. } => from == Stage::Started,

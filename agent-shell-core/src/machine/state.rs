@@ -175,6 +175,8 @@ pub struct StepState {
     pub undoes: Option<usize>,
     /// Whether it took effect and is not undone.
     pub applied: bool,
+    /// The place of the record by which it waits or rests, when it undoes another: it may do so more than once.
+    pub rested: Seq,
 }
 
 /// How far a step is.
@@ -249,6 +251,7 @@ impl StepState {
             round: 0,
             undoes: None,
             applied: false,
+            rested: Seq::ZERO,
         }
     }
 }
