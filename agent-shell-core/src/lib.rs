@@ -55,11 +55,11 @@ pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use data::{
     Ceiling, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
-    Settings, Step, Template, context, from, input, output,
+    Settings, Step, Template, Undone, context, from, input, output,
 };
 pub use ports::{
     Call, EventHandler, HandlerError, Model, PlanView, Planned, Planner, PlannerError, ProbeAnswer, Tool,
-    ToolError,
+    ToolError, Undo,
 };
 pub use runtime::{
     Approval, Approvals, Ceilings, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,

@@ -70,7 +70,9 @@ pub enum PlanError {
         pointer: String,
     },
     /// A step has a name that only steps which undo others have.
-    #[error("step `{step}`: names that begin with `{UNDO}` are those of steps that undo others: give it another one")]
+    #[error(
+        "step `{step}`: names that begin with `{UNDO}` are those of steps that undo others: give it another one"
+    )]
     Reserved {
         /// The name.
         step: StepId,

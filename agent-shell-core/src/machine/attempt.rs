@@ -255,7 +255,12 @@ pub(super) fn failed(turn: &TurnState, place: usize, code: FailureCode, message:
 }
 
 /// The end of a step that is not tried again.
-pub(super) fn given_up(turn: &TurnState, place: usize, code: FailureCode, message: impl Into<String>) -> Body {
+pub(super) fn given_up(
+    turn: &TurnState,
+    place: usize,
+    code: FailureCode,
+    message: impl Into<String>,
+) -> Body {
     let step = &turn.steps[place].step.id;
     let failure = Failure::of_step(step, code, message);
     Body::StepFailed { turn: turn.id, step: step.clone(), failure, applied: false }
@@ -269,7 +274,12 @@ pub(super) fn failed_although_applied(
 ) -> Body {
     let step = &turn.steps[place].step.id;
     let applied = turn.class_of(place).has_intent();
-    Body::StepFailed { turn: turn.id, step: step.clone(), failure: Failure::of_step(step, code, message), applied }
+    Body::StepFailed {
+        turn: turn.id,
+        step: step.clone(),
+        failure: Failure::of_step(step, code, message),
+        applied,
+    }
 }
 
 /// An operator must say. An attempt may still take effect until its deadline and the allowed lateness have passed.

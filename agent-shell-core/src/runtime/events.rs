@@ -13,10 +13,10 @@ use tokio::sync::{Notify, watch};
 use super::core::Core;
 use super::keyring::SessionKeys;
 use super::session::NameAndSubject;
-use crate::data::{Body, Envelope, FailureCode, Outcome, Resolution, WaitFor};
+use crate::data::{Body, Envelope, FailureCode, Outcome, Resolution, WaitFor, is_undo};
 use crate::machine::{Entry, Folded, Phase};
 use crate::ports::{Bus, Outgoing, SessionEntry};
-use crate::words::{OutgoingId, Result, SessionId, StepId, Tenant, Timestamp, TopicName, TurnId};
+use crate::words::{OutgoingId, Result, Seq, SessionId, StepId, Tenant, Timestamp, TopicName, TurnId};
 
 /// The topic of what the runtime tells.
 pub(crate) const TOPIC: &str = "agent-shell.events";

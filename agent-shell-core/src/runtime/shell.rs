@@ -26,7 +26,7 @@ use super::session::Session;
 use super::turn::Turn;
 use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
-use crate::data::{Account, AccountKind};
+use crate::data::{Account, AccountKind, EffectClass};
 use crate::failpoint::reach;
 use crate::ports::{
     DynTool, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter, SessionStatus, Spawn, Store,
@@ -34,7 +34,7 @@ use crate::ports::{
 };
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
-    PlannerName, Pseudonym, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId,
+    PlannerName, Pseudonym, Result, SessionId, SessionName, Subject, Tenant, ToolName, TurnId, UserId,
 };
 
 /// Sessions listed at once.
@@ -282,7 +282,9 @@ fn compensations(tools: &BTreeMap<ToolName, Arc<dyn DynTool>>) -> Result<()> {
     for (name, contract) in tools.iter().map(|(name, tool)| (name, tool.contract())) {
         let Some(undoing) = &contract.compensation else { continue };
         let problem = match tools.get(undoing).map(|tool| tool.contract()) {
-            _ if contract.class == EffectClass::Pure => "it changes nothing, so there is nothing to undo".into(),
+            _ if contract.class == EffectClass::Pure => {
+                "it changes nothing, so there is nothing to undo".into()
+            }
             None => format!("the shell has no tool `{undoing}`: give it one with `ShellBuilder::tool`"),
             Some(of) if of.held => format!("`{undoing}` is held back, and what undoes a call can't be"),
             Some(_) => continue,
