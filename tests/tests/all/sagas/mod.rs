@@ -78,6 +78,10 @@ pub(super) fn tools(world: &Arc<Log>) -> Vec<Tool> {
             Err::<(), _>(ToolError::refused("it fails on purpose"))
         })
         .compensated_by("unbook"),
+        // Of this one it is known after a crash that nothing happened.
+        Tool::pure("refuse", "", |_: For, _: Call| async {
+            Err::<(), _>(ToolError::refused("it refuses on purpose"))
+        }),
     ]
 }
 
@@ -95,7 +99,7 @@ fn a_chain_that_fails() -> Plan {
         ]);
         Step::tool(step, tool, input)
     };
-    Plan::new([call("a", "book"), with("b", "a", "book"), with("c", "b", "fail")]).unwrap()
+    Plan::new([call("a", "book"), with("b", "a", "book"), with("c", "b", "refuse")]).unwrap()
 }
 
 async fn fails(host: Host<Log>) -> Result<(Outcome, Undone), BoxError> {
