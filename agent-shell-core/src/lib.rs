@@ -60,11 +60,11 @@ pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use backends::roles::{Roles, TenantRoles};
 pub use data::{
     Ceiling, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
-    Settings, Step, Template, context, from, input, output,
+    Settings, Step, Template, Undone, context, from, input, output,
 };
 pub use ports::{
     Authorizer, Call, Deed, EventHandler, Guard, GuardError, GuardRequest, HandlerError, Model, PlanView,
-    Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError,
+    Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError, Undo,
 };
 pub use runtime::{
     Approval, Approvals, Ceilings, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,

@@ -7,7 +7,7 @@ pub mod crash;
 pub mod disk;
 pub mod events;
 pub mod owner;
-mod random;
+pub mod random;
 pub mod recorder;
 pub mod residue;
 pub mod simulate;

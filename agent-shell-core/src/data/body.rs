@@ -11,7 +11,7 @@ use super::chat::AnswerFormat;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::guard::{GuardPlace, GuardRuling};
 use super::mail::MailKind;
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
 use crate::words::{
     ContextKey, Digest, MailId, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
@@ -94,6 +94,9 @@ pub struct ToolTerms {
     /// Whether a call can carry data out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outbound: bool,
+    /// The tool that undoes a call. Its own terms stand beside these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<ToolName>,
 }
 
 impl ToolTerms {
@@ -111,6 +114,7 @@ impl ToolTerms {
             requirement: contract.requirement(),
             untrusted: contract.untrusted,
             outbound: contract.outbound,
+            compensation: contract.compensation.clone(),
         }
     }
 }
@@ -460,6 +464,26 @@ bodies! {
         step: StepId,
         /// Why.
         failure: Failure,
+        /// Whether its act took effect all the same, so that there is something to undo.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        applied: bool,
+    }
+    /// Steps are to be undone now, because the turn failed, was cancelled or expired: nothing that depended on them stands
+    /// any more. For each one a step is added to the turn that calls its compensation.
+    UndoPlanned = "undo.planned" {
+        /// The turn.
+        turn: TurnId,
+        /// The steps that undo, and what each undoes.
+        steps: BTreeMap<StepId, StepId>,
+    }
+    /// A step that undoes another keeps failing: it rests until a person says how it goes on.
+    UndoParked = "undo.parked" {
+        /// The turn.
+        turn: TurnId,
+        /// The step that undoes.
+        step: StepId,
+        /// Why.
+        failure: Failure,
     }
     /// It is not known whether an attempt took effect, and nothing can be asked: an operator must say.
     StepInDoubt = "step.in_doubt" {
@@ -513,6 +537,20 @@ bodies! {
         /// Set when that was often enough: nothing new starts.
         failure: Option<Failure>,
     }
+    /// Somebody cancelled the turn: nothing new starts. The header's actor is who did.
+    TurnCancelled = "turn.cancelled" {
+        /// The turn.
+        turn: TurnId,
+        /// What was given as the reason.
+        reason: String,
+    }
+    /// A turn was cancelled before it started. Its request is consumed. The header's actor is who did.
+    TurnWithdrawn = "turn.withdrawn" {
+        /// The turn, which so ends before it started.
+        turn: TurnId,
+        /// What was given as the reason.
+        reason: String,
+    }
     /// The turn's deadline passed: nothing new starts.
     TurnExpired = "turn.expired" {
         /// The turn.
@@ -535,6 +573,9 @@ bodies! {
         outcome: Outcome,
         /// The answer, when it is stored apart.
         answer: Option<Payload>,
+        /// What was undone and what stays applied, when the turn did not succeed and had applied anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undone: Option<Box<Undone>>,
     }
 }
 
@@ -582,6 +623,10 @@ impl Body {
             | Self::StepInDoubt { turn, .. }
             | Self::StepResolved { turn, .. }
             | Self::TurnInterrupted { turn, .. }
+            | Self::UndoPlanned { turn, .. }
+            | Self::UndoParked { turn, .. }
+            | Self::TurnCancelled { turn, .. }
+            | Self::TurnWithdrawn { turn, .. }
             | Self::TurnExpired { turn }
             | Self::TurnEnded { turn, .. } => Some(*turn),
         }
@@ -601,6 +646,7 @@ impl Body {
             | Self::ModelAnswered { step, .. }
             | Self::StepFailed { step, .. }
             | Self::StepInDoubt { step, .. }
+            | Self::UndoParked { step, .. }
             | Self::StepResolved { step, .. } => Some(step),
             _ => None,
         }

@@ -66,6 +66,13 @@ pub enum Mail {
         /// Why.
         reason: String,
     },
+    /// Cancel a turn, whether it runs or waits.
+    Cancel {
+        /// The turn.
+        turn: TurnId,
+        /// Why.
+        reason: String,
+    },
     /// Erase what the session holds: its subject is to be forgotten. It is posted empty and unsealed, so that it can
     /// be read when the key is gone.
     Purge,
@@ -80,6 +87,7 @@ impl Mail {
             Self::Signal { .. } => MailKind::Signal,
             Self::Resolve { .. } => MailKind::Resolve,
             Self::Abandon { .. } => MailKind::Abandon,
+            Self::Cancel { .. } => MailKind::Cancel,
             Self::Purge => MailKind::Purge,
         }
     }
@@ -102,6 +110,8 @@ pub enum MailKind {
     Abandon,
     /// [`Mail::Purge`].
     Purge,
+    /// [`Mail::Cancel`].
+    Cancel,
 }
 
 impl MailKind {
@@ -114,14 +124,22 @@ impl MailKind {
             Self::Resolve => "resolve",
             Self::Abandon => "abandon",
             Self::Purge => "purge",
+            Self::Cancel => "cancel",
         }
     }
 
     /// The kind that is stored as `text`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Submit, Self::Decide, Self::Signal, Self::Resolve, Self::Abandon, Self::Purge]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        let all = [
+            Self::Submit,
+            Self::Decide,
+            Self::Signal,
+            Self::Resolve,
+            Self::Abandon,
+            Self::Purge,
+            Self::Cancel,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 
     /// The lane in which mail of this kind is read.

@@ -44,6 +44,7 @@ impl Outcome {
             Body::TurnEnded { answer: Some(answer), .. } => Some(Self::Answered((*answer.value()).clone())),
             Body::TurnEnded { outcome, .. } => Some(outcome.clone()),
             Body::SessionPurged { turn: Some(_), .. } => Some(Self::Purged),
+            Body::TurnWithdrawn { .. } => Some(Self::Cancelled),
             Body::MailRefused { turn: Some(_), reason, .. } => {
                 Some(Self::Failed(Failure::of_turn(FailureCode::Unreadable, reason.clone())))
             }
@@ -65,6 +66,24 @@ impl Outcome {
             Self::Answered(value) => Some(value),
             _ => None,
         }
+    }
+}
+
+/// What became of the acts of a turn that did not succeed: those of steps other than `Pure` ones that took effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Undone {
+    /// The steps whose compensation has succeeded, or of which a person said that they are undone, in the order in which
+    /// they were undone.
+    pub undone: Vec<StepId>,
+    /// The steps that stay applied, in plan order: they have no compensation, or it was given up.
+    pub left: Vec<StepId>,
+}
+
+impl Undone {
+    /// Whether the turn had applied nothing.
+    pub fn is_empty(&self) -> bool {
+        self.undone.is_empty() && self.left.is_empty()
     }
 }
 

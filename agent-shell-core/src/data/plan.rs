@@ -21,6 +21,20 @@ pub struct Plan {
     draft: Draft,
 }
 
+/// How the names of steps begin that undo others.
+const UNDO: &str = "undo:";
+
+/// The name of the step that undoes the step at `place` of its turn.
+pub(crate) fn undo_of(step: &StepId, place: usize) -> StepId {
+    let by_name = StepId::new(format!("{UNDO}{step}"));
+    by_name.or_else(|_| StepId::new(format!("{UNDO}{place}"))).unwrap_or_else(|_| step.clone())
+}
+
+/// Whether a step undoes another one.
+pub(crate) fn is_undo(step: &StepId) -> bool {
+    step.as_str().starts_with(UNDO)
+}
+
 /// Why steps do not make a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +68,14 @@ pub enum PlanError {
         part: PlanPart,
         /// The text that is none.
         pointer: String,
+    },
+    /// A step has a name that only steps which undo others have.
+    #[error(
+        "step `{step}`: names that begin with `{UNDO}` are those of steps that undo others: give it another one"
+    )]
+    Reserved {
+        /// The name.
+        step: StepId,
     },
     /// Two steps have one name.
     #[error("two steps are called `{step}`: give each its own id")]
@@ -284,6 +306,9 @@ fn check_names(draft: &Draft) -> Result<(), PlanError> {
             }
             _ => PlanPart::Step(step.id.clone()),
         };
+        if is_undo(&step.id) {
+            return Err(PlanError::Reserved { step: step.id.clone() });
+        }
         if let Some(Fault::Name(error)) = &step.fault {
             return Err(PlanError::Name { part, error: error.clone() });
         }

@@ -160,6 +160,14 @@ impl Step {
         }
     }
 
+    /// A step that undoes another: it calls a compensation, with what the machine gives it.
+    pub(crate) fn undoing(id: StepId, tool: ToolName, locks: Vec<LockName>) -> Self {
+        let action = Action::Tool { name: tool, input: Template::Value(serde_json::Value::Null) };
+        let mut step = Self::new(id, || Ok(action));
+        step.locks = locks;
+        step
+    }
+
     fn mentions(&mut self, wrong: InvalidName) {
         self.fault.get_or_insert(Fault::Name(wrong));
     }

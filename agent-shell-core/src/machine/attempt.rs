@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use self::Known::{NotApplied, NotCounted, Unknown};
 use super::event::{AttemptEnd, Env};
-use super::guarded::{brought, looked_at_after, returned};
+use super::guarded::{brought, is_looked_at, returned};
 use super::resolve::{json_bytes, too_large};
-use super::state::{Folded, Phase, TurnState};
+use super::state::{Folded, Phase, StepState, TurnState};
 use super::talk::output_of;
 use crate::data::{Action, Answer, Body, EffectClass, Failure, FailureCode, Retry, Say};
 use crate::ports::ProbeAnswer;
@@ -143,16 +143,14 @@ pub(super) fn probed(
 
 /// The success of a step, or its failure when its output can't be kept. The effect has happened either way.
 pub(super) fn succeeded(turn: &TurnState, place: usize, attempt: u32, output: Value, env: &Env<'_>) -> Body {
-    match accept(turn, place, &output, env) {
-        Ok(context) => Body::StepSucceeded {
-            turn: turn.id,
-            step: turn.steps[place].step.id.clone(),
-            attempt,
-            output: Arc::new(output).into(),
-            context,
-        },
-        Err((code, problem)) => failed(turn, place, code, problem),
-    }
+    let (output, context) = match accept(turn, place, &output, env) {
+        Ok(context) => (output, context),
+        // What has undone another step has done so, whatever it says.
+        Err(_) if turn.steps[place].undoes.is_some() => (Value::Null, BTreeMap::new()),
+        Err(problem) => return failed_although_applied(turn, place, problem),
+    };
+    let (step, output) = (turn.steps[place].step.id.clone(), Arc::new(output).into());
+    Body::StepSucceeded { turn: turn.id, step, attempt, output, context }
 }
 
 /// The success of a step that asked, or its failure when the answer can't be kept.
@@ -169,7 +167,7 @@ fn answered(
         return unanswered(turn, place, attempt, (true, "the summary is empty".into(), 0), env);
     }
     match answered_with(state, turn, place, attempt, &answer, env) {
-        Body::ModelAnswered { answer, .. } if env.guards.has(looked_at_after(turn, place)) => {
+        Body::ModelAnswered { answer, .. } if is_looked_at(turn, place, env) => {
             returned(turn, place, attempt, (*answer.value()).clone())
         }
         record => record,
@@ -263,9 +261,43 @@ pub(super) fn changes(
     Ok(merged)
 }
 
+/// The end of a step that can't succeed. What undoes another step does not end so: it rests.
 pub(super) fn failed(turn: &TurnState, place: usize, code: FailureCode, message: impl Into<String>) -> Body {
+    match &turn.steps[place] {
+        StepState { undoes: Some(_), step, .. } => {
+            let failure = Failure::of_step(&step.id, code, message);
+            Body::UndoParked { turn: turn.id, step: step.id.clone(), failure }
+        }
+        _ => given_up(turn, place, code, message),
+    }
+}
+
+/// The end of a step that is not tried again.
+pub(super) fn given_up(
+    turn: &TurnState,
+    place: usize,
+    code: FailureCode,
+    message: impl Into<String>,
+) -> Body {
     let step = &turn.steps[place].step.id;
-    Body::StepFailed { turn: turn.id, step: step.clone(), failure: Failure::of_step(step, code, message) }
+    let failure = Failure::of_step(step, code, message);
+    Body::StepFailed { turn: turn.id, step: step.clone(), failure, applied: false }
+}
+
+/// The failure of a step whose act took effect all the same.
+pub(super) fn failed_although_applied(
+    turn: &TurnState,
+    place: usize,
+    (code, message): (FailureCode, String),
+) -> Body {
+    let step = &turn.steps[place].step.id;
+    let applied = turn.class_of(place).has_intent();
+    Body::StepFailed {
+        turn: turn.id,
+        step: step.clone(),
+        failure: Failure::of_step(step, code, message),
+        applied,
+    }
 }
 
 /// An operator must say. An attempt may still take effect until its deadline and the allowed lateness have passed.

@@ -11,7 +11,7 @@ use crate::data::{
     Answer, Body, Failure, GuardPlace, GuardPlaces, GuardRuling, Labels, Mail, Plan, Prompt, ToolTerms,
 };
 use crate::ports::{ModelRequest, ProbeAnswer};
-use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, Timestamp, ToolName};
+use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, Timestamp, ToolName, TurnId};
 
 /// What the machine is told beside the event: constants of this moment.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ pub struct Live {
     pub apart: bool,
 }
 
-/// What happened. Everything but mail is about the turn that runs.
+/// What happened. Everything but mail, and what it withdraws, is about the turn that runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Mail was read.
@@ -54,6 +54,13 @@ pub enum Event {
         mail: Mail,
         /// When it was posted.
         posted: Timestamp,
+    },
+    /// A turn is cancelled that waits for its start. Its request is consumed with this.
+    Withdrawn {
+        /// The turn.
+        turn: TurnId,
+        /// What was given as the reason.
+        reason: String,
     },
     /// The planner answered, or failed.
     Planned(Result<PlanAnswer, Failure>),
@@ -253,6 +260,9 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
     if let Event::Mail { id, mail, posted } = event {
         return mail::received(state, id, mail, posted, env);
     }
+    if let Event::Withdrawn { turn, reason } = event {
+        return vec![Body::TurnWithdrawn { turn, reason }];
+    }
     let Some(turn) = &state.turn else { return Vec::new() };
     match event {
         Event::Planned(answer) => planned::planned(state, turn, answer, env),
@@ -264,6 +274,6 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
         }
         Event::Finished { step, attempt, end } => attempt::finished(state, turn, step, attempt, end, env),
         Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),
-        Event::Mail { .. } => Vec::new(),
+        Event::Mail { .. } | Event::Withdrawn { .. } => Vec::new(),
     }
 }

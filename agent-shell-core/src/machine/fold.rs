@@ -81,7 +81,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             state.opened = Some((name.clone(), subject.clone()));
         }
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
-        Body::MailRefused { .. } => {}
+        Body::MailRefused { .. } | Body::TurnWithdrawn { .. } => {}
         Body::TurnStarted { turn, input, planner, deadline, wants, budget, .. } => {
             state.turns += 1;
             let waits = skipped(state.epoch, entry.epoch);
@@ -134,6 +134,9 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
     if turn.steps[place].phase.is_final() {
         turn.steps[place].ended = entry.seq;
         turn.label(place);
+    }
+    if matches!(entry.body, Body::WaitOpened { .. } | Body::UndoParked { .. }) {
+        turn.steps[place].rested = entry.seq;
     }
     // An attempt that is only made again, because its owner is gone, is no progress.
     let again = match entry.body {
@@ -230,6 +233,8 @@ fn started(
         held: Default::default(),
         active: Default::default(),
         ended: 0,
+        to_undo: Default::default(),
+        undone: Vec::new(),
         terms: Default::default(),
         context: Context::default(),
         untrusted_keys: Default::default(),
@@ -279,6 +284,14 @@ fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
         Body::TurnExpired { .. } => {
             turn.ending.get_or_insert(Ending::Expired);
             Ok(())
+        }
+        Body::TurnCancelled { .. } => {
+            turn.ending.get_or_insert(Ending::Cancelled);
+            Ok(())
+        }
+        Body::UndoPlanned { steps, .. } => {
+            turn.interruptions = 0;
+            turn.adopt_undoing(steps)
         }
         _ => Err("it changes no turn"),
     }
@@ -352,6 +365,11 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         }
         (Body::StepResolved { resolution, context, .. }, _) => match resolution {
             Resolution::Applied(output) => turn.succeed(place, Arc::new(output.clone()), context),
+            // It has not begun yet, or is begun without a record.
+            Resolution::Retry if step.key.is_none() => {
+                (step.failures, step.interruptions) = (0, 0);
+                turn.pauses_anew(place);
+            }
             Resolution::Retry => {
                 step.unknown = false;
                 step.failures = 0;
@@ -373,7 +391,17 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             step.attempt = *attempt;
             turn.succeed(place, output.value(), context);
         }
-        (Body::StepFailed { failure, .. }, _) => {
+        (Body::UndoParked { failure, .. }, _) => {
+            if step.undoes.is_none() {
+                return Err("it undoes no other step");
+            }
+            turn.enter(place, Phase::Parked { failure: failure.clone() });
+        }
+        (Body::StepFailed { failure, applied, .. }, _) => {
+            if *applied {
+                turn.takes_effect(place);
+            }
+            let step = &turn.steps[place];
             if !step.step.may_fail {
                 turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
             }
@@ -400,7 +428,7 @@ impl TurnState {
         self.latest = self.steps.len();
         for step in plan.steps() {
             self.index.insert(step.id.clone(), self.steps.len());
-            self.steps.push(StepState::new(step.clone()));
+            self.steps.push(StepState { round, ..StepState::new(step.clone()) });
         }
         self.dependents.resize(self.steps.len(), Vec::new());
         self.missing.resize(self.steps.len(), 0);
@@ -431,6 +459,13 @@ impl TurnState {
         Ok(())
     }
 
+    /// A step that has begun nothing may begin.
+    fn pauses_anew(&mut self, place: usize) {
+        self.steps[place].phase = Phase::Pending;
+        self.active.remove(&place);
+        self.ready.insert(place);
+    }
+
     fn enter(&mut self, place: usize, phase: Phase) {
         self.steps[place].phase = phase;
         self.ready.remove(&place);
@@ -455,6 +490,7 @@ impl TurnState {
     ) {
         self.bytes += super::resolve::json_bytes(&output);
         self.context.take(context);
+        self.takes_effect(place);
         self.end(place, Phase::Succeeded(output));
         for dependent in std::mem::take(&mut self.dependents[place]) {
             self.is_behind(dependent);

@@ -38,6 +38,10 @@ pub(super) fn before(
     asked: &Asked<'_>,
     env: &Env<'_>,
 ) -> Option<Due> {
+    // What undoes a step is no act of a model's.
+    if turn.steps[place].undoes.is_some() {
+        return None;
+    }
     if let Some(ruled) = turn.steps[place].before.as_deref()
         && ruled.digest == ruled_digest(asked.value)
     {
@@ -86,7 +90,7 @@ fn rule(state: &Folded, turn: &TurnState, place: usize, asked: &Asked<'_>) -> Du
 }
 
 /// Where guards look at what a step brings.
-pub(super) fn looked_at_after(turn: &TurnState, place: usize) -> GuardPlace {
+fn looked_at_after(turn: &TurnState, place: usize) -> GuardPlace {
     match &turn.steps[place].step.action {
         Action::Model(_) => GuardPlace::AfterModel,
         _ => GuardPlace::AfterTool,
@@ -129,9 +133,14 @@ pub(super) fn after(
     })
 }
 
+/// Whether guards rule on what a step brings. What undoes another is no act of a model's.
+pub(super) fn is_looked_at(turn: &TurnState, place: usize, env: &Env<'_>) -> bool {
+    turn.steps[place].undoes.is_none() && env.guards.has(looked_at_after(turn, place))
+}
+
 /// The success of a step, or first what it brought where guards rule on that.
 pub(super) fn brought(turn: &TurnState, place: usize, attempt: u32, output: Value, env: &Env<'_>) -> Body {
-    if env.guards.has(looked_at_after(turn, place)) && accept(turn, place, &output, env).is_ok() {
+    if is_looked_at(turn, place, env) && accept(turn, place, &output, env).is_ok() {
         return returned(turn, place, attempt, output);
     }
     succeeded(turn, place, attempt, output, env)

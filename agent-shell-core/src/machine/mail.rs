@@ -1,6 +1,6 @@
 //! What follows from mail.
 
-use super::attempt::{accept, changes, failed};
+use super::attempt::{accept, changes, failed, failed_although_applied, given_up};
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
 use crate::data::{
@@ -33,6 +33,7 @@ pub(super) fn received(
         Mail::Resolve { turn, step, attempt, resolution } => in_turn(state, turn, &step)
             .and_then(|(turn, place)| resolve(turn, place, attempt, resolution, env)),
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
+        Mail::Cancel { turn, reason } => cancel(state, turn, reason),
         Mail::Purge => Ok(vec![Body::SessionPurged {
             turn: state.turn.as_ref().map(|turn| turn.id),
             open: Some(state.turn.as_ref().map(TurnState::open_acts).unwrap_or_default()),
@@ -99,8 +100,10 @@ fn resolve(
     env: &Env<'_>,
 ) -> Records {
     let step = &turn.steps[place];
-    let Phase::InDoubt { not_applied_from, .. } = &step.phase else {
-        return Err("the step is not in doubt any more".into());
+    let not_applied_from = match &step.phase {
+        Phase::InDoubt { not_applied_from, .. } => *not_applied_from,
+        Phase::Parked { .. } => Timestamp::default(),
+        _ => return Err("the step is neither in doubt nor parked any more".into()),
     };
     if let Some(asked) = attempt.filter(|asked| *asked != step.attempt) {
         let now = step.attempt;
@@ -108,10 +111,10 @@ fn resolve(
     }
     let id = step.step.id.clone();
     match resolution {
-        Resolution::Retry | Resolution::GiveUp if env.now < *not_applied_from => Err(format!(
+        Resolution::Retry | Resolution::GiveUp if env.now < not_applied_from => Err(format!(
             "the attempt may still take effect until {not_applied_from}: it can't be resolved as not applied before"
         )),
-        Resolution::GiveUp => Ok(vec![failed(
+        Resolution::GiveUp => Ok(vec![given_up(
             turn,
             place,
             FailureCode::ResolvedNotApplied,
@@ -125,22 +128,31 @@ fn resolve(
                 let resolution = Resolution::Applied(output);
                 Body::StepResolved { turn: turn.id, step: id, resolution, context }
             }
-            Err((code, problem)) => failed(turn, place, code, problem),
+            Err(problem) => failed_although_applied(turn, place, problem),
         }]),
+    }
+}
+
+fn cancel(state: &Folded, id: TurnId, reason: String) -> Records {
+    let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
+    match turn.ending {
+        None => Ok(vec![Body::TurnCancelled { turn: id, reason }]),
+        Some(_) => Err("the turn can only end already".into()),
     }
 }
 
 fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     let rests = |place: &usize| match &turn.steps[*place].phase {
-        Phase::InDoubt { .. } | Phase::Waiting(_) => true,
+        Phase::InDoubt { .. } | Phase::Waiting(_) | Phase::Parked { .. } => true,
         Phase::Started { .. } | Phase::Probing { .. } | Phase::Returned(_) => false,
         _ => !turn.steps[*place].unknown,
     };
     if turn.active.is_empty() || !turn.active.iter().all(rests) {
         return Err("the turn does not rest: only a turn that waits for a person can be abandoned".into());
     }
-    Ok(vec![Body::TurnEnded { turn: id, outcome: Outcome::Abandoned { reason }, answer: None }])
+    let (outcome, undone) = (Outcome::Abandoned { reason }, turn.aftermath());
+    Ok(vec![Body::TurnEnded { turn: id, outcome, answer: None, undone }])
 }
 
 /// A signal goes to the first step that waits for it, else it is kept for one that will.

@@ -24,6 +24,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod transition;
+mod undo;
 
 pub use event::{AttemptEnd, Command, Env, Event, Live, PlanAnswer, react};
 pub use fold::{Entry, FOLD_VERSION, FoldError, fold};

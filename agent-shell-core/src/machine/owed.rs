@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{guarded, mail, start};
+use super::{guarded, mail, start, undo};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -67,7 +67,7 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
         }
     }
     if turn.ending.is_some() {
-        end_early(turn, live, &mut owed);
+        end_early(state, turn, live, env, &mut owed);
         return owed;
     }
     for &place in &turn.skipped {
@@ -90,8 +90,10 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
 /// How many steps take one of the places for acts.
 fn acting(turn: &TurnState, live: &Live) -> usize {
     let acts = |place: &&usize| {
-        let waits =
-            matches!(turn.steps[**place].phase, Phase::Waiting(_) | Phase::InDoubt { .. } | Phase::Approved);
+        let waits = matches!(
+            turn.steps[**place].phase,
+            Phase::Waiting(_) | Phase::InDoubt { .. } | Phase::Parked { .. } | Phase::Approved
+        );
         !waits || live.running.contains_key(place)
     };
     let pure = live.running.keys().filter(|place| !turn.active.contains(place)).count();
@@ -113,13 +115,19 @@ fn continued(
     }
     match &step.phase {
         Phase::Returned(brought) => Some(guarded::after(state, turn, place, brought, env)),
-        Phase::Waiting(_) if turn.ending.is_some() => None,
+        Phase::Waiting(_) if turn.stops(place) => None,
         Phase::Waiting(wait) => waited(state, turn, place, wait, env).map(Due::Record),
-        Phase::Started { epoch, .. } if *epoch == env.epoch && turn.ending.is_some() && !step.unknown => {
+        Phase::Started { epoch, .. } if *epoch == env.epoch && turn.stops(place) && !step.unknown => {
             Some(Due::Record(never_begun(turn, place, env)))
         }
         Phase::Started { epoch, seq } if *epoch == env.epoch => {
             (*seq <= live.durable).then(|| act_as_recorded(turn, place))
+        }
+        Phase::Started { .. } | Phase::Paused { .. }
+            if turn.is_left_unknown(place) && turn.may_take_effect(place) =>
+        {
+            let reason = "the turn was cancelled, so it is not repeated: nothing could undo it".into();
+            Some(Due::Record(in_doubt(turn, place, reason, env)))
         }
         Phase::Started { .. }
             if turn.class_of(place) == EffectClass::Idempotent && is_barred(step, live, env) =>
@@ -127,8 +135,8 @@ fn continued(
             None
         }
         Phase::Started { .. } => Some(interrupted(state.session, turn, place, env)),
-        Phase::Approved if turn.ending.is_some() || *acting >= env.limits.parallel_steps => None,
-        Phase::Paused { .. } if turn.ending.is_some() && !step.unknown => None,
+        Phase::Approved if turn.stops(place) || *acting >= env.limits.parallel_steps => None,
+        Phase::Paused { .. } if turn.stops(place) && !step.unknown => None,
         Phase::Paused { until } if *until > env.now => None,
         Phase::Paused { .. } if is_barred(step, live, env) => None,
         Phase::Approved | Phase::Paused { .. } => {
@@ -261,7 +269,7 @@ fn begin_ready(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owe
         locks.extend(&turn.steps[place].step.locks);
     }
     for &place in &turn.ready {
-        if live.running.contains_key(&place) {
+        if live.running.contains_key(&place) || turn.stops(place) {
             continue;
         }
         let step = &turn.steps[place].step;
@@ -291,23 +299,26 @@ fn begin_held(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed
     }
 }
 
-/// A turn that can only end drops what is `Pure` and waits for what is unknown.
-fn end_early(turn: &TurnState, live: &Live, owed: &mut Owed) {
+/// A turn that can only end drops what is `Pure`, waits for what is unknown, and undoes what was applied.
+fn end_early(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed: &mut Owed) {
     // What guards rule on has been done.
-    let pure =
-        |(place, attempt): &(&usize, &u32)| **attempt > 0 && turn.class_of(**place) == EffectClass::Pure;
-    owed.commands.extend(live.running.iter().filter(pure).map(|(&step, _)| Command::Drop { step }));
-    let open = |place: &usize| match &turn.steps[*place].phase {
-        Phase::Started { .. } | Phase::Probing { .. } | Phase::InDoubt { .. } | Phase::Returned(_) => true,
-        Phase::Paused { .. } => turn.steps[*place].unknown,
-        _ => false,
+    let pure = |(place, attempt): &(&usize, &u32)| {
+        **attempt > 0 && turn.stops(**place) && turn.class_of(**place) == EffectClass::Pure
     };
-    if owed.records.is_empty() && !turn.active.iter().any(open) {
+    owed.commands.extend(live.running.iter().filter(pure).map(|(&step, _)| Command::Drop { step }));
+    owed.records.extend(undo::due(turn));
+    if !owed.records.is_empty() {
+        return;
+    }
+    begin_ready(state, turn, live, env, owed);
+    let is_open = turn.active.iter().any(|place| turn.may_take_effect(*place));
+    if owed.records.is_empty() && !is_open && turn.is_undone() {
         let outcome = match &turn.ending {
             Some(Ending::Failed(failure)) => Outcome::Failed(failure.clone()),
+            Some(Ending::Cancelled) => Outcome::Cancelled,
             _ => Outcome::Expired,
         };
-        owed.records.push(Body::TurnEnded { turn: turn.id, outcome, answer: None });
+        owed.records.push(Body::TurnEnded { turn: turn.id, outcome, answer: None, undone: turn.aftermath() });
     }
 }
 
@@ -317,11 +328,18 @@ fn answered(turn: &TurnState, env: &Env<'_>) -> Body {
             turn: turn.id,
             outcome: Outcome::Answered(serde_json::Value::Null),
             answer: Some(Arc::clone(&answer).into()),
+            undone: None,
+        },
+        // What was applied for an answer that can't be given is undone first.
+        Err(problem) if !turn.to_undo.is_empty() => Body::PlanFailed {
+            turn: turn.id,
+            failure: Failure::of_turn(FailureCode::UnresolvedInput, problem),
         },
         Err(problem) => Body::TurnEnded {
             turn: turn.id,
             outcome: Outcome::Failed(Failure::of_turn(FailureCode::UnresolvedInput, problem)),
             answer: None,
+            undone: turn.aftermath(),
         },
     }
 }
@@ -331,8 +349,8 @@ pub fn next_wake(state: &Folded, live: &Live) -> Option<Timestamp> {
     let turn = state.turn.as_ref()?;
     let of_step = |place: &usize| match &turn.steps[*place].phase {
         _ if live.running.contains_key(place) || live.probing.contains(place) => None,
-        Phase::Waiting(wait) if turn.ending.is_none() => wait.ends_at(),
-        Phase::Paused { until } if turn.ending.is_none() || turn.steps[*place].unknown => Some(*until),
+        Phase::Waiting(wait) if !turn.stops(*place) => wait.ends_at(),
+        Phase::Paused { until } if !turn.stops(*place) || turn.steps[*place].unknown => Some(*until),
         Phase::Probing { from, .. } => Some(*from),
         _ => None,
     };
@@ -353,8 +371,8 @@ pub fn status(state: &Folded, live: &Live) -> Mark {
 
 fn at_rest(turn: &TurnState) -> SessionStatus {
     let needs_a_person = |place: &usize| match &turn.steps[*place].phase {
-        Phase::InDoubt { .. } => true,
-        Phase::Waiting(WaitFor::Approval { .. }) => turn.ending.is_none(),
+        Phase::InDoubt { .. } | Phase::Parked { .. } => true,
+        Phase::Waiting(WaitFor::Approval { .. }) => !turn.stops(*place),
         _ => false,
     };
     match turn.active.iter().any(needs_a_person) {
@@ -368,13 +386,7 @@ fn at_rest(turn: &TurnState) -> SessionStatus {
 fn goes_on(state: &Folded, turn: &TurnState) -> bool {
     let phase = |place: &usize| &turn.steps[*place].phase;
     if turn.ending.is_some() {
-        // The end itself is owed, unless it waits for a person to say what is unknown.
-        return !turn.active.iter().any(|place| matches!(phase(place), Phase::InDoubt { .. }))
-            || turn.active.iter().any(|place| {
-                let rests =
-                    matches!(phase(place), Phase::InDoubt { .. } | Phase::Waiting(_) | Phase::Approved);
-                !rests && (turn.steps[*place].unknown || !matches!(phase(place), Phase::Paused { .. }))
-            });
+        return ends(turn);
     }
     let moves = |place: &usize| match phase(place) {
         Phase::InDoubt { .. } => false,
@@ -391,9 +403,29 @@ fn goes_on(state: &Folded, turn: &TurnState) -> bool {
         || (turn.all_else_done() && turn.held.first().is_none_or(|held| *phase(held) == Phase::Pending))
 }
 
+/// Whether a turn that can only end comes nearer to it although nobody says anything: acts and compensations are at work, or
+/// the end itself is owed, because nothing waits for a person.
+fn ends(turn: &TurnState) -> bool {
+    let phase = |place: &usize| &turn.steps[*place].phase;
+    let rests = |place: &usize| match phase(place) {
+        Phase::InDoubt { .. } | Phase::Parked { .. } => true,
+        Phase::Waiting(_) => !turn.stops(*place),
+        _ => false,
+    };
+    let works = |place: &usize| !rests(place) && (!turn.stops(*place) || turn.may_take_effect(*place));
+    turn.active.iter().any(works)
+        || !turn.active.iter().any(rests)
+        || undo::due(turn).is_some()
+        || turn.ready.iter().any(|place| !turn.stops(*place) && locks_are_free(turn, *place))
+}
+
 /// Whether a step that is ready finds its locks free.
 fn can_begin(turn: &TurnState) -> bool {
+    turn.ready.iter().any(|place| locks_are_free(turn, *place))
+}
+
+fn locks_are_free(turn: &TurnState, place: usize) -> bool {
     let taken =
         |lock: &LockName| turn.active.iter().any(|place| turn.steps[*place].step.locks.contains(lock));
-    turn.ready.iter().any(|place| !turn.steps[*place].step.locks.iter().any(taken))
+    !turn.steps[place].step.locks.iter().any(taken)
 }

@@ -13,6 +13,7 @@ use super::owed::Due;
 use super::resolve::{resolve, too_large};
 use super::state::{Folded, Phase, StepState, TurnState};
 use super::talk::request;
+use super::undo;
 use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
 use crate::words::{SessionId, Timestamp};
 
@@ -54,7 +55,7 @@ pub(super) fn checked(
     problem: Option<String>,
     env: &Env<'_>,
 ) -> Vec<Body> {
-    let is_next = |step: &&StepState| step.phase == Phase::Pending && turn.ending.is_none();
+    let is_next = |step: &&StepState| step.phase == Phase::Pending && !turn.stops(place);
     let Some(step) = turn.steps.get(place).filter(is_next) else {
         return Vec::new();
     };
@@ -176,6 +177,9 @@ pub(super) fn call_input(
 pub(super) fn made_input(turn: &TurnState, place: usize, env: &Env<'_>) -> Result<Arc<Value>, Box<Body>> {
     if let Some(input) = &turn.steps[place].input {
         return Ok(input.clone());
+    }
+    if let Some(undone) = turn.steps[place].undoes {
+        return Ok(undo::input(turn, undone));
     }
     let value = match turn.template_of(place) {
         Some(template) => resolve(template, turn, env.limits.payload_bytes),

@@ -112,6 +112,10 @@ pub struct TurnState {
     pub active: BTreeSet<usize>,
     /// How many steps have ended.
     pub ended: usize,
+    /// Steps that took effect, that have a compensation, and of which nothing says yet that they are to be undone.
+    pub to_undo: BTreeSet<usize>,
+    /// The steps that were undone, in that order.
+    pub undone: Vec<usize>,
     /// The terms of the tools that the plans use.
     pub terms: BTreeMap<ToolName, ToolTerms>,
     /// The context.
@@ -136,6 +140,8 @@ pub enum Ending {
     Failed(Failure),
     /// Its deadline passed.
     Expired,
+    /// Somebody cancelled it.
+    Cancelled,
 }
 
 /// A step and how far it is.
@@ -165,6 +171,14 @@ pub struct StepState {
     pub answer: Option<Arc<Answer>>,
     /// The place of the record that ended it.
     pub ended: Seq,
+    /// The round of planning that brought it; 0 for a step that undoes another.
+    pub round: u32,
+    /// The place of the step that it undoes.
+    pub undoes: Option<usize>,
+    /// Whether it took effect and is not undone.
+    pub applied: bool,
+    /// The place of the record by which it waits or rests, when it undoes another: it may do so more than once.
+    pub rested: Seq,
     /// What guards ruled on its question or its call.
     pub before: Option<Arc<RuledOn>>,
     /// What guards ruled on its result or its answer.
@@ -223,6 +237,11 @@ pub enum Phase {
     },
     /// It brought this, on which guards have not ruled yet: the output of a tool, or the JSON of an answer.
     Returned(Arc<Value>),
+    /// It undoes another step and keeps failing: a person must say how it goes on.
+    Parked {
+        /// Why it failed last.
+        failure: Failure,
+    },
     /// It succeeded, with this output.
     Succeeded(Arc<Value>),
     /// It failed.
@@ -256,11 +275,20 @@ impl StepState {
             after: None,
             said: None,
             untrusted: false,
+            round: 0,
+            undoes: None,
+            applied: false,
+            rested: Seq::ZERO,
         }
     }
 }
 
 impl TurnState {
+    /// Whether a step does not go on because the turn can only end. What undoes others does.
+    pub fn stops(&self, place: usize) -> bool {
+        self.ending.is_some() && self.steps[place].undoes.is_none()
+    }
+
     /// The terms of the tool that a step calls; none for a step that waits.
     pub fn terms_of(&self, place: usize) -> Option<&ToolTerms> {
         match &self.steps[place].step.action {

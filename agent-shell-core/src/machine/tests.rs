@@ -94,7 +94,7 @@ fn bodies() -> Vec<Body> {
             answer: json!(Answer::new(vec![Said::text("yes")])).into(),
             context: Default::default(),
         },
-        Body::StepFailed { turn, step: step(), failure: failure() },
+        Body::StepFailed { turn, step: step(), failure: failure(), applied: false },
         Body::StepInDoubt { turn, step: step(), attempt: 1, reason: String::new(), not_applied_from: at },
         resolved(Resolution::Applied(json!(1))),
         resolved(Resolution::Retry),
@@ -109,8 +109,12 @@ fn bodies() -> Vec<Body> {
         Body::TurnInterrupted { turn, times: 1, failure: None },
         Body::TurnInterrupted { turn, times: 2, failure: Some(failure()) },
         Body::TurnExpired { turn },
+        Body::TurnCancelled { turn, reason: String::new() },
+        Body::TurnWithdrawn { turn, reason: String::new() },
+        Body::UndoPlanned { turn, steps: [(StepId::new("undo:step").unwrap(), step())].into() },
+        Body::UndoParked { turn, step: step(), failure: failure() },
         Body::SessionPurged { turn: None, open: None },
-        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None },
+        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None },
     ]
 }
 
@@ -138,7 +142,8 @@ fn with(made: Step, class: Option<EffectClass>) -> Folded {
     let tool = ToolName::new("tool").unwrap();
     let plan = Plan::new([made]).unwrap();
     let terms = class.map(|class| {
-        let contract = ToolContract::new(tool.clone(), "", class, json!({}));
+        let mut contract = ToolContract::new(tool.clone(), "", class, json!({}));
+        contract.compensation = Some(tool.clone());
         (tool, ToolTerms::of(&contract, 1_000))
     });
     let input = Payload::from(Value::Null);
@@ -168,6 +173,7 @@ fn states() -> Vec<Folded> {
         Phase::Paused { until: at },
         Phase::Probing { from: at, tries: 0 },
         Phase::InDoubt { reason: String::new(), not_applied_from: at },
+        Phase::Parked { failure: failure() },
         Phase::Succeeded(Default::default()),
         Phase::Failed(failure()),
     ];
@@ -180,7 +186,16 @@ fn states() -> Vec<Folded> {
             let StepState { phase: of_step, .. } = &mut state.turn.as_mut().unwrap().steps[0];
             *of_step = phase.clone();
             states.push(state.clone());
-            state.turn.as_mut().unwrap().ending = Some(Ending::Expired);
+            let turn = state.turn.as_mut().unwrap();
+            turn.ending = Some(Ending::Expired);
+            if matches!(phase, Phase::Succeeded(_)) {
+                turn.to_undo.insert(0);
+            }
+            states.push(state.clone());
+            // As if it undid another.
+            state.turn.as_mut().unwrap().steps[0].undoes = Some(0);
+            states.push(state.clone());
+            state.turn.as_mut().unwrap().steps[0].key = Some("key".into());
             states.push(state);
         }
     }

@@ -28,6 +28,8 @@ pub enum Stage {
     InDoubt,
     /// A step that is [`Phase::Returned`].
     Returned,
+    /// A step that is [`Phase::Parked`].
+    Parked,
     /// A step that has [`Phase::Succeeded`]. Nothing comes after.
     Succeeded,
     /// A step that has [`Phase::Failed`]. Nothing comes after.
@@ -56,6 +58,7 @@ impl Stage {
             Self::Probing => "probing",
             Self::InDoubt => "in doubt",
             Self::Returned => "returned",
+            Self::Parked => "parked",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::NoTurn => "no turn",
@@ -78,6 +81,7 @@ impl Phase {
             Self::Probing { .. } => Stage::Probing,
             Self::InDoubt { .. } => Stage::InDoubt,
             Self::Returned(_) => Stage::Returned,
+            Self::Parked { .. } => Stage::Parked,
             Self::Succeeded(_) => Stage::Succeeded,
             Self::Failed(_) => Stage::Failed,
         }
@@ -139,6 +143,9 @@ pub const TRANSITIONS: &[Transition] = rows! {
     MailRefused: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     TurnInterrupted: Running -> Running, Running -> Ending, Ending -> Ending;
     TurnExpired: Running -> Ending;
+    TurnCancelled: Running -> Ending;
+    TurnWithdrawn: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
+    UndoPlanned: Ending -> Ending;
     TurnEnded: Running -> NoTurn, Ending -> NoTurn;
     SessionPurged: NoTurn -> Purged, Running -> Purged, Ending -> Purged;
     // A step.
@@ -152,7 +159,10 @@ pub const TRANSITIONS: &[Transition] = rows! {
         Started -> Probing, Probing -> Paused;
     ProbeFailed: Probing -> Probing;
     StepInDoubt: Started -> InDoubt, Paused -> InDoubt, Probing -> InDoubt;
-    StepResolved: InDoubt -> Succeeded, InDoubt -> Paused;
+    StepResolved: InDoubt -> Succeeded, InDoubt -> Paused, Parked -> Succeeded, Parked -> Paused, Parked -> Pending;
+    // What undoes another step does not fail: it rests.
+    UndoParked: Pending -> Parked, Waiting -> Parked, Approved -> Parked, Paused -> Parked, Started -> Parked,
+        Probing -> Parked, InDoubt -> Parked;
     StepSucceeded: Pending -> Succeeded, Approved -> Succeeded, Paused -> Succeeded, Started -> Succeeded,
         Probing -> Succeeded, Returned -> Succeeded;
     // A question is `Pure`.
@@ -163,7 +173,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     // Before a question or a call, and again when what it would say has changed; after a result or an answer.
     GuardRuled: Pending -> Pending, Approved -> Approved, Paused -> Paused, Returned -> Returned;
     StepFailed: Pending -> Failed, Waiting -> Failed, Approved -> Failed, Paused -> Failed, Started -> Failed,
-        Probing -> Failed, InDoubt -> Failed, Returned -> Failed;
+        Probing -> Failed, InDoubt -> Failed, Returned -> Failed, Parked -> Failed;
 };
 
 /// The row of each transition, counted from 1; 0 where there is none.

@@ -51,6 +51,8 @@ pub enum Deed {
     Deny,
     /// Say what became of a step in doubt.
     Resolve,
+    /// Cancel a turn.
+    Cancel,
     /// Give a turn up.
     Abandon,
     /// Forget a user.
@@ -59,8 +61,16 @@ pub enum Deed {
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Submit, Self::Signal, Self::Approve, Self::Deny, Self::Resolve, Self::Abandon, Self::Purge];
+    pub const ALL: [Self; 8] = [
+        Self::Submit,
+        Self::Signal,
+        Self::Approve,
+        Self::Deny,
+        Self::Resolve,
+        Self::Cancel,
+        Self::Abandon,
+        Self::Purge,
+    ];
 
     /// Its name, as it is written in JSON.
     pub fn name(self) -> &'static str {
@@ -70,6 +80,7 @@ impl Deed {
             Self::Approve => "approve",
             Self::Deny => "deny",
             Self::Resolve => "resolve",
+            Self::Cancel => "cancel",
             Self::Abandon => "abandon",
             Self::Purge => "purge",
         }

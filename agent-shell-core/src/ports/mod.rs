@@ -48,4 +48,4 @@ pub(crate) use planner::Checks;
 pub use planner::{Headroom, PlanView, Planned, Planner, PlannerError, StepReport};
 pub use spawn::Spawn;
 pub use store::{Store, StoreError};
-pub use tool::{Call, DynTool, InvalidArguments, ProbeAnswer, Tool, ToolError};
+pub use tool::{Call, DynTool, InvalidArguments, ProbeAnswer, Tool, ToolError, Undo};

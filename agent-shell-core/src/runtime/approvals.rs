@@ -50,7 +50,7 @@ impl Approval {
                 reason: reason.clone(),
                 origins: origins.clone(),
             }),
-            Needs::Resolution { .. } => None,
+            Needs::Resolution { .. } | Needs::Undo { .. } => None,
         }
     }
 
@@ -208,7 +208,7 @@ impl Shell {
         self.approval_of(rest)?.deny(reason, actor).await
     }
 
-    /// Says what became of the attempt that a rest shows. Returns when this is on disk; the turn goes on soon after.
+    /// Says what became of the attempt that a rest shows, or how the undoing of a step goes on. Returns when this is on disk; the turn goes on soon after.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when that attempt is not in doubt any more: somebody else has resolved it.
@@ -218,18 +218,23 @@ impl Shell {
     /// # Cancel safety
     /// Dropping the future does not withdraw the resolution; a second one is refused by the session.
     pub async fn resolve(&self, rest: &Rest, resolution: Resolution, actor: &Actor) -> Result<()> {
-        let Needs::Resolution { attempt, .. } = &rest.needs else {
+        let (Needs::Resolution { attempt, .. } | Needs::Undo { attempt, .. }) = &rest.needs else {
             let message = "the rest waits for an approval: answer it with `Shell::approve` or `Shell::deny`";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         };
         let turn = self.turn(rest.turn);
         // What was found out about one attempt says nothing of a later one, which somebody else may have let begin.
         let stands = turn.rests().await?.iter().any(|now| {
-            now.step == rest.step
-                && matches!(&now.needs, Needs::Resolution { attempt: now, .. } if now == attempt)
+            let (Needs::Resolution { attempt: now_at, .. } | Needs::Undo { attempt: now_at, .. }) =
+                &now.needs
+            else {
+                return false;
+            };
+            now.step == rest.step && now_at == attempt
         });
         if !stands {
-            let message = format!("attempt {attempt} at step `{}` is not in doubt any more", rest.step);
+            let message =
+                format!("attempt {attempt} at step `{}` is neither in doubt nor parked any more", rest.step);
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         turn.resolve_rest(rest, resolution, actor).await
@@ -237,10 +242,15 @@ impl Shell {
 
     fn approval_of(&self, rest: &Rest) -> Result<Approval> {
         Approval::of(&self.turn(rest.turn), rest).ok_or_else(|| {
-            let message = format!(
-                "step `{}` is in doubt: look up what became of its call, and say so with `Shell::resolve`",
-                rest.step
-            );
+            let message = match &rest.needs {
+                Needs::Undo { undoes, .. } => format!(
+                    "step `{undoes}` can't be undone: say how it goes on with `Shell::resolve`, which `Needs::Undo` explains"
+                ),
+                _ => format!(
+                    "step `{}` is in doubt: look up what became of its call, and say so with `Shell::resolve`",
+                    rest.step
+                ),
+            };
             Error::new(ErrorKind::InvalidInput, message)
         })
     }

@@ -62,6 +62,7 @@ impl Core {
                 (Deed::Deny, Some(*turn), Some(step.clone()))
             }
             Mail::Resolve { turn, step, .. } => (Deed::Resolve, Some(*turn), Some(step.clone())),
+            Mail::Cancel { turn, .. } => (Deed::Cancel, Some(*turn), None),
             Mail::Abandon { turn, .. } => (Deed::Abandon, Some(*turn), None),
             Mail::Purge => (Deed::Purge, None, None),
         };

@@ -171,6 +171,13 @@ impl Core {
             {
                 let of = || ToolTerms::of(tool.contract(), self.limits.attempt_ms);
                 terms.entry(name.clone()).or_insert_with(of);
+                // What undoes a call is required with it, and has terms of its own.
+                if let Some(undoing) =
+                    tool.contract().compensation.as_ref().and_then(|name| self.tools.get(name))
+                {
+                    let of = || ToolTerms::of(undoing.contract(), self.limits.attempt_ms);
+                    terms.entry(undoing.contract().name.clone()).or_insert_with(of);
+                }
             }
         }
         Ok(PlanAnswer::Plan { plan, more, terms, prompts })

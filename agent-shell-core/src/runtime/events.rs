@@ -13,10 +13,10 @@ use tokio::sync::{Notify, watch};
 use super::core::Core;
 use super::keyring::SessionKeys;
 use super::session::NameAndSubject;
-use crate::data::{Body, Envelope, FailureCode, Outcome, Resolution, WaitFor};
+use crate::data::{Body, Envelope, FailureCode, Outcome, Resolution, WaitFor, is_undo};
 use crate::machine::{Entry, Folded, Phase};
 use crate::ports::{Bus, Outgoing, SessionEntry};
-use crate::words::{OutgoingId, Result, SessionId, StepId, Tenant, Timestamp, TopicName, TurnId};
+use crate::words::{OutgoingId, Result, Seq, SessionId, StepId, Tenant, Timestamp, TopicName, TurnId};
 
 /// The topic of what the runtime tells.
 pub(crate) const TOPIC: &str = "agent-shell.events";
@@ -119,6 +119,9 @@ impl Emitter {
         for step in state.turn.iter().flat_map(|turn| turn.active.iter().map(|&place| &turn.steps[place])) {
             let turn = state.turn.as_ref().map(|turn| turn.id).unwrap_or(TurnId::from_bytes([0; 16]));
             let id = match &step.phase {
+                Phase::Waiting(WaitFor::Approval { .. }) | Phase::Parked { .. } if step.undoes.is_some() => {
+                    emitter.id_of_undo(turn, &step.step.id, step.rested)
+                }
                 Phase::Waiting(WaitFor::Approval { .. }) => emitter.id_of_rest(turn, &step.step.id, 0),
                 Phase::InDoubt { .. } => emitter.id_of_rest(turn, &step.step.id, step.attempt),
                 _ => continue,
@@ -158,14 +161,24 @@ impl Emitter {
                 ));
             }
             Body::WaitOpened { turn, step, wait: WaitFor::Approval { .. } } => {
-                self.rest_opened(entry, *turn, step, 0, rows);
+                let id = match is_undo(step) {
+                    true => self.id_of_undo(*turn, step, entry.seq),
+                    false => self.id_of_rest(*turn, step, 0),
+                };
+                self.rest_opened(entry, *turn, step, (id, "approval"), rows);
             }
             Body::StepInDoubt { turn, step, attempt, .. } => {
-                self.rest_opened(entry, *turn, step, *attempt, rows);
+                let id = self.id_of_rest(*turn, step, *attempt);
+                self.rest_opened(entry, *turn, step, (id, "resolution"), rows);
+            }
+            Body::UndoParked { turn, step, .. } => {
+                self.rest_ended(entry, *turn, step, "failed", rows);
+                let id = self.id_of_undo(*turn, step, entry.seq);
+                self.rest_opened(entry, *turn, step, (id, "undo"), rows);
             }
             Body::WaitEnded { turn, step, .. } => self.rest_ended(entry, *turn, step, "approved", rows),
             Body::StepSucceeded { turn, step, .. } => self.rest_ended(entry, *turn, step, "succeeded", rows),
-            Body::StepFailed { turn, step, failure } => {
+            Body::StepFailed { turn, step, failure, .. } => {
                 let how = match failure.code {
                     FailureCode::Denied => "denied",
                     FailureCode::Expired => "expired",
@@ -183,7 +196,7 @@ impl Emitter {
             }
             Body::TurnEnded { turn, outcome, .. } => self.ended(entry, *turn, outcome, rows),
             Body::SessionPurged { turn: Some(turn), .. } => self.ended(entry, *turn, &Outcome::Purged, rows),
-            Body::MailRefused { turn: Some(turn), .. } => {
+            Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {
                 if let Some(outcome) = Outcome::recorded(&entry.body) {
                     self.turn_ended(entry, *turn, None, &outcome, rows);
                 }
@@ -197,11 +210,9 @@ impl Emitter {
         entry: &Entry,
         turn: TurnId,
         step: &StepId,
-        attempt: u32,
+        (id, needs): (OutgoingId, &str),
         rows: &mut Vec<Outgoing>,
     ) {
-        let id = self.id_of_rest(turn, step, attempt);
-        let needs = if attempt == 0 { "approval" } else { "resolution" };
         let cause = self.id(turn, &[b"turn-started"]);
         let data = json!({ "record": entry.seq.number(), "needs": needs });
         rows.push(self.row(entry.time, turn, id, Envelope::REST_OPENED, Some(cause), data));
@@ -284,6 +295,11 @@ impl Emitter {
 
     fn id_of_rest(&self, turn: TurnId, step: &StepId, attempt: u32) -> OutgoingId {
         self.id(turn, &[b"rest-opened", step.as_str().as_bytes(), &attempt.to_be_bytes()])
+    }
+
+    /// What undoes another step may wait and rest more than once without an attempt in between.
+    fn id_of_undo(&self, turn: TurnId, step: &StepId, opened: Seq) -> OutgoingId {
+        self.id(turn, &[b"undo-rests", step.as_str().as_bytes(), &opened.number().to_be_bytes()])
     }
 
     /// The id of an event follows from what it tells, so that whoever takes the session over can name it as a cause.

@@ -20,6 +20,8 @@ pub(crate) struct Letter {
     pub(crate) actor: Pseudonym,
     /// The event, or the record that refuses what was damaged.
     pub(crate) event: std::result::Result<Event, Body>,
+    /// The request that it withdraws: that of a turn which waits for its start, and is cancelled.
+    pub(crate) withdraws: Option<MailId>,
 }
 
 /// The reading end of a session's mailbox.
@@ -85,6 +87,9 @@ impl Inbox {
         self.control = decisions.len() == PAGE;
         let read = |item| self.read(item);
         let mut letters: Vec<Letter> = decisions.into_iter().map(read).collect::<Result<_>>()?;
+        for letter in &mut letters {
+            letter.withdraws = self.withdrawn_by(letter, state).await?;
+        }
         let mut room = self.core.limits.buffered_signals.saturating_sub(state.signals.len());
         let mut after = None;
         // Without room and without a step that waits, no signal can be taken.
@@ -114,6 +119,25 @@ impl Inbox {
         }
     }
 
+    /// The request that mail withdraws, if it cancels a turn that waits for its start.
+    async fn withdrawn_by(&self, letter: &Letter, state: &Folded) -> Result<Option<MailId>> {
+        let Ok(Event::Mail { mail: Mail::Cancel { turn, .. }, .. }) = &letter.event else { return Ok(None) };
+        if state.turn.as_ref().is_some_and(|running| running.id == *turn) {
+            return Ok(None);
+        }
+        let mut after = None;
+        loop {
+            let inputs = self.page(Lane::Input, after).await?;
+            if let Some(found) = inputs.iter().find(|input| input.turn == Some(*turn)) {
+                return Ok(Some(found.id));
+            }
+            match inputs.last() {
+                Some(last) if inputs.len() == PAGE => after = Some(last.id),
+                _ => return Ok(None),
+            }
+        }
+    }
+
     async fn page(&self, lane: Lane, after: Option<MailId>) -> Result<Vec<MailItem>> {
         Ok(self.core.store.mailbox.waiting(self.session, lane, after, PAGE).await?)
     }
@@ -134,7 +158,8 @@ impl Inbox {
     fn read(&self, item: MailItem) -> Result<Letter> {
         let MailItem { id, kind, actor, posted, turn, sealed } = item;
         if kind == MailKind::Purge {
-            return Ok(Letter { id, actor, event: Ok(Event::Mail { id, mail: Mail::Purge, posted }) });
+            let event = Ok(Event::Mail { id, mail: Mail::Purge, posted });
+            return Ok(Letter { id, actor, event, withdraws: None });
         }
         let event = match self.keys.open(Place::Mail(self.session, kind.as_str()), &sealed) {
             Ok(text) => {
@@ -152,7 +177,7 @@ impl Inbox {
                 Err(Body::MailRefused { mail: id, mail_kind: kind, turn, reason })
             }
         };
-        Ok(Letter { id, actor, event })
+        Ok(Letter { id, actor, event, withdraws: None })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::data::WaitFor;
+use crate::data::{Failure, WaitFor};
 use crate::machine::{Folded, Origin, Phase};
 use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
 
@@ -16,8 +16,8 @@ use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
 /// | it needs | the answer |
 /// |---|---|
 /// | [`Needs::Approval`] | [`Shell::approve`] or [`Shell::deny`]; with the turn at hand, an [`Approval`] of [`Turn::approvals`] |
-/// | [`Needs::Resolution`] | [`Shell::resolve`], or [`Turn::resolve`] with the step's name |
-/// | either | [`Turn::abandon`], of [`Shell::turn`], gives the whole turn up |
+/// | [`Needs::Resolution`], [`Needs::Undo`] | [`Shell::resolve`], or [`Turn::resolve`] with the step's name |
+/// | any | [`Turn::abandon`], of [`Shell::turn`], gives the whole turn up |
 ///
 /// An answer is on disk when the call returns. An approval binds to the exact call that the rest shows. An answer that
 /// comes too late, because another person was faster, say, changes nothing: the session's history then holds a
@@ -80,6 +80,22 @@ pub enum Needs {
         /// From when on it may be resolved as not applied: before, it may still take effect.
         not_applied_from: Timestamp,
     },
+    /// How the undoing of a step goes on that keeps failing: `Shell::resolve`. `Resolution::Retry` tries it again,
+    /// `Resolution::Applied` says that a person has undone it, and `Resolution::GiveUp` leaves it applied.
+    Undo {
+        /// The step that stays applied as long as this rests.
+        undoes: StepId,
+        /// The compensation.
+        tool: Option<ToolName>,
+        /// What it is called with: what the step was called with, its key, and its output.
+        input: Arc<Value>,
+        /// The latest attempt, from 1; 0 when there was none.
+        attempt: u32,
+        /// Why it failed.
+        failure: Failure,
+        /// Every step of the turn that is left to be undone, in plan order; this one is among them.
+        left: Vec<StepId>,
+    },
 }
 
 impl Rest {
@@ -109,6 +125,14 @@ impl Rest {
                     attempt: step.attempt,
                     reason: reason.clone(),
                     not_applied_from: *not_applied_from,
+                },
+                Phase::Parked { failure } => Needs::Undo {
+                    undoes: turn.steps[step.undoes.unwrap_or(place)].step.id.clone(),
+                    tool,
+                    input: step.undoes.map(|of| turn.input_of_undoing(of)).unwrap_or_default(),
+                    attempt: step.attempt,
+                    failure: failure.clone(),
+                    left: turn.left_to_undo(),
                 },
                 _ => continue,
             };

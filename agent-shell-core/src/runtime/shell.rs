@@ -27,7 +27,7 @@ use super::session::Session;
 use super::turn::Turn;
 use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
-use crate::data::{Account, AccountKind};
+use crate::data::{Account, AccountKind, EffectClass};
 use crate::failpoint::reach;
 use crate::ports::{
     Authorizer, DynTool, Guard, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter,
@@ -35,7 +35,7 @@ use crate::ports::{
 };
 use crate::words::{
     Actor, Clock, Entropy, Error, ErrorKind, GroupName, Head, Ids, InvalidName, Limits, ModelName,
-    PlannerName, Pseudonym, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId,
+    PlannerName, Pseudonym, Result, SessionId, SessionName, Subject, Tenant, ToolName, TurnId, UserId,
 };
 
 /// Sessions listed at once.
@@ -268,6 +268,7 @@ impl ShellBuilder {
                 return Err(twice("tool", name.as_str()));
             }
         }
+        compensations(&tools)?;
         let mut planners = BTreeMap::new();
         for (name, planner) in self.planners {
             let name = name?;
@@ -334,6 +335,24 @@ impl ShellBuilder {
         consumer::start(&shell.core, consumers).await;
         Ok(shell)
     }
+}
+
+/// Checks that what is to undo calls is there and can.
+fn compensations(tools: &BTreeMap<ToolName, Arc<dyn DynTool>>) -> Result<()> {
+    for (name, contract) in tools.iter().map(|(name, tool)| (name, tool.contract())) {
+        let Some(undoing) = &contract.compensation else { continue };
+        let problem = match tools.get(undoing).map(|tool| tool.contract()) {
+            _ if contract.class == EffectClass::Pure => {
+                "it changes nothing, so there is nothing to undo".into()
+            }
+            None => format!("the shell has no tool `{undoing}`: give it one with `ShellBuilder::tool`"),
+            Some(of) if of.held => format!("`{undoing}` is held back, and what undoes a call can't be"),
+            Some(_) => continue,
+        };
+        let message = format!("tool `{name}` is compensated by `{undoing}`: {problem}");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(())
 }
 
 /// A shell that is being opened. Unless it is finished, nothing is left behind that would hold sessions without a shell.

@@ -10,9 +10,9 @@ use super::reader::{corrupt, is_archived, load, open};
 use super::rest::{Needs, Rest};
 use super::session::{Opened, post};
 use super::watchers::TurnView;
-use crate::data::{Kind, Lane, Mail, Outcome, Resolution};
+use crate::data::{Body, Kind, Lane, Mail, Outcome, Resolution, Undone};
 use crate::ports::{SessionStatus, TurnEntry};
-use crate::words::{Actor, Error, ErrorKind, Result, Seq, SessionId, StepId, TurnId};
+use crate::words::{Actor, Error, ErrorKind, Result, Seq, SessionId, StepId, Timestamp, TurnId};
 
 /// A turn: one input and its end. Cheap to clone. It can be held, and asked, by any process that has the store open.
 #[derive(Clone)]
@@ -63,6 +63,9 @@ impl Turn {
                     Needs::Resolution { .. } => {
                         format!("step `{}` is in doubt, and a person must say what became of it", rest.step)
                     }
+                    Needs::Undo { ref undoes, .. } => {
+                        format!("step `{undoes}` can't be undone, and a person must say how it goes on")
+                    }
                 };
                 let open: Vec<String> = view.open.iter().map(of).collect();
                 let message = format!("the turn rests: {} (see `Turn::rests`)", open.join(", "));
@@ -107,7 +110,7 @@ impl Turn {
     pub async fn resolve(&self, step: impl AsRef<str>, resolution: Resolution, actor: &Actor) -> Result<()> {
         let step = StepId::new(step)?;
         let rests = self.rests().await?;
-        let in_doubt = |rest: &&Rest| rest.step == step && matches!(rest.needs, Needs::Resolution { .. });
+        let in_doubt = |rest: &&Rest| rest.step == step && !matches!(rest.needs, Needs::Approval { .. });
         let Some(rest) = rests.iter().find(in_doubt) else {
             return Err(not_in_doubt(&step));
         };
@@ -124,8 +127,10 @@ impl Turn {
     /// # Cancel safety
     /// As [`Turn::resolve`].
     pub async fn resolve_rest(&self, rest: &Rest, resolution: Resolution, actor: &Actor) -> Result<()> {
-        let Needs::Resolution { attempt, not_applied_from: from, .. } = rest.needs else {
-            return Err(not_in_doubt(&rest.step));
+        let (attempt, from) = match rest.needs {
+            Needs::Resolution { attempt, not_applied_from, .. } => (attempt, not_applied_from),
+            Needs::Undo { attempt, .. } => (attempt, Timestamp::default()),
+            Needs::Approval { .. } => return Err(not_in_doubt(&rest.step)),
         };
         if !matches!(resolution, Resolution::Applied(_)) && self.core.clock.now() < from {
             let message = format!(
@@ -135,6 +140,39 @@ impl Turn {
         }
         let (step, attempt) = (rest.step.clone(), Some(attempt));
         self.post(Mail::Resolve { turn: self.id, step, attempt, resolution }, actor).await
+    }
+
+    /// Cancels the turn, whether it runs, rests or waits for its start. Returns when this is on disk. Nothing new starts; `Pure`
+    /// work is dropped; acts that run may end, and what is not known of them is learned; then what was applied is undone. It
+    /// ends as [`Outcome::Cancelled`]. `docs/GUARANTEES.md` has a table of what becomes of each class.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such turn, or it has ended; else what the store says. A turn that can only end
+    /// already is not cancelled as well: a record in the session's history says so.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw it.
+    pub async fn cancel(&self, reason: impl Into<String>, actor: &Actor) -> Result<()> {
+        if self.entry().await?.ended.is_some() {
+            return Err(Error::new(ErrorKind::NotFound, "the turn has ended, so it can't be cancelled"));
+        }
+        self.post(Mail::Cancel { turn: self.id, reason: reason.into() }, actor).await
+    }
+
+    /// What was undone and what stays applied of a turn that did not succeed: the steps other than `Pure` ones that took
+    /// effect. Empty for a turn that answered, that had applied nothing, or that has not ended.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn undone(&self) -> Result<Undone> {
+        let Some(ended) = self.entry().await?.ended else { return Ok(Undone::default()) };
+        match self.read_end(ended).await? {
+            Some(Body::TurnEnded { undone: Some(undone), .. }) => Ok(*undone),
+            _ => Ok(Undone::default()),
+        }
     }
 
     /// Gives the turn up while it rests, or waits for a signal or an instant. It ends as [`Outcome::Abandoned`]; what was
@@ -262,6 +300,14 @@ impl Turn {
     }
 
     async fn read_outcome(&self, ended: Seq) -> Result<Outcome> {
+        // That the purge ended the turn is said by the record's kind, in the clear.
+        let Some(body) = self.read_end(ended).await? else { return Ok(Outcome::Purged) };
+        Outcome::recorded(&body)
+            .ok_or_else(|| corrupt(format!("record {ended} does not end the turn {}", self.id)))
+    }
+
+    /// The record that ended the turn; none when that was a purge.
+    async fn read_end(&self, ended: Seq) -> Result<Option<Body>> {
         let (journal, session) = (&*self.core.store.journal, self.session().await?);
         let before = Seq::new(ended.number().saturating_sub(1));
         let records = journal.read(session, before, 1).await?;
@@ -271,19 +317,17 @@ impl Turn {
             is_archived(journal, session, before).await?;
             return Err(corrupt(format!("record {ended} of {session} is gone")));
         };
-        // That the purge ended the turn is said by the record's kind, in the clear.
         if record.header.kind.as_str() == Kind::PURGE {
-            return Ok(Outcome::Purged);
+            return Ok(None);
         }
-        let Opened { entry, keys } = self.opened().await?;
-        let body = open(journal, &keys, record).await?.body;
-        Outcome::recorded(&body)
-            .ok_or_else(|| corrupt(format!("record {ended} of {} does not end the turn", entry.id)))
+        let Opened { keys, .. } = self.opened().await?;
+        Ok(Some(open(journal, &keys, record).await?.body))
     }
 }
 
 fn not_in_doubt(step: &StepId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("step `{step}` is not in doubt"))
+    let message = format!("step `{step}` is neither in doubt nor parked: see `Turn::rests`");
+    Error::new(ErrorKind::NotFound, message)
 }
 
 impl fmt::Debug for Turn {

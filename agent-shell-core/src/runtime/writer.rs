@@ -107,7 +107,7 @@ impl SessionWriter {
             match &entry.body {
                 Body::TurnStarted { turn, .. } => turns.push(TurnMark::Started(*turn, entry.seq)),
                 Body::TurnEnded { turn, .. } => turns.push(TurnMark::Ended(*turn, entry.seq)),
-                Body::MailRefused { turn: Some(turn), .. } => {
+                Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {
                     turns.extend([TurnMark::Started(*turn, entry.seq), TurnMark::Ended(*turn, entry.seq)]);
                 }
                 _ => {}

@@ -159,7 +159,7 @@ fn one(
                 verdict.say(format!("{id:?}: succeeded, and settled as {spent:?} ({:?})", settled.kind));
             }
         }
-        Body::StepFailed { turn, step, failure }
+        Body::StepFailed { turn, step, failure, .. }
             if failure.code == FailureCode::Budget
                 && ["were asked for", "an overrun closed"]
                     .iter()

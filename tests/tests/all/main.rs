@@ -31,6 +31,7 @@ mod plans;
 mod purge;
 mod recorder_process;
 mod resuming;
+mod sagas;
 mod simulation;
 mod sleeping;
 mod spend_program;

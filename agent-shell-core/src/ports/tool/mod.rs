@@ -2,6 +2,7 @@
 
 mod error;
 mod typed;
+mod undo;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use error::{InvalidArguments, ToolError};
 pub use typed::Tool;
+pub use undo::Undo;
 
 use crate::data::ToolContract;
 use crate::words::{Deadline, Epoch, SessionId, StepId, TurnId};

@@ -203,7 +203,9 @@ impl Tool {
         self
     }
 
-    /// The tool that undoes this one. It is declared and recorded; it is carried out in a later version.
+    /// The tool that undoes this one: it is called when a turn fails, is cancelled or expires after a call took effect, with
+    /// [`Undo`](crate::Undo) as its input, once nothing that depended on the call stands any more. It has a class and a key
+    /// of its own. The shell must have it, or does not open.
     #[must_use]
     pub fn compensated_by(mut self, tool: impl AsRef<str>) -> Self {
         match ToolName::new(tool) {

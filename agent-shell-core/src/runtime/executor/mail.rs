@@ -1,8 +1,9 @@
 //! Reading a session's mail into its state, and waiting for the place that a turn needs.
 
 use super::PlanExecutor;
+use crate::data::Mail;
 use crate::failpoint::reach;
-use crate::machine::{next_wake, react};
+use crate::machine::{Event, next_wake, react};
 use crate::runtime::core::Stopping;
 use crate::runtime::inbox::Letter;
 use crate::words::{Error, ErrorKind, Pseudonym, Result};
@@ -48,7 +49,13 @@ impl PlanExecutor {
         reach!(MailRead);
         self.consumed.push(letter.id);
         self.urgent = true;
+        // What is consumed already has started by now, and may have ended.
+        let withdraws = letter.withdraws.filter(|request| !self.consumed.contains(request));
         let records = match letter.event {
+            Ok(Event::Mail { mail: Mail::Cancel { turn, reason }, .. }) if let Some(request) = withdraws => {
+                self.consumed.push(request);
+                react(&self.state, Event::Withdrawn { turn, reason }, &self.env())
+            }
             Ok(event) => react(&self.state, event, &self.env()),
             Err(refusal) => vec![refusal],
         };

@@ -6,7 +6,7 @@ use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
-use crate::data::{Action, EffectClass, GuardPlace, Labels, PlannerRef};
+use crate::data::{Action, EffectClass, GuardPlace, Labels, PlannerRef, is_undo};
 use crate::failpoint::reach;
 use crate::machine::{Command, Event, TurnState, react};
 use crate::ports::{Fence, GuardRequest, GuardedTool, ModelRequest};
@@ -155,8 +155,12 @@ impl PlanExecutor {
     ) {
         let (Work::Act(place) | Work::Probe(place)) = work else { return };
         let Some(turn) = self.state.turn.as_ref() else { return };
-        let step = turn.steps[place].step.id.clone();
-        let processor = self.processor(turn.id);
+        let (turn, step) = (turn.id, turn.steps[place].step.id.clone());
+        let mut processor = self.processor(turn);
+        if is_undo(&step) {
+            // A budget that is used up must not keep what it paid for applied.
+            processor.purse = None;
+        }
         let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class };
         let handle =
             if matches!(work, Work::Act(_)) { processor.act(attempt) } else { processor.probe(attempt) };

@@ -395,7 +395,7 @@ impl BudgetBook {
                         ));
                     }
                 }
-                Body::StepFailed { turn, step, failure } if failure.code == FailureCode::Budget => {
+                Body::StepFailed { turn, step, failure, .. } if failure.code == FailureCode::Budget => {
                     self.limited.insert(*turn);
                     coverage.count(WorldFault::BudgetRefused);
                     let is_unbounded = failure.message.starts_with("the model does not say")

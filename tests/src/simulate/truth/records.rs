@@ -128,7 +128,9 @@ impl Facts {
                 }
                 self.turns.insert(*turn, TurnFacts { key, outcome: None });
             }
-            Body::TurnEnded { turn, outcome, answer } => self.ended(*turn, outcome, answer.as_ref(), found),
+            Body::TurnEnded { turn, outcome, answer, .. } => {
+                self.ended(*turn, outcome, answer.as_ref(), found)
+            }
             Body::SessionPurged { turn: Some(turn), .. } => self.ended(*turn, &Outcome::Purged, None, found),
             _ => {}
         }

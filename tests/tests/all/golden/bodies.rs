@@ -225,7 +225,8 @@ fn ends() -> Vec<Body> {
         FailureCode::Interrupted,
     ];
     let failure = |code| Failure::of_step(&step("charge"), code, "it failed");
-    let failed = |code| Body::StepFailed { turn: TURN, step: step("charge"), failure: failure(code) };
+    let failed =
+        |code| Body::StepFailed { turn: TURN, step: step("charge"), failure: failure(code), applied: false };
     let kinds = [MailKind::Submit, MailKind::Decide, MailKind::Signal, MailKind::Resolve, MailKind::Abandon];
     let refused = |mail_kind| Body::MailRefused {
         mail: MailId::from_bytes([6; 16]),
@@ -234,7 +235,7 @@ fn ends() -> Vec<Body> {
         reason: "the turn has ended".into(),
     };
     let of_turn = Failure::of_turn(FailureCode::Interrupted, "it failed");
-    let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer };
+    let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer, undone: None };
     let mut bodies: Vec<Body> = codes.into_iter().map(failed).chain(kinds.into_iter().map(refused)).collect();
     bodies.extend([
         Body::TurnInterrupted { turn: TURN, times: 1, failure: None },
@@ -334,6 +335,7 @@ fn asked() -> Vec<Body> {
         turn: TURN,
         step: step("user"),
         failure: Failure::of_step(&step("user"), code, "it failed"),
+        applied: false,
     };
     vec![
         started,

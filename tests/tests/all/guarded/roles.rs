@@ -54,11 +54,12 @@ async fn done(shell: &Shell, deed: Deed, actor: &Actor) -> Result<(), Error> {
     match deed {
         Deed::Submit => submit(shell, Plan::new([Step::signal("s", "go")]).unwrap(), actor).await.map(drop),
         Deed::Signal => shell.session("ada").unwrap().signal("go", json!(1), None, actor).await,
-        Deed::Approve | Deed::Deny | Deed::Abandon => {
+        Deed::Approve | Deed::Deny | Deed::Abandon | Deed::Cancel => {
             let (turn, rest) = resting(shell, false).await;
             let result = match deed {
                 Deed::Approve => shell.approve(&rest, actor).await,
                 Deed::Deny => shell.deny(&rest, "no", actor).await,
+                Deed::Cancel => turn.cancel("enough", actor).await,
                 _ => turn.abandon("enough", actor).await,
             };
             if result.is_err() {

@@ -25,7 +25,12 @@ fn resolved(resolution: Resolution) -> Body {
 }
 
 fn failed(code: FailureCode) -> Body {
-    Body::StepFailed { turn: TURN, step: act(), failure: Failure::of_step(&act(), code, "no") }
+    Body::StepFailed {
+        turn: TURN,
+        step: act(),
+        failure: Failure::of_step(&act(), code, "no"),
+        applied: false,
+    }
 }
 
 /// Kind, end, from, to, and the places of the records, of each span.
@@ -204,7 +209,7 @@ fn a_turn_says_how_it_ended() {
     ];
     for (outcome, state, end) in ends {
         let mut journal = Journal::new();
-        journal.add(started(TURN)).add(Body::TurnEnded { turn: TURN, outcome, answer: None });
+        journal.add(started(TURN)).add(Body::TurnEnded { turn: TURN, outcome, answer: None, undone: None });
         let turn = journal.turn();
         assert_eq!((turn.state, turn.end.as_deref()), (state, Some(end)));
         assert_eq!(turn.ended, Some(Timestamp::from_millis(1020)));
