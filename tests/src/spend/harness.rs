@@ -27,11 +27,15 @@ pub(super) struct Lives {
     pub(super) kills: u64,
     pub(super) stops: u64,
     pub(super) abandoned: u64,
+    pub(super) cancels: u64,
     pub(super) resolved: u64,
     pub(super) reopened: u64,
     pub(super) bills: u64,
     pub(super) took: Duration,
 }
+
+/// In so many of a hundred looks at what rests, a turn is cancelled.
+const CANCELS_PERCENT: u64 = 60;
 
 type Turns = BTreeMap<SessionId, Vec<Turn>>;
 
@@ -61,6 +65,9 @@ pub(super) async fn drive(
             return Err(SpendError::Stuck("not everything ended in time".into()));
         }
         attend(shell, &turns, &mut person, &mut lives).await?;
+        if person.percent(CANCELS_PERCENT) {
+            cancel(&turns, &mut person, &mut lives).await;
+        }
         for worker in &mut workers {
             worker.look()?;
         }
@@ -138,6 +145,14 @@ async fn submit_to(shell: &Shell, load: &Load, number: u64) -> Result<(SessionId
 async fn all_ended(shell: &Shell) -> Result<bool, SpendError> {
     let entries = shell.sessions(SessionFilter::default(), None, usize::MAX >> 1).await?;
     Ok(entries.iter().all(|entry| entry.mark.status == SessionStatus::Idle && entry.waiting_mail == 0))
+}
+
+/// Cancels a turn, wherever it is: before its start, among its steps, while it rests.
+async fn cancel(turns: &Turns, random: &mut Random, lives: &mut Lives) {
+    let session = turns.values().nth(random.below(turns.len() as u64) as usize);
+    let Some(turn) = session.and_then(|turns| random.pick(turns)) else { return };
+    // One that has ended is refused.
+    lives.cancels += u64::from(turn.cancel("it is not needed any more", &Actor::Host).await.is_ok());
 }
 
 /// Resolves or abandons what rests.

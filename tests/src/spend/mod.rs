@@ -1,6 +1,6 @@
 //! Budgets under load. Several owners on one SQLite file drive many turns at once under one tenant's ceiling, with
 //! ceilings of users, sessions and turns within it. Models fail, hang, are cut off and bill more than usual; tools fail;
-//! turns expire and are abandoned; now and then a model uses more than it said, which closes accounts until somebody opens them,
+//! turns expire, are cancelled and are abandoned; now and then a model uses more than it said, which closes accounts until somebody opens them,
 //! and later bills come; owners are killed with SIGKILL and replaced, and stopped for longer than their lease. At
 //! last the judge replays the ledger's own order of operations, and looks whether a ceiling was ever passed, anything is
 //! still reserved, anything was settled for less than its bill, or refused although it did fit.

@@ -24,6 +24,9 @@ pub(super) struct Counts {
     pub(super) of_budget: u64,
     pub(super) expired: u64,
     pub(super) abandoned: u64,
+    pub(super) cancelled: u64,
+    /// Cancelled before their start.
+    pub(super) withdrawn: u64,
     /// Turns that ran at once, at most, as the records' times say.
     pub(super) at_once: i64,
     /// Answers of models that are durable.
@@ -71,6 +74,10 @@ pub(super) async fn check(
                         instants.push((entry.time.as_millis(), -1));
                         count(outcome, answer.is_some(), &mut verdict.counts);
                     }
+                    Body::TurnWithdrawn { .. } => {
+                        verdict.counts.withdrawn += 1;
+                        verdict.counts.turns += 1;
+                    }
                     _ => one(session.id, &entry, told, settled, &refused, verdict),
                 }
             }
@@ -99,6 +106,7 @@ fn count(outcome: &Outcome, answered: bool, counts: &mut Counts) {
         }
         Outcome::Expired => counts.expired += 1,
         Outcome::Abandoned { .. } => counts.abandoned += 1,
+        Outcome::Cancelled => counts.cancelled += 1,
         _ => {}
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn table(load: &Load, lives: &Lives, verdict: &Verdict) -> String {
         "  answered / failed / expired / abandoned",
         format!("{} / {} / {} / {}", counts.answered, counts.failed, counts.expired, counts.abandoned),
     );
+    line("  cancelled / before their start", format!("{} / {}", counts.cancelled, counts.withdrawn));
     line("  of those that failed, of a budget", counts.of_budget.to_string());
     line("owners at once", lives.workers.to_string());
     line("kills", lives.kills.to_string());
@@ -56,6 +57,7 @@ pub(super) fn json(load: &Load, lives: &Lives, verdict: &Verdict) -> Value {
         "stops": lives.stops,
         "rests_resolved": lives.resolved,
         "rests_abandoned": lives.abandoned,
+        "cancels": lives.cancels,
         "reopened": lives.reopened,
         "later_bills": lives.bills,
         "took_ms": u64::try_from(lives.took.as_millis()).unwrap_or(u64::MAX),

@@ -27,6 +27,7 @@ fn owners_that_die_pass_no_ceiling_and_leave_nothing_reserved() {
     assert!(verdict["counts"]["at_once"].as_u64() >= Some(80), "{table}");
     assert!(verdict["overruns"].as_u64() > Some(0) && report["reopened"].as_u64() > Some(0), "{table}");
     assert!(report["later_bills"].as_u64() > Some(0), "{table}");
+    assert!(verdict["counts"]["cancelled"].as_u64() > Some(0), "{table}");
     assert!(report["kills"].as_u64() > Some(0), "{table}");
 }
 

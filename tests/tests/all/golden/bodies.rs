@@ -7,7 +7,7 @@ use agent_shell_core::data::{
     Answer, AnswerFormat, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode, Finish,
     GuardPlace, GuardRuling, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt,
     PromptRef, Reducer, RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall,
-    ToolContract, ToolSpec, ToolTerms, Verdict, WaitEnd, WaitFor, context, from, input, output,
+    ToolContract, ToolSpec, ToolTerms, Undone, Verdict, WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
@@ -28,6 +28,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(ends());
     bodies.extend(asked());
     bodies.extend(guarded());
+    bodies.extend(undoing());
     bodies
 }
 
@@ -386,6 +387,38 @@ fn guarded() -> Vec<Body> {
             turn: TURN,
             step: step("send"),
             failure: Failure::of_step(&step("send"), FailureCode::Guard, "it failed"),
+            applied: false,
+        },
+    ]
+}
+
+/// What is undone, and who cancels.
+fn undoing() -> Vec<Body> {
+    let failure = |code| Failure::of_step(&step("undo:post"), code, "it failed");
+    let mut undone = Undone::default();
+    (undone.undone, undone.left) = (vec![step("post"), step("charge")], vec![step("send")]);
+    vec![
+        Body::TurnCancelled { turn: TURN, reason: "not needed".into() },
+        Body::TurnWithdrawn { turn: TURN, reason: "not needed".into() },
+        Body::UndoPlanned { turn: TURN, steps: BTreeMap::from([(step("undo:post"), step("post"))]) },
+        Body::UndoParked { turn: TURN, step: step("undo:post"), failure: failure(FailureCode::NotApplied) },
+        Body::StepFailed {
+            turn: TURN,
+            step: step("post"),
+            failure: Failure::of_step(&step("post"), FailureCode::TooLarge, "it failed"),
+            applied: true,
+        },
+        Body::MailRefused {
+            mail: MailId::from_bytes([6; 16]),
+            mail_kind: MailKind::Cancel,
+            turn: None,
+            reason: "the turn has ended".into(),
+        },
+        Body::TurnEnded {
+            turn: TURN,
+            outcome: Outcome::Cancelled,
+            answer: None,
+            undone: Some(Box::new(undone)),
         },
     ]
 }

@@ -33,6 +33,7 @@ fn mail() -> Vec<Mail> {
         resolve(Resolution::GiveUp),
         Mail::Abandon { turn: TURN, reason: "out of date".into() },
         Mail::Purge,
+        Mail::Cancel { turn: TURN, reason: "not needed".into() },
     ]
 }
 
