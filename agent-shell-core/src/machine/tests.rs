@@ -3,6 +3,7 @@
 mod interruptions;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -10,8 +11,8 @@ use super::state::StepState;
 use super::transition::may_come;
 use super::*;
 use crate::data::{
-    Answer, Ask, Body, BodyKind, EffectClass, Failure, FailureCode, MailKind, Outcome, Payload, Plan,
-    PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd, WaitFor, input,
+    Answer, Ask, Body, BodyKind, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome, Payload,
+    Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd, WaitFor, input,
 };
 use crate::words::{
     Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
@@ -55,6 +56,14 @@ fn bodies() -> Vec<Body> {
         |resolution| Body::StepResolved { turn, step: step(), resolution, context: Default::default() };
     let wait_ended = |end| Body::WaitEnded { turn, step: step(), end, context: Default::default() };
     let plan = Plan::new([Step::timer("other", std::time::Duration::ZERO)]).unwrap();
+    let ruled = |place| Body::GuardRuled {
+        turn,
+        step: step(),
+        place,
+        digest: Digest::ZERO,
+        rulings: Vec::new(),
+        value: None,
+    };
     vec![
         Body::SessionOpened { name: SessionName::new("name").unwrap(), subject: Subject::None },
         Body::TurnStarted {
@@ -108,6 +117,11 @@ fn bodies() -> Vec<Body> {
         },
         Body::TurnInterrupted { turn, times: 1, failure: None },
         Body::TurnInterrupted { turn, times: 2, failure: Some(failure()) },
+        ruled(GuardPlace::BeforeTool),
+        ruled(GuardPlace::BeforeModel),
+        ruled(GuardPlace::AfterTool),
+        ruled(GuardPlace::AfterModel),
+        Body::StepReturned { turn, step: step(), attempt: 1, output: payload() },
         Body::TurnExpired { turn },
         Body::TurnCancelled { turn, reason: String::new() },
         Body::TurnWithdrawn { turn, reason: String::new() },
@@ -173,6 +187,7 @@ fn states() -> Vec<Folded> {
         Phase::Paused { until: at },
         Phase::Probing { from: at, tries: 0 },
         Phase::InDoubt { reason: String::new(), not_applied_from: at },
+        Phase::Returned(Arc::new(json!(Answer::new(vec![Said::text("yes")])))),
         Phase::Parked { failure: failure() },
         Phase::Succeeded(Default::default()),
         Phase::Failed(failure()),
@@ -233,6 +248,8 @@ fn the_fold_makes_every_transition_of_the_table_and_no_other() {
         }
     }
     let table: BTreeSet<Transition> = TRANSITIONS.iter().copied().collect();
+    let missing: Vec<String> = table.difference(&made).map(ToString::to_string).collect();
+    assert_eq!(missing, [""; 0], "no state of these leads there");
     assert_eq!(made, table);
 }
 
