@@ -34,8 +34,8 @@ pub(super) struct Lives {
     pub(super) took: Duration,
 }
 
-/// In so many of a hundred looks at what rests, a turn is cancelled.
-const CANCELS_PERCENT: u64 = 60;
+/// After each look at what rests fewer than so many turns are cancelled.
+const MOST_CANCELS: u64 = 24;
 
 type Turns = BTreeMap<SessionId, Vec<Turn>>;
 
@@ -65,7 +65,7 @@ pub(super) async fn drive(
             return Err(SpendError::Stuck("not everything ended in time".into()));
         }
         attend(shell, &turns, &mut person, &mut lives).await?;
-        if person.percent(CANCELS_PERCENT) {
+        for _ in 0..person.below(MOST_CANCELS) {
             cancel(&turns, &mut person, &mut lives).await;
         }
         for worker in &mut workers {
