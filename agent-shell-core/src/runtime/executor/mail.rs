@@ -1,12 +1,14 @@
 //! Reading a session's mail into its state, and waiting for the place that a turn needs.
 
+use std::collections::BTreeSet;
+
 use super::PlanExecutor;
 use crate::data::Mail;
 use crate::failpoint::reach;
 use crate::machine::{Event, next_wake, react};
 use crate::runtime::core::Stopping;
 use crate::runtime::inbox::Letter;
-use crate::words::{Error, ErrorKind, Pseudonym, Result};
+use crate::words::{Error, ErrorKind, MailId, Pseudonym, Result};
 
 impl PlanExecutor {
     /// Reads what waits in the mailbox, if anything may. False when the store can't say now what waits: then nothing
@@ -24,9 +26,18 @@ impl PlanExecutor {
         if self.state.turn.is_some() && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
-        let Some(letters) = self.inbox.control(&self.state).await? else { return Ok(false) };
+        let Some(mut letters) = self.inbox.control(&self.state).await? else { return Ok(false) };
+        // A request that is consumed already, and still shows in the mailbox because that is not durable, has started a turn.
+        for letter in &mut letters {
+            letter.withdraws = letter.withdraws.filter(|request| !self.consumed.contains(request));
+        }
+        let mut withdrawn = BTreeSet::new();
         for letter in letters {
-            self.read(letter).await?;
+            self.read(letter, &mut withdrawn).await?;
+        }
+        if !withdrawn.is_empty() {
+            // Until then the mailbox shows these requests, and they would be read as the next input.
+            self.flush().await?;
         }
         if self.state.turn.is_none() && !self.state.purged {
             match self.inbox.input().await? {
@@ -38,19 +49,19 @@ impl PlanExecutor {
                 Some(None) => {}
                 Some(Some(letter)) => {
                     self.enter().await?;
-                    self.read(letter).await?;
+                    self.read(letter, &mut BTreeSet::new()).await?;
                 }
             }
         }
         Ok(true)
     }
 
-    async fn read(&mut self, letter: Letter) -> Result<()> {
+    /// Takes mail. A request is withdrawn once.
+    async fn read(&mut self, letter: Letter, withdrawn: &mut BTreeSet<MailId>) -> Result<()> {
         reach!(MailRead);
         self.consumed.push(letter.id);
         self.urgent = true;
-        // What is consumed already has started by now, and may have ended.
-        let withdraws = letter.withdraws.filter(|request| !self.consumed.contains(request));
+        let withdraws = letter.withdraws.filter(|request| withdrawn.insert(*request));
         let records = match letter.event {
             Ok(Event::Mail { mail: Mail::Cancel { turn, reason }, .. }) if let Some(request) = withdraws => {
                 self.consumed.push(request);

@@ -48,6 +48,28 @@ async fn a_turn_that_waits_for_its_start_is_withdrawn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_withdrawn_beside_the_end_of_the_turn_before_it_does_not_start() {
+    let shell = Shell::volatile().limits(limits()).open().await.unwrap();
+    for round in 0..60 {
+        let session = shell.session(format!("s{round}")).unwrap();
+        let wait = || Plan::new([Step::approval("ask", json!("go on?"))]).unwrap();
+        let first = session.submit(wait()).await.unwrap();
+        let second = session.submit(wait()).await.unwrap();
+        first.approval().await.unwrap().expect("it waits");
+        let (ended, withdrawn, again) = tokio::join!(
+            first.abandon("enough", &Actor::Host),
+            second.cancel("not needed", &Actor::Host),
+            second.cancel("not needed at all", &Actor::Host),
+        );
+        // The second cancel may come after the first was carried out.
+        (ended.unwrap(), withdrawn.unwrap(), drop(again));
+        is_cancelled(&second).await;
+        assert!(matches!(first.outcome().await.unwrap(), Outcome::Abandoned { .. }));
+    }
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_applied_is_undone_what_runs_ends_and_what_is_pure_is_dropped() {
     let (world, running, go_on) =
         (Arc::new(Log::default()), Arc::new(Notify::new()), Arc::new(Notify::new()));
