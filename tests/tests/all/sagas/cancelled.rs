@@ -62,7 +62,8 @@ async fn what_is_withdrawn_beside_the_end_of_the_turn_before_it_does_not_start()
             second.cancel("not needed at all", &Actor::Host),
         );
         // The second cancel may come after the first was carried out.
-        (ended.unwrap(), withdrawn.unwrap(), drop(again));
+        drop(again);
+        ended.and(withdrawn).unwrap();
         is_cancelled(&second).await;
         assert!(matches!(first.outcome().await.unwrap(), Outcome::Abandoned { .. }));
     }
