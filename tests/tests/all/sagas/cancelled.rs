@@ -61,9 +61,9 @@ async fn what_is_withdrawn_beside_the_end_of_the_turn_before_it_does_not_start()
             second.cancel("not needed", &Actor::Host),
             second.cancel("not needed at all", &Actor::Host),
         );
-        // The second cancel may come after the first was carried out.
-        drop(again);
-        ended.and(withdrawn).unwrap();
+        ended.unwrap();
+        // One of the two may come after the other was carried out.
+        assert!(withdrawn.is_ok() || again.is_ok());
         is_cancelled(&second).await;
         assert!(matches!(first.outcome().await.unwrap(), Outcome::Abandoned { .. }));
     }
