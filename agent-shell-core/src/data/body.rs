@@ -1,4 +1,6 @@
 //! What records say: one type for each kind, in the order of a turn's life.
+//!
+//! The file is long because one macro holds every kind, from which the kinds, their names and their variants are made.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
