@@ -67,7 +67,7 @@ pub use ports::{
     Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError, Undo,
 };
 pub use runtime::{
-    Approval, Approvals, Ceilings, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
+    Approval, Approvals, Ceilings, Consumer, Follow, Followed, Fork, Lacking, Needs, Request, Rest, Session, Shell,
     ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

@@ -16,8 +16,8 @@ use super::mail::MailKind;
 use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
 use crate::words::{
-    ContextKey, Digest, MailId, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
-    TurnId,
+    ContextKey, Digest, MailId, PlannerName, Seq, SessionId, SessionName, SignalName, StepId, Subject,
+    Timestamp, ToolName, TurnId,
 };
 
 /// A JSON value that may be stored beside its record when it is large.
@@ -283,6 +283,28 @@ bodies! {
         name: SessionName,
         /// Whose data it holds.
         subject: Subject,
+    }
+    /// The session goes on from a record of another one, of the same tenant and subject. Its second record; the header's
+    /// actor is who forked it.
+    SessionForked = "session.forked" {
+        /// The session that it goes on from.
+        parent: SessionId,
+        /// The record of it after which this one goes on.
+        seq: Seq,
+        /// The hash of the parent's chain at that record.
+        hash: Digest,
+        /// The first ancestor: attempts are charged to its account.
+        root: SessionId,
+        /// Whether what touches the world may be done.
+        effects: bool,
+        /// How many of the records that follow are copies of the parent's: those of the turn that ran.
+        copies: u64,
+        /// Handles up to this number name outputs of the parent.
+        handles_from: u64,
+        /// What the parent's records add up to, up to where its turn began or else up to that record.
+        state: Payload,
+        /// What becomes of calls that touch the world, where effects are off: what the parent recorded after that record.
+        calls: Payload,
     }
     /// A turn left the mailbox and runs.
     TurnStarted = "turn.started" {
@@ -585,6 +607,7 @@ impl Body {
     /// Every payload of the body, to be stored apart or brought back.
     pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
         match self {
+            Self::SessionForked { state, calls, .. } => vec![state, calls],
             Self::TurnStarted { input, .. } => vec![input],
             Self::PlanAnswered { answer, .. } => vec![answer],
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
@@ -605,7 +628,7 @@ impl Body {
     /// The turn that the record belongs to.
     pub fn turn(&self) -> Option<TurnId> {
         match self {
-            Self::SessionOpened { .. } | Self::SignalReceived { .. } => None,
+            Self::SessionOpened { .. } | Self::SessionForked { .. } | Self::SignalReceived { .. } => None,
             Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
             | Self::PromptSet { turn, .. }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Decision, Payload, PlannerRef, Resolution};
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
-use crate::words::{Digest, SignalName, StepId, Timestamp, TurnId};
+use crate::words::{Digest, Seq, SessionId, SignalName, StepId, Timestamp, TurnId};
 
 /// What a piece of mail asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +73,17 @@ pub enum Mail {
         /// Why.
         reason: String,
     },
+    /// Begin the session with what another one holds at a record.
+    Fork {
+        /// The other session.
+        parent: SessionId,
+        /// The record.
+        seq: Seq,
+        /// The hash of the other session's chain there.
+        hash: Digest,
+        /// Whether what touches the world may be done.
+        effects: bool,
+    },
     /// Erase what the session holds: its subject is to be forgotten. It is posted empty and unsealed, so that it can
     /// be read when the key is gone.
     Purge,
@@ -88,6 +99,7 @@ impl Mail {
             Self::Resolve { .. } => MailKind::Resolve,
             Self::Abandon { .. } => MailKind::Abandon,
             Self::Cancel { .. } => MailKind::Cancel,
+            Self::Fork { .. } => MailKind::Fork,
             Self::Purge => MailKind::Purge,
         }
     }
@@ -112,6 +124,8 @@ pub enum MailKind {
     Purge,
     /// [`Mail::Cancel`].
     Cancel,
+    /// [`Mail::Fork`].
+    Fork,
 }
 
 impl MailKind {
@@ -125,6 +139,7 @@ impl MailKind {
             Self::Abandon => "abandon",
             Self::Purge => "purge",
             Self::Cancel => "cancel",
+            Self::Fork => "fork",
         }
     }
 
@@ -138,6 +153,7 @@ impl MailKind {
             Self::Abandon,
             Self::Purge,
             Self::Cancel,
+            Self::Fork,
         ];
         all.into_iter().find(|kind| kind.as_str() == text)
     }

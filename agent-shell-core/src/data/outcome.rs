@@ -152,4 +152,6 @@ pub enum FailureCode {
     Budget,
     /// The process died each time, as often as it may, while it did what the turn owed.
     Interrupted,
+    /// Effects are off in the session, a fork, and its parent recorded no such call that is left.
+    EffectsOff,
 }

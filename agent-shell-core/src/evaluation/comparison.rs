@@ -169,18 +169,7 @@ impl Comparison {
                 what.push(format!("{scorer} {} -> {}", shown(base), shown(now)));
             }
         }
-        let calls = |run: &CaseRun| run.calls.iter().map(called).collect::<Vec<_>>();
-        if calls(base) != calls(now) {
-            let names = |run: &CaseRun| {
-                let names: Vec<&str> = run.calls.iter().map(|call| call.tool.as_str()).collect();
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-            };
-            let (before, after) = (names(base), names(now));
-            what.push(match before == after {
-                true => format!("calls {before}, with other arguments or ends"),
-                false => format!("calls {before} -> {after}"),
-            });
-        }
+        what.extend(calls_changed(&base.calls, &now.calls));
         what
     }
 
@@ -224,6 +213,23 @@ impl Comparison {
         };
         json!({ "variants": self.variants.iter().enumerate().map(variant).collect::<Vec<_>>() })
     }
+}
+
+/// How calls differ, if they do.
+pub(super) fn calls_changed(base: &[PastCall], now: &[PastCall]) -> Option<String> {
+    let whole = |calls: &[PastCall]| calls.iter().map(called).collect::<Vec<_>>();
+    if whole(base) == whole(now) {
+        return None;
+    }
+    let names = |calls: &[PastCall]| {
+        let names: Vec<&str> = calls.iter().map(|call| call.tool.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let (before, after) = (names(base), names(now));
+    Some(match before == after {
+        true => format!("calls {before}, with other arguments or ends"),
+        false => format!("calls {before} -> {after}"),
+    })
 }
 
 /// What of a call counts when two are compared.

@@ -7,6 +7,7 @@
 //!   (cost, latency, tokens), [`Judge`] (a model), or the host's own.
 //! - An [`Evaluation`] runs all of it, and makes a [`Comparison`]: a table as text, or JSON.
 //! - A [`Gate`] makes a [`Verdict`] of it, which has an exit code.
+//! - [`Differences`] lists what went otherwise in a fork than in its parent, or in one session than in another, turn by turn.
 //! - A [`Replay`] runs recorded turns again, with recorded answers and outputs, and names the first thing that differs.
 //!
 //! It never asks a model or calls a tool by itself but those of the variants, and the judge. The repository's docs/EVALUATION.md is the
@@ -38,6 +39,7 @@
 
 mod comparison;
 mod data_set;
+mod differences;
 mod gate;
 mod past;
 mod replay;
@@ -49,6 +51,7 @@ mod variant;
 
 pub use comparison::{Change, Comparison, Paired, PairedScore, Summary, VariantRuns};
 pub use data_set::{BadLine, Case, DataSet, DataSetError};
+pub use differences::{Differences, TurnDifference};
 pub use gate::{Gate, Verdict};
 pub use past::{CallEnd, PastCall, PastQuestion, PastTurn, Spent};
 pub use replay::{Difference, Differs, Divergence, Replay, ReplayReport, ReplayedSession, Tape};

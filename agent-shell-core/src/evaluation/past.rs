@@ -29,9 +29,11 @@ pub struct PastTurn {
     pub session: SessionId,
     /// The turn.
     pub turn: TurnId,
-    /// Its place among the turns of its session, from 1.
+    /// Its place among the turns of its session, from 1; in a fork, those of its parent come first.
     pub number: usize,
-    /// The inputs of the turns before it, the oldest first.
+    /// The session from which its own is forked, if it is a fork.
+    pub forked: Option<SessionId>,
+    /// The inputs of the turns before it in its own session, the oldest first.
     pub before: Vec<Arc<Value>>,
     /// Its input.
     pub input: Arc<Value>,
@@ -135,8 +137,11 @@ impl PastTurn {
     }
 
     /// A case of the same input, with the same turns before it, that expects the recorded answer. It is called by the turn's
-    /// id and tagged `recorded`. None unless the turn was answered.
+    /// id and tagged `recorded`. None unless the turn was answered, and none in a fork, where turns of its parent came before.
     pub fn case(&self) -> Option<Case> {
+        if self.number != self.before.len() + 1 {
+            return None;
+        }
         let answer = self.outcome.as_ref()?.answer()?.clone();
         let case = Case::new(self.turn.to_string(), (*self.input).clone()).expected(answer).tag("recorded");
         Some(self.before.iter().fold(case, |case, input| case.after((**input).clone())))
@@ -182,7 +187,8 @@ impl Reading {
             self.turns.push(PastTurn {
                 session: self.state.session,
                 turn: *turn,
-                number: self.turns.len() + 1,
+                number: usize::try_from(self.state.turns).unwrap_or(usize::MAX).saturating_add(1),
+                forked: self.state.forked.as_ref().map(|forked| forked.parent),
                 before,
                 input: input.value(),
                 planner: planner.clone(),

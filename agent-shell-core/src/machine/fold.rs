@@ -9,13 +9,14 @@ use super::context::Context;
 use super::state::{Ending, Folded, Phase, StepState, TurnState};
 use super::talk::{self, Talk};
 use super::transition::{Stage, Transition, find, may_come};
+use super::{forked, withheld};
 use crate::data::{
     Action, Answer, Body, EffectClass, Plan, Prompt, PromptRef, Resolution, Say, WaitEnd, WaitFor,
 };
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 5;
+pub const FOLD_VERSION: u32 = 6;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         Body::SessionOpened { name, subject } => {
             state.opened = Some((name.clone(), subject.clone()));
         }
+        Body::SessionForked { .. } => forked::begin(state, entry)?,
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
         Body::MailRefused { .. } | Body::TurnWithdrawn { .. } => {}
         Body::TurnStarted { turn, input, planner, deadline, wants, budget, .. } => {
@@ -91,6 +93,8 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
                 wants: wants.as_deref().cloned(),
                 budget: budget.as_deref().copied(),
                 talk_from: state.talk.end(),
+                effects_off: state.forked.as_ref().is_some_and(|forked| !forked.effects),
+                handles_from: state.forked.as_ref().map_or(0, |forked| forked.handles_from),
                 ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
             });
         }
@@ -120,6 +124,8 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
 
 /// One record of a step, if the table has it.
 fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
+    let is_copy = state.forked.as_ref().is_some_and(|forked| forked.copied(entry.seq));
+    let taken = withheld::taken(state, entry, step);
     let (turn, talk) = conversing(state, entry.body.turn().ok_or("it names no turn")?)?;
     let place = turn.place(step)?;
     let (record, from) = (entry.body.about(), turn.steps[place].phase.stage());
@@ -127,12 +133,14 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
         return Err("the step is not in a phase that it can follow");
     }
     let signal = awaited(&turn.steps[place].phase);
+    let of_parent = turn.steps[place].of_parent && !matches!(entry.body, Body::StepStarted { .. });
+    turn.steps[place].of_parent = is_copy || of_parent;
     match &entry.body {
         Body::ModelAnswered { .. } => answered(turn, talk, place, &entry.body)?,
         _ => change_step(turn, place, entry)?,
     }
     if turn.steps[place].phase.is_final() {
-        turn.steps[place].ended = entry.seq;
+        turn.steps[place].ended = Seq::new(turn.handles_from + entry.seq.number());
         turn.label(place);
     }
     if matches!(entry.body, Body::WaitOpened { .. } | Body::UndoParked { .. }) {
@@ -149,6 +157,9 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
     }
     let to = turn.steps[place].phase.stage();
     state.epoch = entry.epoch;
+    if let (Some(call), Some(forked)) = (taken, &mut state.forked) {
+        forked.take(call);
+    }
     // A signal that came early is taken from the front of its own queue.
     if let (Body::WaitEnded { end: WaitEnd::Signalled(_), .. }, Some(name)) = (&entry.body, signal)
         && let Some(buffered) = state.signals.iter().position(|(signal, _)| *signal == name)
@@ -241,6 +252,8 @@ fn started(
         bytes: 0,
         interruptions: 0,
         begins_after: Seq::ZERO,
+        effects_off: false,
+        handles_from: 0,
         ending: None,
     }
 }

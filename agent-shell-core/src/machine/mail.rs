@@ -34,6 +34,7 @@ pub(super) fn received(
             .and_then(|(turn, place)| resolve(turn, place, attempt, resolution, env)),
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
         Mail::Cancel { turn, reason } => cancel(state, turn, reason),
+        Mail::Fork { .. } => Err("the session exists already: give the fork another name".into()),
         Mail::Purge => Ok(vec![Body::SessionPurged {
             turn: state.turn.as_ref().map(|turn| turn.id),
             open: Some(state.turn.as_ref().map(TurnState::open_acts).unwrap_or_default()),

@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{guarded, mail, start, undo};
+use super::{guarded, mail, start, undo, withheld};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -58,7 +58,8 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
     for &place in &turn.active {
         match continued(state, turn, place, live, env, &mut acting) {
             // A wait that ends may take a signal and change the context: the next one is judged after it.
-            Some(Due::Record(record @ Body::WaitEnded { .. })) => {
+            // Without effects the next call is judged after what this one took from the record.
+            Some(Due::Record(record)) if turn.effects_off || matches!(record, Body::WaitEnded { .. }) => {
                 owed.records.push(record);
                 return owed;
             }
@@ -194,6 +195,12 @@ fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
 /// A further attempt, or the first after an approval.
 fn next_attempt(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
     let session = state.session;
+    if turn.withholds(place) {
+        return match start::call_input(state, turn, place, env) {
+            Ok(input) => Due::Record(withheld::ended(state, turn, place, &input, env)),
+            Err(due) => *due,
+        };
+    }
     // A call may have been approved before there were guards.
     if turn.steps[place].phase == Phase::Approved
         && turn.class_of(place) != EffectClass::Pure

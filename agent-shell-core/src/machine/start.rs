@@ -13,7 +13,7 @@ use super::owed::Due;
 use super::resolve::{resolve, too_large};
 use super::state::{Folded, Phase, StepState, TurnState};
 use super::talk::request;
-use super::undo;
+use super::{undo, withheld};
 use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
 use crate::words::{SessionId, Timestamp};
 
@@ -38,7 +38,11 @@ pub(super) fn begin(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_
         Action::Tool { name, .. } => match call_input(state, turn, place, env) {
             Err(due) => *due,
             // Nothing is recorded before a `Pure` tool runs, so its input is looked at when it does.
-            Ok(input) if turn.class_of(place) == EffectClass::Pure && !turn.asks_first(place) => {
+            Ok(input)
+                if turn.class_of(place) == EffectClass::Pure
+                    && !turn.asks_first(place)
+                    && !turn.withholds(place) =>
+            {
                 act(session, turn, place, input, env)
             }
             Ok(input) => Due::Command(Command::Check { step: place, tool: name.clone(), input }),
@@ -48,7 +52,7 @@ pub(super) fn begin(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_
 
 /// What follows when the tool has looked at the input: an approval is asked for, or the intent is recorded.
 pub(super) fn checked(
-    session: SessionId,
+    state: &Folded,
     turn: &TurnState,
     place: usize,
     input: &Arc<Value>,
@@ -62,6 +66,9 @@ pub(super) fn checked(
     if let Some(problem) = problem {
         return vec![failed(turn, place, FailureCode::InvalidArguments, problem)];
     }
+    if turn.withholds(place) {
+        return vec![withheld::ended(state, turn, place, input, env)];
+    }
     let Due::Record(record) = (if turn.asks_first(place) {
         let expires = turn.terms_of(place).and_then(|terms| terms.approval_ms);
         let expires = expires.map(|after| env.now.plus(Duration::from_millis(after)));
@@ -71,7 +78,7 @@ pub(super) fn checked(
         };
         ask(turn, place, tool, input.clone(), expires)
     } else {
-        intent(session, turn, place, Some(input.clone()), env)
+        intent(state.session, turn, place, Some(input.clone()), env)
     }) else {
         return Vec::new();
     };
@@ -89,9 +96,10 @@ pub(super) fn intent(
     let state = &turn.steps[place];
     let fixed = input.as_ref().or(state.input.as_ref());
     let key = match (&state.key, fixed) {
-        (Some(key), _) => Ok(key.clone()),
-        (None, Some(input)) => idempotency_key(session, turn.id, &state.step.id, input),
-        (None, None) => idempotency_key(session, turn.id, &state.step.id, &Value::Null),
+        // What a fork does, it does under a key of its own.
+        (Some(key), _) if !state.of_parent => Ok(key.clone()),
+        (_, Some(input)) => idempotency_key(session, turn.id, &state.step.id, input),
+        (_, None) => idempotency_key(session, turn.id, &state.step.id, &Value::Null),
     };
     Due::Record(match key {
         Ok(key) => Body::StepStarted {

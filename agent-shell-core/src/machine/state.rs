@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::Context;
+use super::forked::Forked;
 use super::talk::Talk;
 use crate::data::{
     Action, Answer, AnswerFormat, Ceiling, EffectClass, Failure, Message, OpenAct, PlannerRef, Step,
@@ -36,6 +37,9 @@ pub struct Folded {
     /// What was said to models and by them.
     #[serde(default)]
     pub talk: Talk,
+    /// Where it comes from, when it is a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<Forked>,
     /// Whether its subject was erased: nothing follows.
     #[serde(default)]
     pub purged: bool,
@@ -55,6 +59,7 @@ impl Folded {
             turns: 0,
             signals: VecDeque::new(),
             talk: Talk::default(),
+            forked: None,
             purged: false,
             turn: None,
         }
@@ -129,6 +134,10 @@ pub struct TurnState {
     /// Nothing begins before the record at this place is durable: the latest of them, or the turn's first when owners
     /// had gone away before it.
     pub begins_after: Seq,
+    /// Whether what touches the world is not done: the session is a fork without effects.
+    pub effects_off: bool,
+    /// What is added to the place of a record where a handle names it: a fork goes on with the numbers of its parent.
+    pub handles_from: u64,
     /// Set once the turn can only end: nothing new starts.
     pub ending: Option<Ending>,
 }
@@ -169,8 +178,11 @@ pub struct StepState {
     pub unknown: bool,
     /// What the model said, once it answered.
     pub answer: Option<Arc<Answer>>,
-    /// The place of the record that ended it.
+    /// The number by which a handle names what it brought: the place of the record that ended it, counted on from the
+    /// parent's in a fork.
     pub ended: Seq,
+    /// Whether all that was done for it was done by the session from which this one is forked.
+    pub of_parent: bool,
     /// The round of planning that brought it; 0 for a step that undoes another.
     pub round: u32,
     /// The place of the step that it undoes.
@@ -271,6 +283,7 @@ impl StepState {
             unknown: false,
             answer: None,
             ended: Seq::ZERO,
+            of_parent: false,
             before: None,
             after: None,
             said: None,
@@ -326,6 +339,10 @@ impl TurnState {
             let begun =
                 matches!(step.phase, Phase::Started { .. } | Phase::Probing { .. } | Phase::InDoubt { .. });
             let Action::Tool { name, .. } = &step.step.action else { return None };
+            // The parent tells of its own.
+            if step.of_parent {
+                return None;
+            }
             let key = step.key.as_deref().filter(|_| begun || step.unknown)?.to_owned();
             Some(OpenAct::new(name.clone(), self.class_of(place), key, step.attempt, step.deadline))
         });

@@ -134,6 +134,7 @@ macro_rules! rows {
 pub const TRANSITIONS: &[Transition] = rows! {
     // The session and its turn.
     SessionOpened: NoTurn -> NoTurn;
+    SessionForked: NoTurn -> NoTurn;
     TurnStarted: NoTurn -> Running;
     PromptSet: Running -> Running;
     PlanAdopted: Running -> Running;

@@ -108,6 +108,10 @@ impl TurnState {
 
     /// A step has taken effect.
     pub(super) fn takes_effect(&mut self, place: usize) {
+        // What the parent of a fork did is the parent's to undo, and without effects there are none.
+        if self.effects_off || self.steps[place].of_parent {
+            return;
+        }
         if let Some(of) = self.steps[place].undoes {
             self.steps[of].applied = false;
             self.undone.push(of);

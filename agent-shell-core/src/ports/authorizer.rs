@@ -57,11 +57,13 @@ pub enum Deed {
     Abandon,
     /// Forget a user.
     Purge,
+    /// Begin a session with what another one holds at a record. The intention names the other one.
+    Fork,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Submit,
         Self::Signal,
         Self::Approve,
@@ -70,6 +72,7 @@ impl Deed {
         Self::Cancel,
         Self::Abandon,
         Self::Purge,
+        Self::Fork,
     ];
 
     /// Its name, as it is written in JSON.
@@ -83,6 +86,7 @@ impl Deed {
             Self::Cancel => "cancel",
             Self::Abandon => "abandon",
             Self::Purge => "purge",
+            Self::Fork => "fork",
         }
     }
 }

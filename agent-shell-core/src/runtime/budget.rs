@@ -72,11 +72,11 @@ impl SessionBudget {
         Ok(Self(Some((whose, of_user))))
     }
 
-    /// What a turn's attempts are charged to; none when nothing bounds them. The host is asked for the ceilings anew.
+    /// What a turn's attempts are charged to, in the account of this session; none when nothing bounds them. The host is asked for the ceilings anew.
     pub(crate) fn purse(
         &self,
         core: &Core,
-        (entry, fence): (&SessionEntry, Fence),
+        (entry, fence, of_session): (&SessionEntry, Fence, SessionId),
         turn: TurnId,
         budget: Option<Ceiling>,
     ) -> Option<Arc<Purse>> {
@@ -95,7 +95,7 @@ impl SessionBudget {
             };
             let of_tenant = Account { kind: AccountKind::Tenant, id: of_tenant(&entry.tenant) };
             accounts.push((of_tenant, ceilings.tenant));
-            accounts.push((Account::session(entry.id), ceilings.session));
+            accounts.push((Account::session(of_session), ceilings.session));
             accounts.extend(of_user.map(|account| (account, ceilings.user)));
             of_turn = of_turn.lower(ceilings.turn);
         }

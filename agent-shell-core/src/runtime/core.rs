@@ -211,7 +211,7 @@ impl Core {
             tools: self.contracts.clone(),
             deadline: turn.deadline,
             wants: turn.wants.clone(),
-            conversation: conversation(state, turn),
+            conversation: conversation(state),
             corrections: turn.corrections,
             repeats: turn.failing.values().copied().max().unwrap_or(0),
             headroom: self.headroom(turn)?,
@@ -277,14 +277,14 @@ impl Core {
     }
 }
 
-/// The conversation as a planner is shown it.
-fn conversation(state: &Folded, turn: &TurnState) -> Conversation {
+/// The conversation as a planner is shown it, before its turn.
+pub(super) fn conversation(state: &Folded) -> Conversation {
     let shown =
         |kept: &crate::machine::Kept| ShownMessage { message: kept.message.clone(), bytes: kept.bytes };
     Conversation {
         first: state.talk.first,
         messages: state.talk.messages.iter().map(shown).collect(),
-        turn_first: turn.talk_from,
+        turn_first: state.turn.as_ref().map_or(state.talk.end(), |turn| turn.talk_from),
         next_bytes: 0,
         summary_failed: false,
     }

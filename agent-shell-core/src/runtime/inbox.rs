@@ -54,6 +54,23 @@ impl Inbox {
         Ok(Body::SessionOpened { name, subject })
     }
 
+    /// The request by which a session that has no records yet is forked, if one waits. None when the store can't say now, and
+    /// nothing beside a purge.
+    pub(crate) async fn fork(&self) -> Result<Option<Option<Letter>>> {
+        let waiting = if_available(self.page(Lane::Control, None).await)?;
+        let Some(waiting) = waiting else { return Ok(None) };
+        if waiting.iter().any(|item| item.kind == MailKind::Purge) {
+            return Ok(Some(None));
+        }
+        let fork = waiting.into_iter().find(|item| item.kind == MailKind::Fork);
+        fork.map(|item| self.read(item)).transpose().map(Some)
+    }
+
+    /// With what its texts are opened.
+    pub(crate) fn keys(&self) -> &SessionKeys {
+        &self.keys
+    }
+
     /// Whether more decisions or signals may wait than were read.
     pub(crate) fn may_have_control(&self) -> bool {
         self.control

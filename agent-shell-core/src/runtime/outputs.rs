@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use super::core::Core;
 use super::reader::open;
 use crate::data::chat::boundary;
-use crate::data::{Body, EffectClass, Resolution, Retry, ToolContract};
+use crate::data::{Body, BodyKind, EffectClass, Resolution, Retry, ToolContract};
 use crate::ports::{Call, DynTool, InvalidArguments, ProbeAnswer, ToolError};
 use crate::words::{Result, Seq, SessionId, ToolName};
 
 /// Bytes that are returned when the call does not say, and at most.
 const BYTES: u64 = 4_096;
 const MOST_BYTES: u64 = 16_384;
+/// The kind of the record that says where a fork comes from.
+const FORKED: &str = BodyKind::SessionForked.name();
 
 /// Reads a part of the output of an earlier step of the same session: `Pure`, and blind to every other session.
 pub(super) struct ReadOutput {
@@ -56,6 +58,7 @@ impl ReadOutput {
     async fn text(&self, session: SessionId, handle: Seq) -> std::result::Result<String, ToolError> {
         let gone = || ToolError::retry("the shell is not open");
         let core = self.core.get().and_then(Weak::upgrade).ok_or_else(gone)?;
+        let (session, handle) = named_by(&core, session, handle).await?;
         let store = |error: crate::words::Error| ToolError::retry(error.to_string());
         let no_handle = || ToolError::refused(format!("{handle} is no handle: use one that you were shown"));
         let journal = &*core.store.journal;
@@ -74,6 +77,32 @@ impl ReadOutput {
             // What an operator says that the step returned.
             Body::StepResolved { resolution: Resolution::Applied(output), .. } => Ok(text_of(&output)),
             _ => Err(no_handle()),
+        }
+    }
+}
+
+/// Whose record a handle names. A fork goes on with the numbers of its parent: up to a number they name the parent's records.
+async fn named_by(
+    core: &Core,
+    mut session: SessionId,
+    handle: Seq,
+) -> std::result::Result<(SessionId, Seq), ToolError> {
+    let store = |error: crate::words::Error| ToolError::retry(error.to_string());
+    let journal = &*core.store.journal;
+    loop {
+        let records = journal.read(session, Seq::new(1), 1).await.map_err(|error| store(error.into()))?;
+        let Some(second) = records.first().filter(|record| record.header.kind.as_str() == FORKED) else {
+            return Ok((session, handle));
+        };
+        let entry = journal.session(session).await.map_err(|error| store(error.into()))?;
+        let Some(entry) = entry else { return Ok((session, handle)) };
+        let keys = core.keyring.session(entry.key, false).await.map_err(store)?;
+        match open(journal, &keys, second).await.map_err(store)?.body {
+            Body::SessionForked { parent, handles_from, .. } if handle.number() <= handles_from => session = parent,
+            Body::SessionForked { handles_from, .. } => {
+                return Ok((session, Seq::new(handle.number() - handles_from)));
+            }
+            _ => return Ok((session, handle)),
         }
     }
 }

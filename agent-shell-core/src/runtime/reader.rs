@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Kind, Payload, Record, decode, record_hash};
-use crate::machine::{Entry, FOLD_VERSION, Folded, fold};
+use crate::machine::{Entry, FOLD_VERSION, Folded, fold, recall};
 use crate::ports::{Journal, SessionEntry, StoreError};
 use crate::words::{Digest, Error, ErrorKind, Head, Result, Seq, SessionId};
 
@@ -75,7 +75,10 @@ async fn from_snapshot(
     let state: Option<Folded> = opened.and_then(|text| serde_json::from_slice(&text).ok());
     let at_head = journal.read(session, Seq::new(snapshot.head.seq.number().saturating_sub(1)), 1).await?;
     match (state, at_head.first()) {
-        (Some(state), Some(record)) if record.head() == snapshot.head && state.seq == snapshot.head.seq => {
+        (Some(mut state), Some(record)) if record.head() == snapshot.head && state.seq == snapshot.head.seq => {
+            if state.forked.is_some() {
+                recall_calls(journal, keys, &mut state).await?;
+            }
             Ok(Some(Loaded { state, head: snapshot.head, snapshot: snapshot.head.seq }))
         }
         _ => {
@@ -83,6 +86,20 @@ async fn from_snapshot(
             Ok(None)
         }
     }
+}
+
+/// What a fork's second record says of calls, which its snapshots do not hold.
+async fn recall_calls(journal: &dyn Journal, keys: &SessionKeys, state: &mut Folded) -> Result<()> {
+    let mut head = Head::EMPTY;
+    for record in journal.read(state.session, Seq::ZERO, 2).await? {
+        check(&head, &record, state.session)?;
+        head = record.head();
+        if head.seq == Seq::new(2) {
+            let entry = open_own(Blobs::In(journal), keys, &record).await?;
+            return recall(state, &entry.body).map_err(|problem| corrupt(format!("record 2: {problem}")));
+        }
+    }
+    Err(corrupt(format!("session {} is a fork without the record of it", state.session)))
 }
 
 /// Checks that a record follows from the head before it.

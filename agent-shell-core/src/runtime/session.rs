@@ -178,6 +178,12 @@ impl SessionInner {
         Ok(Opened { entry, keys })
     }
 
+    /// Another session of the same tenant and subject.
+    pub(crate) fn sibling(&self, name: SessionName) -> Session {
+        let (tenant, subject) = (self.tenant.clone(), self.subject.clone());
+        Session::new(self.core.clone(), self.manager.clone(), tenant, name, subject)
+    }
+
     /// Whether an actor may do a deed here, before the session is registered.
     pub(crate) async fn authorize(&self, actor: &Actor, deed: Deed) -> Result<()> {
         self.core.authorize(actor, deed, &self.tenant).await

@@ -132,6 +132,9 @@ impl Tape {
 impl From<PastTurn> for TapedTurn {
     fn from(past: PastTurn) -> Self {
         let stop = match &past.outcome {
+            _ if past.forked.is_some() => {
+                Some("its session is a fork, and goes on with a conversation of another one".to_owned())
+            }
             _ if past.waited => Some("it waited for something from outside".to_owned()),
             Some(Outcome::Answered(_) | Outcome::Failed(_)) => None,
             Some(_) => Some("it was ended from outside".to_owned()),

@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 
 use super::PlanExecutor;
-use crate::data::Mail;
+use crate::data::{Body, Mail, MailKind};
 use crate::failpoint::reach;
-use crate::machine::{Event, next_wake, react};
+use crate::machine::{Event, doubts, next_wake, react};
 use crate::runtime::core::Stopping;
+use crate::runtime::forking;
 use crate::runtime::inbox::Letter;
-use crate::words::{Error, ErrorKind, MailId, Pseudonym, Result};
+use crate::runtime::reader::corrupt;
+use crate::words::{Error, ErrorKind, Head, MailId, Pseudonym, Result};
 
 impl PlanExecutor {
     /// Reads what waits in the mailbox, if anything may. False when the store can't say now what waits: then nothing
     /// must expire either.
     pub(super) async fn take_mail(&mut self) -> Result<bool> {
-        if self.state.opened.is_none() && !self.state.purged {
-            let opened = self.inbox.opening(&self.entry)?;
-            self.take(vec![opened], Pseudonym::RUNTIME)?;
+        if self.state.opened.is_none() && !self.state.purged && !self.open().await? {
+            return Ok(false);
         }
         // A decision counts by the time when it was posted, so the mailbox is read before anything expires.
         let now = self.core.clock.now();
@@ -53,6 +54,41 @@ impl PlanExecutor {
                 }
             }
         }
+        Ok(true)
+    }
+
+    /// Begins a session that has no records yet: with its name, and with what it is forked from, if it is. False when the
+    /// store can't say that now.
+    async fn open(&mut self) -> Result<bool> {
+        let Some(letter) = self.inbox.fork().await? else { return Ok(false) };
+        let opened = self.inbox.opening(&self.entry)?;
+        let (id, actor, parent, at, effects) = match letter {
+            Some(Letter { id, actor, event: Ok(Event::Mail { mail, .. }), .. }) => match mail {
+                Mail::Fork { parent, seq, hash, effects } => (id, actor, parent, Head { seq, hash }, effects),
+                _ => return Err(corrupt("mail of another kind stands in the place of a fork".into())),
+            },
+            // Damaged mail is refused when it is read with the rest.
+            _ => return self.take(vec![opened], Pseudonym::RUNTIME).map(|()| true),
+        };
+        let turn = self.core.ids.make();
+        let made = forking::records(&self.core, self.inbox.keys(), (&self.entry, turn), (parent, at, effects));
+        let records = match made.await {
+            Ok(records) => records,
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Poisoned) => return Err(error),
+            Err(error) => {
+                let reason = error.to_string();
+                vec![Body::MailRefused { mail: id, mail_kind: MailKind::Fork, turn: None, reason }]
+            }
+        };
+        reach!(MailRead);
+        self.consumed.push(id);
+        // All of it stands in one append: a fork is whole, or not there.
+        self.take(vec![opened], Pseudonym::RUNTIME)?;
+        self.take(records, actor)?;
+        let doubts = doubts(&self.state, &self.env());
+        self.take(doubts, Pseudonym::RUNTIME)?;
+        self.flush().await?;
         Ok(true)
     }
 

@@ -189,7 +189,9 @@ impl PlanExecutor {
         }
         let fence = Fence { owner: self.core.owner, epoch: self.entry.epoch };
         let budget = self.turn().and_then(|running| running.budget);
-        let purse = self.budget.purse(&self.core, (&self.entry, fence), turn, budget);
+        // A fork spends of what its first ancestor may.
+        let of = self.state.forked.as_ref().map_or(self.entry.id, |forked| forked.root);
+        let purse = self.budget.purse(&self.core, (&self.entry, fence, of), turn, budget);
         self.purse = Some((turn, purse.clone()));
         purse
     }
