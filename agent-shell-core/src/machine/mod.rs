@@ -39,4 +39,4 @@ pub(crate) use resolve::{MOST_LEVELS_OF_A_PLAN, json_bytes, too_large};
 pub use state::{Ending, Folded, Phase, RuledOn, StepState, TurnState};
 pub use talk::{Kept, Talk};
 pub use transition::{Stage, TRANSITIONS, Transition};
-pub(crate) use withheld::{call_digest_of, call_made, is_replayed};
+pub(crate) use withheld::{call_made, is_replayed};

@@ -66,6 +66,17 @@ fn bodies() -> Vec<Body> {
     };
     vec![
         Body::SessionOpened { name: SessionName::new("name").unwrap(), subject: Subject::None },
+        Body::SessionForked {
+            parent: SessionId::from_bytes([8; 16]),
+            seq: Seq::new(3),
+            hash: Digest::ZERO,
+            root: SessionId::from_bytes([8; 16]),
+            effects: false,
+            copies: 0,
+            handles_from: 3,
+            state: carried(&Folded::new(SessionId::from_bytes([8; 16]))).into(),
+            calls: json!([]).into(),
+        },
         Body::TurnStarted {
             turn,
             input: payload(),

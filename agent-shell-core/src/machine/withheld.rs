@@ -26,7 +26,7 @@ impl TurnState {
 
 /// By what a call is found in the record: the tool and the canonical JSON of the arguments. None for arguments that have
 /// no canonical form.
-pub(crate) fn call_digest_of(tool: &ToolName, input: &Value) -> Option<Digest> {
+fn call_digest_of(tool: &ToolName, input: &Value) -> Option<Digest> {
     canonical_digest(&json!({ "tool": tool, "input": input })).ok()
 }
 

@@ -16,6 +16,7 @@ mod evaluated;
 mod events;
 mod export;
 mod followed;
+mod forked;
 mod front_door;
 mod golden;
 mod guarded;

@@ -10,7 +10,7 @@ use agent_shell_core::data::{
     ToolContract, ToolSpec, ToolTerms, Undone, Verdict, WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
-    ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
+    ContextKey, Digest, MailId, ModelName, PlannerName, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp,
     ToolName, TurnId, UserId,
 };
 use serde_json::{Value, json};
@@ -29,7 +29,59 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(asked());
     bodies.extend(guarded());
     bodies.extend(undoing());
+    bodies.extend(forked());
     bodies
+}
+
+pub(super) const PARENT: SessionId = SessionId::from_bytes([4; 16]);
+
+/// What a fork without effects begins with, small and large.
+pub(super) fn forked() -> Vec<Body> {
+    let state = json!({
+        "signals": [["payment", { "cents": 5 }]],
+        "talk": {
+            "first": 3,
+            "messages": [
+                { "bytes": 27, "message": { "user": [{ "text": "hello" }] } },
+                { "bytes": 30, "message": { "model": [{ "text": { "text": "hello" } }] }, "untrusted": true },
+            ],
+            "prompts": [[Digest::from_bytes([9; 32]), { "instructions": "You refund orders.", "settings": { "output_tokens": 4_096 } }, 60]],
+        },
+        "turns": 2,
+    });
+    let call = |end: Value| json!({ "call": Digest::from_bytes([7; 32]), "end": end, "tool": "charge" });
+    let calls = json!([
+        call(json!({ "succeeded": value() })),
+        call(json!({ "failed": { "code": "denied", "message": "not today", "step": "charge" } })),
+    ]);
+    let forked = |effects, state, calls| Body::SessionForked {
+        parent: PARENT,
+        seq: Seq::new(17),
+        hash: Digest::from_bytes([8; 32]),
+        root: PARENT,
+        effects,
+        copies: 0,
+        handles_from: 17,
+        state,
+        calls,
+    };
+    let code = FailureCode::EffectsOff;
+    vec![
+        forked(false, state.into(), calls.into()),
+        forked(true, blob(), json!([]).into()),
+        Body::StepFailed {
+            turn: TURN,
+            step: step("charge"),
+            failure: Failure::of_step(&step("charge"), code, "it failed"),
+            applied: false,
+        },
+        Body::MailRefused {
+            mail: MailId::from_bytes([6; 16]),
+            mail_kind: MailKind::Fork,
+            turn: None,
+            reason: "the turn has ended".into(),
+        },
+    ]
 }
 
 pub(super) fn step(name: &str) -> StepId {

@@ -1,10 +1,10 @@
 //! Mail, which may wait in a mailbox while the process that will read it is replaced by a newer one.
 
 use agent_shell_core::data::{Decision, Mail, PlannerRef, Resolution};
-use agent_shell_core::words::{Digest, PlannerName, SignalName};
+use agent_shell_core::words::{Digest, PlannerName, Seq, SignalName};
 use serde_json::json;
 
-use super::bodies::{LATER, TURN, blob, small_plan, step, value};
+use super::bodies::{LATER, PARENT, TURN, blob, small_plan, step, value};
 use super::golden;
 
 /// What the lines of `mail-v1.jsonl` say, in their order.
@@ -34,6 +34,7 @@ fn mail() -> Vec<Mail> {
         Mail::Abandon { turn: TURN, reason: "out of date".into() },
         Mail::Purge,
         Mail::Cancel { turn: TURN, reason: "not needed".into() },
+        Mail::Fork { parent: PARENT, seq: Seq::new(17), hash: Digest::from_bytes([8; 32]), effects: false },
     ]
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use agent_shell_core::data::{Body, CodecError, RECORD_VERSION, decode, encode};
+use agent_shell_core::machine::{Entry, Folded, fold};
+use agent_shell_core::words::{Epoch, Pseudonym, Seq, SessionId, Timestamp};
 use serde_json::Value;
 
-use super::bodies::{TURN, bodies};
+use super::bodies::{PARENT, TURN, bodies, forked};
 use super::golden;
 
 /// A line of a golden file of records.
@@ -53,6 +55,20 @@ fn every_kind_has_a_golden_record() {
     let lines = lines(&format!("records-v{RECORD_VERSION}.jsonl"));
     let found: BTreeSet<&str> = lines.iter().map(|line| line.kind.as_str()).collect();
     assert_eq!(found, Body::KINDS.iter().copied().collect());
+}
+
+/// What a fork begins with is part of its record, so it is read for ever, too.
+#[test]
+fn a_fork_of_version_1_is_folded_as_it_was_meant() {
+    let mut state = Folded::new(SessionId::from_bytes([5; 16]));
+    let body = forked().remove(0);
+    let (epoch, time, actor) = (Epoch::new(1), Timestamp::default(), Pseudonym::HOST);
+    fold(&mut state, &Entry { seq: Seq::new(1), epoch, time, actor, body }).unwrap();
+    let forked = state.forked.as_ref().unwrap();
+    assert_eq!((forked.parent, forked.at.seq, forked.effects), (PARENT, Seq::new(17), false));
+    assert_eq!((state.turns, state.signals.len(), state.talk.end()), (2, 1, 5));
+    assert_eq!((state.talk.messages[1].untrusted, state.talk.prompts.len()), (true, 1));
+    assert_ne!(*forked.calls, Default::default());
 }
 
 #[test]

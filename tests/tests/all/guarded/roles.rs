@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use agent_shell_core::ports::{Authorizer, Intention, Refusal, SessionFilter};
 use agent_shell_core::runtime::Rest;
-use agent_shell_core::words::{StepId, UserId};
+use agent_shell_core::words::{Seq, StepId, UserId};
 use agent_shell_core::{
     Actor, Call, Deed, Error, ErrorKind, Outcome, Plan, Request, Resolution, Roles, Shell, Step, Tenant,
     TenantRoles, Tool, ToolError, Turn,
@@ -76,6 +76,18 @@ async fn done(shell: &Shell, deed: Deed, actor: &Actor) -> Result<(), Error> {
                 turn.resolve("s", Resolution::Applied(json!(1)), &named("lead")).await.unwrap();
             }
             turn.outcome().await.unwrap();
+            result
+        }
+        Deed::Fork => {
+            submit(shell, Plan::new([Step::signal("s", "go")]).unwrap(), &named("lead")).await.unwrap();
+            let session = shell.session("ada").unwrap();
+            while session.head().await.unwrap().seq == Seq::ZERO {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            let before = shell.sessions(SessionFilter::default(), None, 10).await.unwrap().len();
+            let result = session.fork("fork").actor(actor.clone()).await.map(drop);
+            let after = shell.sessions(SessionFilter::default(), None, 10).await.unwrap().len();
+            assert_eq!(after - before, usize::from(result.is_ok()), "what is refused registers nothing");
             result
         }
         Deed::Purge => shell.purge(&Tenant::default(), &user("ada"), actor).await.map(drop),
