@@ -1,12 +1,15 @@
 //! The process dies at every record of forking, and at every await.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_shell_core::data::Body;
 use agent_shell_core::testing::{BoxError, Host, Life, Target, TestKit};
 use agent_shell_core::words::Seq;
 use agent_shell_core::{Call, Plan, Resolution, Step, Tool, output};
 use serde_json::{Value, json};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn kit() -> TestKit {
     let refund = |target: Arc<Target>| {
@@ -55,8 +58,10 @@ fn a_crash_at_any_record_of_a_fork_leaves_the_same_fork() {
 /// A fork amid a turn: right after the first call's intent.
 async fn forked_amid(host: Host<Target>) -> Result<Value, BoxError> {
     let session = host.session("ada")?;
-    let turn = session.submit(plan()).dedupe("request-1").await?;
+    let turn = session.submit(plan()).dedupe("request-1").deadline(HOUR).await?;
     turn.outcome().await?;
+    // The deadline of the turn has passed, and is as far off in the fork as it was at the record.
+    host.sleep(2 * HOUR).await;
     let records = session.history().await?.next(100).await?;
     let intent = records.iter().find(|entry| matches!(entry.body, Body::StepStarted { .. }));
     let seq: Seq = intent.ok_or("there is an intent")?.seq;
@@ -77,7 +82,7 @@ async fn forked_amid(host: Host<Target>) -> Result<Value, BoxError> {
         match turn.outcome().await {
             Ok(outcome) => return Ok(json!(outcome)),
             Err(error) if error.kind() == agent_shell_core::ErrorKind::AtRest => {
-                host.sleep(std::time::Duration::from_millis(10)).await;
+                host.sleep(Duration::from_millis(10)).await;
             }
             Err(error) => return Err(error.into()),
         }

@@ -14,7 +14,7 @@ const NOBODY: Actor = Actor::Host;
 
 async fn shell(world: &World) -> Shell {
     let mut limits = limits();
-    limits.inline_bytes = 300;
+    (limits.inline_bytes, limits.drain_ms) = (300, 10);
     let undo = world.clone();
     let unpay = Tool::idempotent("unpay", "Gives it back", move |_: Undo<Value, Value>, _| {
         undo.touched("unpay");
