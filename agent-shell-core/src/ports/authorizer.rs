@@ -57,7 +57,7 @@ pub enum Deed {
     Abandon,
     /// Forget a user.
     Purge,
-    /// Begin a session with what another one holds at a record. The intention names the other one.
+    /// Begin a session with what another one holds at a record.
     Fork,
 }
 

@@ -29,17 +29,6 @@ impl Core {
         }
     }
 
-    /// Whether an actor may fork a session, where that is asked.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Forbidden`] when it may not.
-    pub(super) async fn authorize_fork(&self, actor: &Actor, parent: &SessionEntry) -> Result<()> {
-        let Some(authorizer) = &self.authorizer else { return Ok(()) };
-        let mut asked = Intention::new(actor.clone(), Deed::Fork, parent.tenant.clone());
-        asked.session = Some(parent.id);
-        Box::pin(self.ask_authorizer(&**authorizer, &asked)).await
-    }
-
     /// Whether an actor may post mail to a session that is there, where that is asked.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::keyring::SessionKeys;
 use super::reader::{Blobs, check, is_archived, open_own};
 use super::session::{Opened, Session, post};
 use crate::data::{Body, Mail, MailKind};
-use crate::ports::SessionEntry;
+use crate::ports::{Deed, SessionEntry};
 use crate::words::{
     Actor, DedupeKey, Error, ErrorKind, Head, InvalidName, Result, Seq, SessionName, TurnId,
 };
@@ -104,7 +104,8 @@ impl Fork {
         Self { place: Where::Before(turn), ..self }
     }
 
-    /// Lets the fork act in the world, as any session does.
+    /// Lets the fork act in the world, as any session does. It acts under keys of its own, so what this session did after that
+    /// record may be done again; and amid a turn what had not begun goes on at once.
     pub fn with_effects(self) -> Self {
         Self { effects: true, ..self }
     }
@@ -119,8 +120,8 @@ impl Fork {
         let core = &inner.core;
         core.stop.check()?;
         let name = self.name.clone()?;
+        inner.authorize(&self.actor, Deed::Fork).await?;
         let parent = inner.opened().await?;
-        core.authorize_fork(&self.actor, &parent.entry).await?;
         let at = self.place(&parent.entry).await?;
         let fork = inner.sibling(name);
         let opened = fork.inner.opened().await?;

@@ -140,7 +140,7 @@ impl ShellBuilder {
         self
     }
 
-    /// Who may submit, signal, approve, deny, resolve, abandon and purge: [`Roles`](crate::Roles), or the host's own. Without
+    /// Who may submit, signal, approve, deny, resolve, cancel, abandon, purge and fork: [`Roles`](crate::Roles), or the host's own. Without
     /// one, everybody may everything.
     pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizer = Some(Arc::new(authorizer));

@@ -42,6 +42,21 @@ fn budget() {
     assert_eq!(printed(env!("CARGO_BIN_EXE_budget"), &[]), [none, read, read, exceeded]);
 }
 
+#[test]
+fn fork() {
+    let lines = [
+        "[900 cents of A-17 are paid back]",
+        "You have 900 cents back.",
+        "by-same: 900 cents are back.",
+        "  another answer; model default -> same",
+        "by-generous: I could not pay that.",
+        "  another answer; model default -> generous; calls refund, with other arguments or ends; \
+         calls not made, for effects are off: 1",
+        "the session itself: 1 turn, 4 messages",
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_fork"), &[]), lines);
+}
+
 /// The gate lets a harmless change in, and keeps out one that makes the agent worse.
 #[test]
 fn evaluation_in_ci() {

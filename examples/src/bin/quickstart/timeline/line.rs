@@ -10,6 +10,9 @@ use super::bounds::LINE_BYTES;
 pub(super) fn about(body: &Body) -> String {
     let text = match body {
         Body::SessionOpened { name, .. } => name.to_string(),
+        Body::SessionForked { parent, seq, effects, .. } => {
+            format!("from record {seq} of {parent}, {} effects", if *effects { "with" } else { "without" })
+        }
         Body::TurnStarted { input, planner, .. } => {
             let plan = if matches!(planner, PlannerRef::Fixed(_)) { "with its plan, " } else { "" };
             format!("{plan}input {}", input.value())
