@@ -302,9 +302,9 @@ bodies! {
         /// Handles up to this number name outputs of the parent.
         handles_from: u64,
         /// What the parent's records add up to, up to where its turn began or else up to that record.
-        state: Payload,
+        state: Box<Payload>,
         /// What becomes of calls that touch the world, where effects are off: what the parent recorded after that record.
-        calls: Payload,
+        calls: Box<Payload>,
     }
     /// A turn left the mailbox and runs.
     TurnStarted = "turn.started" {
@@ -607,7 +607,7 @@ impl Body {
     /// Every payload of the body, to be stored apart or brought back.
     pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
         match self {
-            Self::SessionForked { state, calls, .. } => vec![state, calls],
+            Self::SessionForked { state, calls, .. } => vec![&mut **state, &mut **calls],
             Self::TurnStarted { input, .. } => vec![input],
             Self::PlanAnswered { answer, .. } => vec![answer],
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],

@@ -186,8 +186,8 @@ impl ForkedAt {
             effects: self.effects,
             copies: copies as u64,
             handles_from: from.saturating_add(self.at.seq.number()),
-            state: Payload::from(self.state),
-            calls: Payload::from(json!(self.calls)),
+            state: Box::new(Payload::from(self.state)),
+            calls: Box::new(Payload::from(json!(self.calls))),
         }
     }
 }

@@ -74,8 +74,8 @@ fn bodies() -> Vec<Body> {
             effects: false,
             copies: 0,
             handles_from: 3,
-            state: carried(&Folded::new(SessionId::from_bytes([8; 16]))).into(),
-            calls: json!([]).into(),
+            state: Box::new(carried(&Folded::new(SessionId::from_bytes([8; 16]))).into()),
+            calls: Box::new(json!([]).into()),
         },
         Body::TurnStarted {
             turn,

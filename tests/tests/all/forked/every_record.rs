@@ -177,7 +177,7 @@ async fn a_call_that_a_person_lets_begin_again_in_a_fork_has_a_key_of_its_own() 
     until(async || turn.resolve("note", agent_shell_core::Resolution::Retry, &NOBODY).await.is_ok()).await;
     assert_eq!(turn.outcome().await.unwrap().text(), "noted");
     until(async || session.state_at(session.head().await.unwrap().seq).await.unwrap().turn.is_none()).await;
-    let keys = keys.lock().unwrap();
+    let keys = keys.lock().unwrap().clone();
     let mut different = keys.clone();
     different.sort();
     different.dedup();

@@ -192,3 +192,38 @@ async fn equal_calls_take_what_was_recorded_in_order() {
     assert_eq!(code(&fork, plan()).await, FailureCode::EffectsOff);
     shell.shutdown().await.unwrap();
 }
+
+/// The same for calls that are let begin at one instant.
+#[tokio::test]
+async fn equal_calls_that_are_approved_together_take_one_end_each() {
+    let world = World::default();
+    let counted = world.clone();
+    let count = Tool::idempotent("count", "Counts", move |_: Value, _: Call| {
+        counted.touched("count");
+        let now = counted.of("count");
+        async move { Ok::<_, ToolError>(json!(now)) }
+    });
+    let shell = Shell::volatile().limits(limits()).tool(count.ask_first()).open().await.unwrap();
+    let session = shell.session("customer-42").unwrap();
+    let plan = Plan::new(["a", "b", "c"].map(|step| Step::tool(step, "count", json!(null)))).unwrap();
+    let turn = session.submit(plan).await.unwrap();
+    until(async || turn.rests().await.unwrap().len() == 3).await;
+    let waiting = session.head().await.unwrap().seq;
+    for rest in turn.rests().await.unwrap() {
+        shell.approve(&rest, &NOBODY).await.unwrap();
+    }
+    turn.outcome().await.unwrap();
+    let fork = session.fork("fork").at(waiting).await.unwrap();
+    settled(&shell, &fork).await;
+    let state = fork.state_at(fork.head().await.unwrap().seq).await.unwrap();
+    for rest in &state.rests {
+        shell.approve(rest, &NOBODY).await.unwrap();
+    }
+    let outcome = shell.turn(state.turn.unwrap().id).outcome().await.unwrap();
+    let answer = outcome.answer().unwrap_or_else(|| panic!("{outcome:?}"));
+    let mut numbers: Vec<_> = ["a", "b", "c"].map(|step| answer[step].as_u64().unwrap()).into();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!(world.of("count"), 3);
+    shell.shutdown().await.unwrap();
+}

@@ -62,8 +62,8 @@ pub(super) fn forked() -> Vec<Body> {
         effects,
         copies: 0,
         handles_from: 17,
-        state,
-        calls,
+        state: Box::new(state),
+        calls: Box::new(calls),
     };
     let code = FailureCode::EffectsOff;
     vec![
