@@ -54,7 +54,8 @@ impl Differences {
     /// Reading has no effect.
     pub async fn of_fork(shell: &Shell, fork: SessionId) -> Result<Self> {
         let first = shell.history(fork).await?.next(2).await?;
-        let Some(Body::SessionForked { parent, state, .. }) = first.into_iter().nth(1).map(|entry| entry.body)
+        let Some(Body::SessionForked { parent, state, .. }) =
+            first.into_iter().nth(1).map(|entry| entry.body)
         else {
             let message = format!("session {fork} is no fork: use `Differences::between`");
             return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -164,6 +165,10 @@ impl fmt::Display for Differences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.turns.iter().try_for_each(|turn| writeln!(f, "{turn}"))?;
         let Self { turns, alike, not_run, further } = self;
-        writeln!(f, "{} turns differ, {alike} went alike, {not_run} were not run, {further} are further", turns.len())
+        writeln!(
+            f,
+            "{} turns differ, {alike} went alike, {not_run} were not run, {further} are further",
+            turns.len()
+        )
     }
 }

@@ -266,9 +266,7 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
     let Some(turn) = &state.turn else { return Vec::new() };
     match event {
         Event::Planned(answer) => planned::planned(state, turn, answer, env),
-        Event::Checked { step, input, problem } => {
-            start::checked(state, turn, step, &input, problem, env)
-        }
+        Event::Checked { step, input, problem } => start::checked(state, turn, step, &input, problem, env),
         Event::Ruled { step, place, value, rulings, rewritten } => {
             guarded::ruled(turn, step, guarded::RulingsOf { at: place, value, rulings, rewritten })
         }

@@ -102,7 +102,10 @@ impl Forked {
     /// The ends of calls that are left, for a fork of this one.
     pub(crate) fn left(&self) -> impl Iterator<Item = (&Digest, &RecordedEnd)> {
         let left = |call| self.taken.get(call).copied().unwrap_or(0);
-        self.calls.0.iter().flat_map(move |(call, ends)| ends.iter().skip(left(call)).map(move |end| (call, end)))
+        self.calls
+            .0
+            .iter()
+            .flat_map(move |(call, ends)| ends.iter().skip(left(call)).map(move |end| (call, end)))
     }
 }
 
@@ -242,13 +245,16 @@ fn in_turn(body: &Body, turn: TurnId) -> Result<Body, &'static str> {
 pub(crate) fn doubts(state: &Folded, env: &Env<'_>) -> Vec<Body> {
     let Some(turn) = &state.turn else { return Vec::new() };
     let begun = |place: &&usize| {
-        let open =
-            matches!(turn.steps[**place].phase, Phase::Started { .. } | Phase::Paused { .. } | Phase::Probing { .. });
+        let open = matches!(
+            turn.steps[**place].phase,
+            Phase::Started { .. } | Phase::Paused { .. } | Phase::Probing { .. }
+        );
         open && turn.class_of(**place) != EffectClass::Pure
             && (turn.ending.is_none() || turn.may_take_effect(**place))
     };
     let doubt = |&place: &usize| {
-        let reason = "the session from which this one was forked had begun it, and its end was not recorded there yet";
+        let reason =
+            "the session from which this one was forked had begun it, and its end was not recorded there yet";
         in_doubt(turn, place, reason.into(), env)
     };
     turn.active.iter().filter(begun).map(doubt).collect()

@@ -83,7 +83,10 @@ pub(super) fn taken(state: &Folded, entry: &Entry, step: &StepId) -> Option<Dige
     let turn = state.turn.as_ref()?;
     let place = *turn.index.get(step)?;
     if !turn.withholds(place)
-        || matches!(turn.steps[place].phase, Phase::Returned(_) | Phase::InDoubt { .. } | Phase::Parked { .. })
+        || matches!(
+            turn.steps[place].phase,
+            Phase::Returned(_) | Phase::InDoubt { .. } | Phase::Parked { .. }
+        )
     {
         return None;
     }

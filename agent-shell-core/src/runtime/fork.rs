@@ -9,9 +9,7 @@ use super::reader::{Blobs, check, is_archived, open_own};
 use super::session::{Opened, Session, post};
 use crate::data::{Body, Mail, MailKind};
 use crate::ports::{Deed, SessionEntry};
-use crate::words::{
-    Actor, DedupeKey, Error, ErrorKind, Head, InvalidName, Result, Seq, SessionName, TurnId,
-};
+use crate::words::{Actor, DedupeKey, Error, ErrorKind, Head, InvalidName, Result, Seq, SessionName, TurnId};
 
 /// How often it is looked whether the fork is made.
 const LOOK: Duration = Duration::from_millis(5);

@@ -144,7 +144,9 @@ pub(super) async fn records(
 ) -> Result<Vec<Body>> {
     let of = core.store.journal.session(parent).await?;
     let of = of.filter(|of| of.tenant == entry.tenant && of.key == entry.key && of.id != entry.id);
-    let of = of.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {parent} of its subject")))?;
+    let of = of.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("there is no session {parent} of its subject"))
+    })?;
     if of.archived.is_some() {
         return Err(archived(parent));
     }
@@ -154,8 +156,7 @@ pub(super) async fn records(
         let message = format!("record {} of session {parent} is not the one that was forked", at.seq);
         return Err(Error::new(ErrorKind::Corrupt, message));
     }
-    let (state, head, running) =
-        (reading.at.state.clone(), reading.at.head, reading.at.turn.clone());
+    let (state, head, running) = (reading.at.state.clone(), reading.at.head, reading.at.turn.clone());
     let (boundary, copies) = match (&running, &state.turn) {
         (Some((boundary, entries)), Some(running)) => {
             let then = entries.last().map(|last| last.time).unwrap_or_default();

@@ -98,7 +98,9 @@ async fn named_by(
         let Some(entry) = entry else { return Ok((session, handle)) };
         let keys = core.keyring.session(entry.key, false).await.map_err(store)?;
         match open(journal, &keys, second).await.map_err(store)?.body {
-            Body::SessionForked { parent, handles_from, .. } if handle.number() <= handles_from => session = parent,
+            Body::SessionForked { parent, handles_from, .. } if handle.number() <= handles_from => {
+                session = parent
+            }
             Body::SessionForked { handles_from, .. } => {
                 return Ok((session, Seq::new(handle.number() - handles_from)));
             }

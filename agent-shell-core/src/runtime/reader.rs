@@ -75,7 +75,9 @@ async fn from_snapshot(
     let state: Option<Folded> = opened.and_then(|text| serde_json::from_slice(&text).ok());
     let at_head = journal.read(session, Seq::new(snapshot.head.seq.number().saturating_sub(1)), 1).await?;
     match (state, at_head.first()) {
-        (Some(mut state), Some(record)) if record.head() == snapshot.head && state.seq == snapshot.head.seq => {
+        (Some(mut state), Some(record))
+            if record.head() == snapshot.head && state.seq == snapshot.head.seq =>
+        {
             if state.forked.is_some() {
                 recall_calls(journal, keys, &mut state).await?;
             }

@@ -71,11 +71,14 @@ impl PlanExecutor {
             _ => return self.take(vec![opened], Pseudonym::RUNTIME).map(|()| true),
         };
         let turn = self.core.ids.make();
-        let made = forking::records(&self.core, self.inbox.keys(), (&self.entry, turn), (parent, at, effects));
+        let made =
+            forking::records(&self.core, self.inbox.keys(), (&self.entry, turn), (parent, at, effects));
         let records = match made.await {
             Ok(records) => records,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(false),
-            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Poisoned) => return Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Poisoned) => {
+                return Err(error);
+            }
             Err(error) => {
                 let reason = error.to_string();
                 vec![Body::MailRefused { mail: id, mail_kind: MailKind::Fork, turn: None, reason }]

@@ -69,7 +69,8 @@ async fn forked_amid(host: Host<Target>) -> Result<Value, BoxError> {
     let seq: Seq = intent.ok_or("there is an intent")?.seq;
     let fork = session.fork("amid").at(seq).await?;
     let at = fork.history().await?.next(100).await?;
-    let doubt = at.iter().find(|entry| matches!(entry.body, Body::StepInDoubt { .. })).ok_or("it is in doubt")?;
+    let doubt =
+        at.iter().find(|entry| matches!(entry.body, Body::StepInDoubt { .. })).ok_or("it is in doubt")?;
     let turn = host.shell().turn(doubt.body.turn().ok_or("of a turn")?);
     if turn.outcome().await.is_err() && !turn.rests().await?.is_empty() {
         // It may have been said in an earlier life.

@@ -114,7 +114,11 @@ async fn a_fork_at_every_record_holds_what_its_parent_held_there_and_touches_not
     settled(&shell, &fork).await;
     let turn = fork.state_at(fork.head().await.unwrap().seq).await.unwrap().turn.unwrap().id;
     for step in ["note", "ship", "send"] {
-        shell.turn(turn).resolve(step, agent_shell_core::Resolution::Applied(json!("seen")), &NOBODY).await.unwrap();
+        shell
+            .turn(turn)
+            .resolve(step, agent_shell_core::Resolution::Applied(json!("seen")), &NOBODY)
+            .await
+            .unwrap();
     }
     fork.signal("go", json!("now"), None, &NOBODY).await.unwrap();
     assert!(matches!(shell.turn(turn).outcome().await.unwrap(), Outcome::Answered(_)));
@@ -163,7 +167,11 @@ async fn a_call_that_a_person_lets_begin_again_in_a_fork_has_a_key_of_its_own() 
         let is_first = kept.lock().unwrap().len() == 1;
         seen.touched("note");
         async move {
-            if is_first { std::future::pending().await } else { Ok::<_, agent_shell_core::ToolError>(json!("noted")) }
+            if is_first {
+                std::future::pending().await
+            } else {
+                Ok::<_, agent_shell_core::ToolError>(json!("noted"))
+            }
         }
     });
     let note = note.attempt_deadline(std::time::Duration::from_millis(400));

@@ -131,7 +131,10 @@ async fn a_session_of_a_hundred_turns_runs_again_with_another_model_and_touches_
         ]
     );
     let text = differences.to_string();
-    assert!(text.starts_with("turn 1: model default -> other; tokens 220 -> 120; nano_usd 240 -> 140\n"), "{text}");
+    assert!(
+        text.starts_with("turn 1: model default -> other; tokens 220 -> 120; nano_usd 240 -> 140\n"),
+        "{text}"
+    );
     assert!(text.ends_with("100 turns differ, 0 went alike, 0 were not run, 0 are further\n"), "{text}");
 
     // The control: with effects the same turns act.

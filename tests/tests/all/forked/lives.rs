@@ -83,7 +83,9 @@ async fn a_fork_says_where_it_comes_from_and_verifies() {
         assert_eq!((root, handles_from), (parent, seq.number()));
         assert_eq!(shell.actor(&Tenant::default(), second.actor).await.unwrap(), Some(by));
         let again = fork.fork("again").await.unwrap();
-        let Body::SessionForked { root: of_again, handles_from: from, .. } = bodies(&again).await[1] else { panic!() };
+        let Body::SessionForked { root: of_again, handles_from: from, .. } = bodies(&again).await[1] else {
+            panic!()
+        };
         assert_eq!(of_again, parent, "the account is that of the first ancestor");
         assert_eq!(from, seq.number() + fork.head().await.unwrap().seq.number());
         let mut out = Vec::new();
@@ -91,12 +93,15 @@ async fn a_fork_says_where_it_comes_from_and_verifies() {
         assert_eq!(heads.len(), 3);
         verify_export(&*out, &heads).unwrap();
         // An auditor finds the parent's record by what an export in the clear says.
-        let lines: Vec<serde_json::Value> =
-            out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = out
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
         let forked = lines.iter().find(|line| line["kind"] == "session.forked").unwrap();
-        let of_parent = lines.iter().find(|line| {
-            line["session"] == forked["body"]["parent"] && line["seq"] == forked["body"]["seq"]
-        });
+        let of_parent = lines
+            .iter()
+            .find(|line| line["session"] == forked["body"]["parent"] && line["seq"] == forked["body"]["seq"]);
         assert_eq!(of_parent.unwrap()["hash"], forked["body"]["hash"]);
         shell.shutdown().await.unwrap();
     })
@@ -152,7 +157,8 @@ async fn a_fork_needs_nothing_of_a_parent_that_is_archived_and_gone() {
     turn.outcome().await.unwrap();
     let fork = session.fork("fork").before(turn.id()).await.unwrap();
     // The fork has work, so that only its parent leaves.
-    let waits = Plan::new([Step::signal("go", "go"), Step::tool("then", "note", json!("x")).after(["go"])]).unwrap();
+    let waits =
+        Plan::new([Step::signal("go", "go"), Step::tool("then", "note", json!("x")).after(["go"])]).unwrap();
     let waiting = fork.submit(waits).await.unwrap();
     settled(&shell, &fork).await;
     let report = shell.archive(&files).await.unwrap();
@@ -191,7 +197,8 @@ async fn a_fork_spends_what_its_parent_may() {
         assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
     }
     for spender in [&fork, &second, &session] {
-        let Outcome::Failed(failure) = spender.submit(one("z")).await.unwrap().outcome().await.unwrap() else {
+        let Outcome::Failed(failure) = spender.submit(one("z")).await.unwrap().outcome().await.unwrap()
+        else {
             panic!("the three calls are made")
         };
         assert_eq!(failure.code, FailureCode::Budget);
@@ -200,7 +207,9 @@ async fn a_fork_spends_what_its_parent_may() {
     assert_eq!(shell.ledger().balance(account).await.unwrap().unwrap().settled.tool_calls, 3);
     // What is not made costs nothing.
     let quiet = session.fork("quiet").await.unwrap();
-    let Outcome::Failed(failure) = quiet.submit(one("z")).await.unwrap().outcome().await.unwrap() else { panic!() };
+    let Outcome::Failed(failure) = quiet.submit(one("z")).await.unwrap().outcome().await.unwrap() else {
+        panic!()
+    };
     assert_eq!(failure.code, FailureCode::EffectsOff);
     shell.shutdown().await.unwrap();
 }
@@ -214,14 +223,17 @@ async fn handles_of_the_parent_are_read_in_a_fork() {
         let said = last["user"][0]["text"].as_str().unwrap_or_default().to_owned();
         match said.split_once(' ') {
             Some(("make", what)) => Reply::call("long", json!(what)),
-            Some(("read", handle)) => Reply::call("read_output", json!({ "handle": handle.parse::<u64>().unwrap() })),
+            Some(("read", handle)) => {
+                Reply::call("read_output", json!({ "handle": handle.parse::<u64>().unwrap() }))
+            }
             _ => Reply::text(last["results"][0]["output"].to_string()),
         }
     });
-    let tool = agent_shell_core::Tool::pure("long", "Brings much", move |of: String, _: agent_shell_core::Call| {
-        let long = long(&of);
-        async move { Ok::<_, agent_shell_core::ToolError>(long) }
-    });
+    let tool =
+        agent_shell_core::Tool::pure("long", "Brings much", move |of: String, _: agent_shell_core::Call| {
+            let long = long(&of);
+            async move { Ok::<_, agent_shell_core::ToolError>(long) }
+        });
     let shell = Shell::volatile()
         .limits(limits())
         .model(model)

@@ -66,7 +66,11 @@ impl World {
             move |input: Value, _: Call| {
                 world.touched(name);
                 async move {
-                    if input == "hang" { std::future::pending().await } else { Ok::<_, ToolError>(json!("shipped")) }
+                    if input == "hang" {
+                        std::future::pending().await
+                    } else {
+                        Ok::<_, ToolError>(json!("shipped"))
+                    }
                 }
             },
             move |_: Value, _: Call| {

@@ -3,7 +3,8 @@
 
 use agent_shell_core::data::Body;
 use agent_shell_core::{
-    Actor, Call, FailureCode, Outcome, Plan, Resolution, Session, Shell, ShellBuilder, Step, Tool, ToolError, Undo,
+    Actor, Call, FailureCode, Outcome, Plan, Resolution, Session, Shell, ShellBuilder, Step, Tool, ToolError,
+    Undo,
 };
 use serde_json::{Value, json};
 
@@ -153,7 +154,9 @@ async fn a_fork_that_fails_after_recorded_calls_undoes_nothing() {
     assert_eq!(failure.code, FailureCode::EffectsOff);
     let bodies = bodies(&fork).await;
     // The recorded failure came back as it was, and so did what only carries data out.
-    let failed = |code| bodies.iter().any(|body| matches!(body, Body::StepFailed { failure, .. } if failure.code == code));
+    let failed = |code| {
+        bodies.iter().any(|body| matches!(body, Body::StepFailed { failure, .. } if failure.code == code))
+    };
     assert!(failed(FailureCode::NotApplied) && failed(FailureCode::EffectsOff));
     let asked = |body: &Body| matches!(body, Body::StepSucceeded { output, .. } if output.value()["asked"] == "how much?");
     assert!(bodies.iter().any(asked));
@@ -161,7 +164,8 @@ async fn a_fork_that_fails_after_recorded_calls_undoes_nothing() {
     assert!(again.undone().await.unwrap().is_empty());
     // A fork of the fork knows what the fork's own record says, and what is left of its parent's.
     let second = fork.fork("second").before(again.id()).await.unwrap();
-    let plan = Plan::new([Step::tool("pay", "pay", json!(5)), Step::tool("sent", "send", json!("x"))]).unwrap();
+    let plan =
+        Plan::new([Step::tool("pay", "pay", json!(5)), Step::tool("sent", "send", json!("x"))]).unwrap();
     let answered = second.submit(plan).await.unwrap().outcome().await.unwrap();
     assert!(matches!(answered, Outcome::Answered(_)), "{answered:?}");
     assert_eq!(world.all(), touched);
@@ -180,9 +184,8 @@ async fn equal_calls_take_what_was_recorded_in_order() {
     });
     let shell = Shell::volatile().limits(limits()).tool(count).open().await.unwrap();
     let session = shell.session("customer-42").unwrap();
-    let plan = || {
-        Plan::new(["a", "b", "c"].map(|step| Step::tool(step, "count", json!(null)).lock("one"))).unwrap()
-    };
+    let plan =
+        || Plan::new(["a", "b", "c"].map(|step| Step::tool(step, "count", json!(null)).lock("one"))).unwrap();
     let turn = session.submit(plan()).await.unwrap();
     let first = turn.outcome().await.unwrap();
     let fork = session.fork("fork").before(turn.id()).await.unwrap();

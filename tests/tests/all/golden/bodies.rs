@@ -10,8 +10,8 @@ use agent_shell_core::data::{
     ToolContract, ToolSpec, ToolTerms, Undone, Verdict, WaitEnd, WaitFor, context, from, input, output,
 };
 use agent_shell_core::words::{
-    ContextKey, Digest, MailId, ModelName, PlannerName, Seq, SessionId, SessionName, SignalName, StepId, Subject, Timestamp,
-    ToolName, TurnId, UserId,
+    ContextKey, Digest, MailId, ModelName, PlannerName, Seq, SessionId, SessionName, SignalName, StepId,
+    Subject, Timestamp, ToolName, TurnId, UserId,
 };
 use serde_json::{Value, json};
 
