@@ -44,7 +44,7 @@ pub struct Forked {
 
 /// What a parent recorded of calls, for a fork without effects.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RecordedCalls(BTreeMap<Digest, Vec<RecordedEnd>>);
+pub struct RecordedCalls(BTreeMap<Digest, Vec<RecordedCall>>);
 
 /// A call and how it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,20 +92,18 @@ impl Forked {
 
     /// How a call ends that is not made.
     pub(super) fn next_of(&self, call: &Digest) -> Option<&RecordedEnd> {
-        self.calls.0.get(call)?.get(self.taken.get(call).copied().unwrap_or(0))
+        let next = self.calls.0.get(call)?.get(self.taken.get(call).copied().unwrap_or(0))?;
+        Some(&next.end)
     }
 
     pub(super) fn take(&mut self, call: Digest) {
         *self.taken.entry(call).or_default() += 1;
     }
 
-    /// The ends of calls that are left, for a fork of this one.
-    pub(crate) fn left(&self) -> impl Iterator<Item = (&Digest, &RecordedEnd)> {
-        let left = |call| self.taken.get(call).copied().unwrap_or(0);
-        self.calls
-            .0
-            .iter()
-            .flat_map(move |(call, ends)| ends.iter().skip(left(call)).map(move |end| (call, end)))
+    /// The calls that are left, for a fork of this one.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &RecordedCall> {
+        let taken = |call| self.taken.get(call).copied().unwrap_or(0);
+        self.calls.0.iter().flat_map(move |(call, calls)| calls.iter().skip(taken(call)))
     }
 }
 
@@ -148,8 +146,8 @@ pub(crate) fn recall(state: &mut Folded, body: &Body) -> Result<(), &'static str
     };
     let calls = Vec::<RecordedCall>::deserialize(&*calls.value()).map_err(|_| "its calls can't be read")?;
     let mut recorded = RecordedCalls::default();
-    for RecordedCall { call, end, .. } in calls {
-        recorded.0.entry(call).or_default().push(end);
+    for call in calls {
+        recorded.0.entry(call.call).or_default().push(call);
     }
     forked.calls = Arc::new(recorded);
     Ok(())

@@ -77,6 +77,9 @@ impl Session {
     /// that record: the same tool and arguments, in order. Where nothing is recorded it fails with
     /// [`FailureCode::EffectsOff`](crate::FailureCode::EffectsOff), which a tool loop tells its model. Models are asked, and `Pure` tools run.
     ///
+    /// Inputs that wait in the mailbox, and dedupe keys, stay with this session. The actor of a fork is the actor of the turn
+    /// that it copies.
+    ///
     /// Amid a turn, the fork has a turn of its own with the same outcomes. What had begun and not ended is in doubt there,
     /// but for `Pure` steps, which run again; an approval that was not used is asked for anew, and nothing is undone in the
     /// fork that was done here.

@@ -7,8 +7,8 @@ use super::keyring::SessionKeys;
 use super::reader::{Blobs, archived, check, corrupt, is_archived, open_own};
 use crate::data::{Action, Body, EffectClass, Resolution};
 use crate::machine::{
-    Copied, Entry, Folded, ForkedAt, RecordedCall, RecordedEnd, TurnState, call_made, carried, copied, fold,
-    is_replayed,
+    Copied, Entry, Folded, Forked, ForkedAt, RecordedCall, RecordedEnd, TurnState, call_made, carried,
+    copied, fold, is_replayed,
 };
 use crate::ports::SessionEntry;
 use crate::words::{Error, ErrorKind, Head, Result, Seq, SessionId, TurnId};
@@ -88,23 +88,9 @@ impl<'a> Reading<'a> {
     async fn calls(&mut self) -> Result<Vec<RecordedCall>> {
         let mut calls = Vec::new();
         while self.next(|state, entry| calls.extend(call_ended(state, entry))).await? {}
-        if let Some(forked) = &self.at.state.forked {
-            let name = |call: &crate::words::Digest| {
-                calls.iter().find(|known| known.call == *call).map(|known| known.tool.clone())
-            };
-            let left: Vec<_> = forked
-                .left()
-                .map(|(call, end)| RecordedCall::new(*call, name(call).unwrap_or_else(unnamed), end.clone()))
-                .collect();
-            calls.extend(left);
-        }
+        calls.extend(self.at.state.forked.iter().flat_map(Forked::left).cloned());
         Ok(calls)
     }
-}
-
-/// A tool whose name is not known any more: what counts is the digest of the call.
-fn unnamed() -> crate::words::ToolName {
-    crate::words::ToolName::new("recorded").expect("it is a name")
 }
 
 /// The call that a record ends, if it is one that touches the world.
