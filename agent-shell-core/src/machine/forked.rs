@@ -126,7 +126,7 @@ pub(super) fn begin(state: &mut Folded, entry: &Entry) -> Result<(), &'static st
     let carried = Carried::deserialize(&*from.value()).map_err(|_| "its state can't be read")?;
     (state.turns, state.signals, state.talk) = (carried.turns, carried.signals, carried.talk);
     state.epoch = entry.epoch;
-    state.forked = Some(Forked {
+    state.forked = Some(Box::new(Forked {
         parent: *parent,
         at: Head { seq: *seq, hash: *hash },
         root: *root,
@@ -135,7 +135,7 @@ pub(super) fn begin(state: &mut Folded, entry: &Entry) -> Result<(), &'static st
         handles_from: *handles_from,
         calls: Arc::default(),
         taken: BTreeMap::new(),
-    });
+    }));
     recall(state, &entry.body)
 }
 

@@ -39,7 +39,7 @@ pub struct Folded {
     pub talk: Talk,
     /// Where it comes from, when it is a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forked: Option<Forked>,
+    pub forked: Option<Box<Forked>>,
     /// Whether its subject was erased: nothing follows.
     #[serde(default)]
     pub purged: bool,

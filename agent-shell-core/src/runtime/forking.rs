@@ -88,7 +88,7 @@ impl<'a> Reading<'a> {
     async fn calls(&mut self) -> Result<Vec<RecordedCall>> {
         let mut calls = Vec::new();
         while self.next(|state, entry| calls.extend(call_ended(state, entry))).await? {}
-        calls.extend(self.at.state.forked.iter().flat_map(Forked::left).cloned());
+        calls.extend(self.at.state.forked.as_deref().into_iter().flat_map(Forked::left).cloned());
         Ok(calls)
     }
 }

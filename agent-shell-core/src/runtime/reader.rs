@@ -79,7 +79,8 @@ async fn from_snapshot(
             if record.head() == snapshot.head && state.seq == snapshot.head.seq =>
         {
             if state.forked.is_some() {
-                recall_calls(journal, keys, &mut state).await?;
+                // Boxed, because few sessions are forks, and all would hold the room for it.
+                Box::pin(recall_calls(journal, keys, &mut state)).await?;
             }
             Ok(Some(Loaded { state, head: snapshot.head, snapshot: snapshot.head.seq }))
         }

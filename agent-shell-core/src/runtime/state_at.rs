@@ -101,7 +101,7 @@ impl Session {
             signals: state.signals.iter().cloned().collect(),
             turn: state.turn.as_ref().map(TurnAt::of),
             rests: Rest::all(state),
-            forked: state.forked.clone(),
+            forked: state.forked.as_deref().cloned(),
         })
     }
 }
