@@ -24,8 +24,8 @@ pub(super) struct StateAtRecord {
     pub(super) state: Folded,
     /// The record, and the hash of the chain there.
     pub(super) head: Head,
-    /// The state before the turn that runs, and the turn's records; none when no turn runs.
-    pub(super) turn: Option<(Folded, Vec<Entry>)>,
+    /// The records of the turn that runs; none when no turn runs.
+    pub(super) turn: Option<Vec<Entry>>,
 }
 
 /// Reads a session's records one after another.
@@ -58,11 +58,11 @@ impl<'a> Reading<'a> {
         let entry = open_own(Blobs::In(journal), self.keys, &record).await?;
         see(&self.at.state, &entry);
         if matches!(entry.body, Body::TurnStarted { .. }) {
-            self.at.turn = Some((self.at.state.clone(), Vec::new()));
+            self.at.turn = Some(Vec::new());
         }
         fold(&mut self.at.state, &entry).map_err(|error| corrupt(error.to_string()))?;
         match &mut self.at.turn {
-            Some((_, entries)) if self.at.state.turn.is_some() => entries.push(entry),
+            Some(entries) if self.at.state.turn.is_some() => entries.push(entry),
             _ => self.at.turn = None,
         }
         self.at.head = record.head();
@@ -142,18 +142,22 @@ pub(super) async fn records(
         let message = format!("record {} of session {parent} is not the one that was forked", at.seq);
         return Err(Error::new(ErrorKind::Corrupt, message));
     }
-    let (state, head, running) = (reading.at.state.clone(), reading.at.head, reading.at.turn.clone());
+    let (state, running) = (reading.at.state.clone(), reading.at.turn.clone());
+    let mut before = Reading::new(core, keys, parent);
     let (boundary, copies) = match (&running, &state.turn) {
-        (Some((boundary, entries)), Some(running)) => {
+        (Some(entries), Some(running)) => {
+            let began = entries.first().map_or(at.seq, |first| first.seq);
+            before.up_to(Seq::new(began.number().saturating_sub(1))).await?;
             let then = entries.last().map(|last| last.time).unwrap_or_default();
             let copies = copied(running, entries, &Copied { turn, then, now: core.clock.now() });
-            (boundary, copies.map_err(|problem| corrupt(format!("session {parent}: {problem}")))?)
+            let copies = copies.map_err(|problem| corrupt(format!("session {parent}: {problem}")))?;
+            (&before.at.state, copies)
         }
         _ => (&state, Vec::new()),
     };
     let forked = ForkedAt {
         parent,
-        at: head,
+        at,
         effects,
         of: state.forked.as_ref().map(|forked| (forked.root, forked.handles_from)),
         state: carried(boundary),
