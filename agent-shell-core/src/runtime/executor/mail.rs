@@ -71,8 +71,13 @@ impl PlanExecutor {
             _ => return self.take(vec![opened], Pseudonym::RUNTIME).map(|()| true),
         };
         let turn = self.core.ids.make();
-        let made =
-            forking::records(&self.core, self.inbox.keys(), (&self.entry, turn), (parent, at, effects));
+        // Boxed, because few sessions are forks, and all would hold the room for it.
+        let made = Box::pin(forking::records(
+            &self.core,
+            self.inbox.keys(),
+            (&self.entry, turn),
+            (parent, at, effects),
+        ));
         let records = match made.await {
             Ok(records) => records,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(false),
