@@ -59,7 +59,7 @@ pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use backends::roles::{Roles, TenantRoles};
 pub use data::{
-    Ceiling, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
+    Ceiling, Delegate, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
     Settings, Step, Template, Undone, context, from, input, output,
 };
 pub use ports::{
@@ -67,7 +67,7 @@ pub use ports::{
     Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError, Undo,
 };
 pub use runtime::{
-    Approval, Approvals, Ceilings, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
+    Approval, Approvals, Ceilings, ChildTurn, Consumer, Follow, Followed, Lacking, Needs, Request, Rest, Session, Shell,
     ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};

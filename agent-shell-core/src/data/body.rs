@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
+use super::child::ChildOf;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::guard::{GuardPlace, GuardRuling};
 use super::mail::MailKind;
 use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
 use crate::words::{
-    ContextKey, Digest, MailId, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
+    ContextKey, Digest, MailId, PlannerName, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
     TurnId,
 };
 
@@ -283,6 +284,9 @@ bodies! {
         name: SessionName,
         /// Whose data it holds.
         subject: Subject,
+        /// Whose child it is; none for a session that a host opened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child_of: Option<Box<ChildOf>>,
     }
     /// A turn left the mailbox and runs.
     TurnStarted = "turn.started" {
@@ -302,6 +306,9 @@ bodies! {
         /// What it may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Ceiling>>,
+        /// Whether its input is made of untrusted content.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untrusted: bool,
     }
     /// A prompt that the turn's questions to models name by its digest.
     PromptSet = "prompt.set" {
@@ -487,6 +494,45 @@ bodies! {
         /// Why.
         failure: Failure,
     }
+    /// A child does the step. Its request is in the mailbox of its session with this record.
+    ChildStarted = "child.started" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The child's session.
+        session: SessionId,
+        /// The child's turn.
+        child: TurnId,
+        /// Its input.
+        input: Payload,
+        /// When its turn must have answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    }
+    /// A child was told, with this record, to give up; or, by a step that undoes another, to undo what it did.
+    ChildCancelled = "child.cancelled" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+    }
+    /// A child told how its turn stands. The success of the step, or its failure, follows.
+    ChildEnded = "child.ended" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// Whether the child has answered, can be undone, and waits for what becomes of this turn.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        waits: bool,
+        /// Whether anything of what it did stays applied.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        applied: bool,
+        /// Whether untrusted content was read in it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untrusted: bool,
+    }
     /// It is not known whether an attempt took effect, and nothing can be asked: an operator must say.
     StepInDoubt = "step.in_doubt" {
         /// The turn.
@@ -553,6 +599,14 @@ bodies! {
         /// What was given as the reason.
         reason: String,
     }
+    /// The turn of a child has answered, and told its parent with this record. It waits for what becomes of its parent's
+    /// turn: then it ends, or it is undone.
+    TurnAnswered = "turn.answered" {
+        /// The turn.
+        turn: TurnId,
+        /// The answer.
+        answer: Payload,
+    }
     /// The turn's deadline passed: nothing new starts.
     TurnExpired = "turn.expired" {
         /// The turn.
@@ -586,7 +640,8 @@ impl Body {
     pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
         match self {
             Self::TurnStarted { input, .. } => vec![input],
-            Self::PlanAnswered { answer, .. } => vec![answer],
+            Self::PlanAnswered { answer, .. } | Self::TurnAnswered { answer, .. } => vec![answer],
+            Self::ChildStarted { input, .. } => vec![input],
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
             Self::WaitEnded { end: WaitEnd::Signalled(payload), .. } => vec![payload],
             Self::StepStarted { input: Some(input), .. } => vec![input],
@@ -625,6 +680,10 @@ impl Body {
             | Self::StepInDoubt { turn, .. }
             | Self::StepResolved { turn, .. }
             | Self::TurnInterrupted { turn, .. }
+            | Self::ChildStarted { turn, .. }
+            | Self::ChildCancelled { turn, .. }
+            | Self::ChildEnded { turn, .. }
+            | Self::TurnAnswered { turn, .. }
             | Self::UndoPlanned { turn, .. }
             | Self::UndoParked { turn, .. }
             | Self::TurnCancelled { turn, .. }
@@ -648,6 +707,9 @@ impl Body {
             | Self::ModelAnswered { step, .. }
             | Self::StepFailed { step, .. }
             | Self::StepInDoubt { step, .. }
+            | Self::ChildStarted { step, .. }
+            | Self::ChildCancelled { step, .. }
+            | Self::ChildEnded { step, .. }
             | Self::UndoParked { step, .. }
             | Self::StepResolved { step, .. } => Some(step),
             _ => None,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Decision, Payload, PlannerRef, Resolution};
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
+use super::child::ChildMail;
 use crate::words::{Digest, SignalName, StepId, Timestamp, TurnId};
 
 /// What a piece of mail asks for.
@@ -28,6 +29,9 @@ pub enum Mail {
         /// What the turn may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Ceiling>>,
+        /// Whether the input is made of untrusted content: a parent's, for its child.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untrusted: bool,
     },
     /// Approve or deny a call.
     Decide {
@@ -73,6 +77,8 @@ pub enum Mail {
         /// Why.
         reason: String,
     },
+    /// What a parent and its child tell each other.
+    Child(ChildMail),
     /// Erase what the session holds: its subject is to be forgotten. It is posted empty and unsealed, so that it can
     /// be read when the key is gone.
     Purge,
@@ -88,7 +94,18 @@ impl Mail {
             Self::Resolve { .. } => MailKind::Resolve,
             Self::Abandon { .. } => MailKind::Abandon,
             Self::Cancel { .. } => MailKind::Cancel,
+            Self::Child(_) => MailKind::Child,
             Self::Purge => MailKind::Purge,
+        }
+    }
+
+    /// The turn that the mail cancels, and why.
+    pub(crate) fn cancels(&self) -> Option<(TurnId, &str)> {
+        match self {
+            Self::Cancel { turn, reason } | Self::Child(ChildMail::Cancel { turn, reason }) => {
+                Some((*turn, reason))
+            }
+            _ => None,
         }
     }
 }
@@ -112,6 +129,8 @@ pub enum MailKind {
     Purge,
     /// [`Mail::Cancel`].
     Cancel,
+    /// [`Mail::Child`].
+    Child,
 }
 
 impl MailKind {
@@ -125,6 +144,7 @@ impl MailKind {
             Self::Abandon => "abandon",
             Self::Purge => "purge",
             Self::Cancel => "cancel",
+            Self::Child => "child",
         }
     }
 
@@ -138,6 +158,7 @@ impl MailKind {
             Self::Abandon,
             Self::Purge,
             Self::Cancel,
+            Self::Child,
         ];
         all.into_iter().find(|kind| kind.as_str() == text)
     }

@@ -1,6 +1,7 @@
 //! What follows from mail.
 
 use super::attempt::{accept, changes, failed, failed_although_applied, given_up};
+use super::children;
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
 use crate::data::{
@@ -23,9 +24,21 @@ pub(super) fn received(
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
-        Mail::Submit { turn, input, planner, deadline, wants, budget } => match &state.turn {
+        Mail::Submit { turn, input, planner, deadline, wants, budget, untrusted } => match &state.turn {
             Some(_) => Err("a turn runs already".into()),
-            None => Ok(vec![Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget }]),
+            None => {
+                let started = Body::TurnStarted {
+                    turn,
+                    input,
+                    planner,
+                    posted,
+                    deadline,
+                    wants,
+                    budget,
+                    untrusted,
+                };
+                Ok(vec![started])
+            }
         },
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
@@ -34,6 +47,7 @@ pub(super) fn received(
             .and_then(|(turn, place)| resolve(turn, place, attempt, resolution, env)),
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
         Mail::Cancel { turn, reason } => cancel(state, turn, reason),
+        Mail::Child(mail) => children::told(state, mail, env),
         Mail::Purge => Ok(vec![Body::SessionPurged {
             turn: state.turn.as_ref().map(|turn| turn.id),
             open: Some(state.turn.as_ref().map(TurnState::open_acts).unwrap_or_default()),
@@ -44,7 +58,12 @@ pub(super) fn received(
 
 type Records = Result<Vec<Body>, String>;
 
-fn in_turn<'a>(state: &'a Folded, id: TurnId, step: &StepId) -> Result<(&'a TurnState, usize), String> {
+/// A step of the turn that runs.
+pub(super) fn in_turn<'a>(
+    state: &'a Folded,
+    id: TurnId,
+    step: &StepId,
+) -> Result<(&'a TurnState, usize), String> {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     let place = turn.index.get(step).ok_or_else(|| format!("the turn has no step `{step}`"))?;
     Ok((turn, *place))
@@ -133,7 +152,16 @@ fn resolve(
     }
 }
 
+/// What a child did may have been used by its parent's turn: who has answered is undone with that, or not at all.
 fn cancel(state: &Folded, id: TurnId, reason: String) -> Records {
+    match state.turn.as_ref().filter(|turn| turn.id == id && turn.waits_for_parent()) {
+        Some(_) => Err("the turn has answered its parent's: cancel that one".into()),
+        None => cancelled(state, id, reason),
+    }
+}
+
+/// The turn is cancelled, by a person or by its parent's.
+pub(super) fn cancelled(state: &Folded, id: TurnId, reason: String) -> Records {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     match turn.ending {
         None => Ok(vec![Body::TurnCancelled { turn: id, reason }]),
@@ -145,7 +173,7 @@ fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     let rests = |place: &usize| match &turn.steps[*place].phase {
         Phase::InDoubt { .. } | Phase::Waiting(_) | Phase::Parked { .. } => true,
-        Phase::Started { .. } | Phase::Probing { .. } | Phase::Returned(_) => false,
+        Phase::Started { .. } | Phase::Probing { .. } | Phase::Returned(_) | Phase::Delegated => false,
         _ => !turn.steps[*place].unknown,
     };
     if turn.active.is_empty() || !turn.active.iter().all(rests) {

@@ -6,6 +6,7 @@
 //! was, without replaying anybody's code.
 
 mod attempt;
+mod children;
 mod context;
 mod event;
 mod fold;
@@ -26,6 +27,7 @@ mod tests;
 mod transition;
 mod undo;
 
+pub use children::{Child, Parcel, parcels};
 pub use event::{AttemptEnd, Command, Env, Event, Live, PlanAnswer, react};
 pub use fold::{Entry, FOLD_VERSION, FoldError, fold};
 pub use interrupted::is_suspect;

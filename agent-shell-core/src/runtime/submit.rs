@@ -156,6 +156,7 @@ impl Submit {
             deadline,
             wants: self.wants.map(Box::new),
             budget: self.budget.map(Box::new),
+            untrusted: false,
         };
         let dedupe = self.dedupe.transpose()?;
         inner.authorize(&self.actor, Deed::Submit).await?;

@@ -379,6 +379,7 @@ impl<'a> Run<'a> {
             deadline: None,
             wants: None,
             budget: None,
+            untrusted: false,
         };
         self.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: self.now });
         for _ in 0..10_000 {
@@ -518,6 +519,7 @@ fn waits_that_end_together_share_nothing() {
         deadline: None,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     run.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: run.now });
     run.settle(&plan);

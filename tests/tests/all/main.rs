@@ -6,6 +6,7 @@ mod agent;
 mod answers;
 mod archive;
 mod bounds;
+mod children;
 mod crash_program;
 mod default_tree;
 mod disk;

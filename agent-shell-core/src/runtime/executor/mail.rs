@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::PlanExecutor;
-use crate::data::Mail;
 use crate::failpoint::reach;
 use crate::machine::{Event, next_wake, react};
 use crate::runtime::core::Stopping;
@@ -63,9 +62,11 @@ impl PlanExecutor {
         self.urgent = true;
         let withdraws = letter.withdraws.filter(|request| withdrawn.insert(*request));
         let records = match letter.event {
-            Ok(Event::Mail { mail: Mail::Cancel { turn, reason }, .. }) if let Some(request) = withdraws => {
+            Ok(Event::Mail { mail, .. })
+                if let (Some(request), Some((turn, reason))) = (withdraws, mail.cancels()) =>
+            {
                 self.consumed.push(request);
-                react(&self.state, Event::Withdrawn { turn, reason }, &self.env())
+                react(&self.state, Event::Withdrawn { turn, reason: reason.into() }, &self.env())
             }
             Ok(event) => react(&self.state, event, &self.env()),
             Err(refusal) => vec![refusal],

@@ -59,7 +59,11 @@ fn context_values() -> BTreeMap<ContextKey, Value> {
 }
 
 fn opened() -> Vec<Body> {
-    let opened = |name: &str, subject| Body::SessionOpened { name: SessionName::new(name).unwrap(), subject };
+    let opened = |name: &str, subject| Body::SessionOpened {
+        name: SessionName::new(name).unwrap(),
+        subject,
+        child_of: None,
+    };
     let started = |input, planner, deadline| Body::TurnStarted {
         turn: TURN,
         input,
@@ -68,6 +72,7 @@ fn opened() -> Vec<Body> {
         deadline,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     vec![
@@ -275,6 +280,7 @@ fn asked() -> Vec<Body> {
         deadline: None,
         wants,
         budget: Some(Box::new(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE })),
+        untrusted: false,
     };
     let mut prompt = Prompt::new("You refund orders.");
     prompt.tools =

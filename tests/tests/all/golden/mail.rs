@@ -16,6 +16,7 @@ fn mail() -> Vec<Mail> {
         deadline,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     let digest = Digest::from_bytes([7; 32]);
