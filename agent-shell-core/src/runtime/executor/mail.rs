@@ -62,7 +62,7 @@ impl PlanExecutor {
         self.urgent = true;
         let withdraws = letter.withdraws.filter(|request| withdrawn.insert(*request));
         let records = match letter.event {
-            Ok(Event::Mail { mail, .. })
+            Ok(Event::Mail { ref mail, .. })
                 if let (Some(request), Some((turn, reason))) = (withdraws, mail.cancels()) =>
             {
                 self.consumed.push(request);

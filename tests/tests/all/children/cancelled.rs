@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use agent_shell_core::testing::{BoxError, Host};
-use agent_shell_core::{Actor, Delegate, Outcome, Plan, Shell, Step};
-use serde_json::json;
+use agent_shell_core::{Actor, Call, Delegate, Outcome, Plan, Shell, Step, Tool, ToolError};
+use serde_json::{Value, json};
 
 use super::{booking, kit, pairs, then};
 use crate::sagas::{Log, call, tools};
@@ -116,21 +116,24 @@ async fn a_child_that_has_not_started_is_withdrawn() {
     let path = folder.path().join("shell.db");
     let mut narrow = limits();
     narrow.held_sessions = 1;
-    // The child's session is held by nobody.
-    let shell = Shell::at(&path).limits(narrow).open().await.unwrap();
+    // As long as the parent is at work, the child's session is held by nobody.
+    let hang = Tool::pure("hang", "", |_: Value, _: Call| async {
+        std::future::pending::<()>().await;
+        Ok::<_, ToolError>(())
+    });
+    let shell = Shell::at(&path).limits(narrow).tool(hang).open().await.unwrap();
     let wait = Plan::new([Step::approval("ask", json!("go on?"))]).unwrap();
-    let plan = Plan::new([Step::child("kid", Delegate::to_plan(wait, json!(null)))]).unwrap();
+    let kid = Step::child("kid", Delegate::to_plan(wait, json!(null)));
+    let plan = Plan::new([kid, Step::tool("work", "hang", json!(null))]).unwrap();
     let turn = shell.session("ada").unwrap().submit(plan).await.unwrap();
     while turn.children().await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     turn.cancel("not needed", &Actor::Host).await.unwrap();
-    let other = Shell::at(&path).limits(limits()).open().await.unwrap();
     assert_eq!(turn.outcome().await.unwrap(), Outcome::Cancelled);
     let child = turn.children().await.unwrap().remove(0);
     assert_eq!(child.turn.ended().await.unwrap(), Some(Outcome::Cancelled));
-    let records = other.history(child.session).await.unwrap().next(64).await.unwrap();
+    let records = shell.history(child.session).await.unwrap().next(64).await.unwrap();
     assert!(records.iter().all(|record| record.body.kind() != "turn.started"), "{records:?}");
     shell.shutdown().await.unwrap();
-    other.shutdown().await.unwrap();
 }

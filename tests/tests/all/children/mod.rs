@@ -77,7 +77,7 @@ async fn has_a_child(host: Host<Log>) -> Result<Value, BoxError> {
 #[test]
 fn a_child_starts_once_and_its_answer_is_taken_once_whatever_crashes() {
     let sweep = kit().each_crash(has_a_child).unwrap();
-    assert!(sweep.crashes() >= 20, "{}", sweep.crashes());
+    assert!(sweep.crashes() >= 14, "{}", sweep.crashes());
     for run in sweep.runs() {
         assert_eq!(run.outcome, json!({ "said": "booked a", "booked": "booked k" }));
         assert_eq!(run.world.all(), pairs(&[("book", "a"), ("book", "k"), ("book", "z")]));
@@ -92,7 +92,7 @@ fn a_child_starts_once_and_its_answer_is_taken_once_whatever_crashes() {
 #[test]
 fn the_same_holds_when_the_process_dies_between_two_polls() {
     let sweep = kit().each_poll(has_a_child).unwrap();
-    assert!(sweep.crashes() >= 100, "{}", sweep.crashes());
+    assert!(sweep.crashes() >= 40, "{}", sweep.crashes());
     for run in sweep.runs() {
         assert_eq!((count(&run.journal, "child.started"), count(&run.journal, "turn.started")), (1, 2));
     }

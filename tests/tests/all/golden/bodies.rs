@@ -16,7 +16,7 @@ use agent_shell_core::words::{
 use serde_json::{Value, json};
 
 pub(super) const TURN: TurnId = TurnId::from_bytes([3; 16]);
-const AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
+pub(super) const AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 pub(super) const LATER: Timestamp = Timestamp::from_millis(1_764_000_060_000);
 
 /// Every body of the file.
@@ -29,6 +29,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(asked());
     bodies.extend(guarded());
     bodies.extend(undoing());
+    bodies.extend(super::children::bodies());
     bodies
 }
 

@@ -23,7 +23,7 @@ fn mail() -> Vec<Mail> {
     let decide = |decision| Mail::Decide { turn: TURN, step: step("ask"), digest, decision };
     let signal = |payload| Mail::Signal { name: SignalName::new("payment").unwrap(), payload };
     let resolve = |resolution| Mail::Resolve { turn: TURN, step: step("post"), attempt: None, resolution };
-    vec![
+    let mut mail = vec![
         submit(value().into(), named, None),
         submit(blob(), PlannerRef::Fixed(small_plan()), Some(LATER)),
         decide(Decision::Approved),
@@ -35,7 +35,9 @@ fn mail() -> Vec<Mail> {
         Mail::Abandon { turn: TURN, reason: "out of date".into() },
         Mail::Purge,
         Mail::Cancel { turn: TURN, reason: "not needed".into() },
-    ]
+    ];
+    mail.extend(super::children::mail());
+    mail
 }
 
 #[test]
