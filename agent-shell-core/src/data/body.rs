@@ -564,6 +564,13 @@ bodies! {
         /// What it carries.
         payload: Payload,
     }
+    /// Another planner plans from now on, where a turn names none. The header's actor is who handed the session over.
+    SessionHandedOff = "session.handed_off" {
+        /// Which planner.
+        planner: PlannerName,
+        /// What was given as the reason.
+        reason: String,
+    }
     /// Mail was consumed that can't be read, or no longer applies.
     MailRefused = "mail.refused" {
         /// The mail.
@@ -660,7 +667,7 @@ impl Body {
     /// The turn that the record belongs to.
     pub fn turn(&self) -> Option<TurnId> {
         match self {
-            Self::SessionOpened { .. } | Self::SignalReceived { .. } => None,
+            Self::SessionOpened { .. } | Self::SignalReceived { .. } | Self::SessionHandedOff { .. } => None,
             Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
             | Self::PromptSet { turn, .. }

@@ -6,7 +6,7 @@ use super::body::{Decision, Payload, PlannerRef, Resolution};
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
 use super::child::ChildMail;
-use crate::words::{Digest, SignalName, StepId, Timestamp, TurnId};
+use crate::words::{Digest, PlannerName, SignalName, StepId, Timestamp, TurnId};
 
 /// What a piece of mail asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub enum Mail {
         input: Payload,
         /// Who plans.
         planner: PlannerRef,
+        /// Whether that is only the shell's default, in whose place a hand-off puts another.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_default: bool,
         /// When the turn must have ended.
         deadline: Option<Timestamp>,
         /// The form that the answer must have.
@@ -77,6 +80,13 @@ pub enum Mail {
         /// Why.
         reason: String,
     },
+    /// Let another planner plan from now on.
+    HandOff {
+        /// Which.
+        planner: PlannerName,
+        /// Why.
+        reason: String,
+    },
     /// What a parent and its child tell each other.
     Child(ChildMail),
     /// Erase what the session holds: its subject is to be forgotten. It is posted empty and unsealed, so that it can
@@ -94,6 +104,7 @@ impl Mail {
             Self::Resolve { .. } => MailKind::Resolve,
             Self::Abandon { .. } => MailKind::Abandon,
             Self::Cancel { .. } => MailKind::Cancel,
+            Self::HandOff { .. } => MailKind::HandOff,
             Self::Child(_) => MailKind::Child,
             Self::Purge => MailKind::Purge,
         }
@@ -129,6 +140,8 @@ pub enum MailKind {
     Purge,
     /// [`Mail::Cancel`].
     Cancel,
+    /// [`Mail::HandOff`].
+    HandOff,
     /// [`Mail::Child`].
     Child,
 }
@@ -144,6 +157,7 @@ impl MailKind {
             Self::Abandon => "abandon",
             Self::Purge => "purge",
             Self::Cancel => "cancel",
+            Self::HandOff => "hand_off",
             Self::Child => "child",
         }
     }
@@ -158,6 +172,7 @@ impl MailKind {
             Self::Abandon,
             Self::Purge,
             Self::Cancel,
+            Self::HandOff,
             Self::Child,
         ];
         all.into_iter().find(|kind| kind.as_str() == text)

@@ -88,6 +88,7 @@ fn request(state: &Folded, record: &Body) -> Option<Parcel> {
         turn: *child,
         input: input.clone(),
         planner: delegate.planner.clone(),
+        by_default: false,
         deadline: *deadline,
         wants: delegate.wants.clone().map(Box::new),
         budget: delegate.budget.map(Box::new),

@@ -82,6 +82,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             state.child_of = child_of.clone();
         }
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
+        Body::SessionHandedOff { planner, .. } => state.handed_to = Some(planner.clone()),
         Body::MailRefused { .. } | Body::TurnWithdrawn { .. } => {}
         Body::TurnStarted { turn, input, planner, deadline, wants, budget, untrusted, .. } => {
             state.turns += 1;

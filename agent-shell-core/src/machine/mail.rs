@@ -5,7 +5,7 @@ use super::children;
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
 use crate::data::{
-    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, Resolution, WaitEnd, WaitFor,
+    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, PlannerRef, Resolution, WaitEnd, WaitFor,
 };
 use crate::words::{Digest, MailId, SignalName, StepId, Timestamp, TurnId};
 
@@ -24,9 +24,11 @@ pub(super) fn received(
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
-        Mail::Submit { turn, input, planner, deadline, wants, budget, untrusted } => match &state.turn {
+        Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted } => match &state.turn {
             Some(_) => Err("a turn runs already".into()),
             None => {
+                let handed_to = state.handed_to.clone().filter(|_| by_default);
+                let planner = handed_to.map_or(planner, PlannerRef::Named);
                 let started = Body::TurnStarted {
                     turn,
                     input,
@@ -47,6 +49,7 @@ pub(super) fn received(
             .and_then(|(turn, place)| resolve(turn, place, attempt, resolution, env)),
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
         Mail::Cancel { turn, reason } => cancel(state, turn, reason),
+        Mail::HandOff { planner, reason } => Ok(vec![Body::SessionHandedOff { planner, reason }]),
         Mail::Child(mail) => children::told(state, mail, env),
         Mail::Purge => Ok(vec![Body::SessionPurged {
             turn: state.turn.as_ref().map(|turn| turn.id),

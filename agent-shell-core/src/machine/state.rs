@@ -14,7 +14,7 @@ use crate::data::{
     Template, ToolTerms, WaitFor,
 };
 use crate::words::{
-    ContextKey, Digest, Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
+    ContextKey, Digest, Epoch, PlannerName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
     Timestamp, ToolName, TurnId,
 };
 
@@ -33,6 +33,9 @@ pub struct Folded {
     /// Whose child it is; none for a session that a host opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child_of: Option<Box<ChildOf>>,
+    /// Who plans turns that name no planner, once the session was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_to: Option<PlannerName>,
     /// How many turns have started.
     pub turns: u64,
     /// Signals that no step has taken yet, in the order in which they came.
@@ -57,6 +60,7 @@ impl Folded {
             epoch: Epoch::ZERO,
             opened: None,
             child_of: None,
+            handed_to: None,
             turns: 0,
             signals: VecDeque::new(),
             talk: Talk::default(),

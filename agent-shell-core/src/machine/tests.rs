@@ -143,6 +143,7 @@ fn bodies() -> Vec<Body> {
         Body::ChildCancelled { turn, step: step() },
         Body::ChildEnded { turn, step: step(), waits: false, applied: false, untrusted: false },
         Body::TurnAnswered { turn, answer: payload() },
+        Body::SessionHandedOff { planner: "other".try_into().unwrap(), reason: String::new() },
         Body::SessionPurged { turn: None, open: None },
         Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None },
     ]

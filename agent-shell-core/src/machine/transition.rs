@@ -144,6 +144,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     PlanAnswered: Running -> Running;
     PlanFailed: Running -> Ending;
     SignalReceived: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
+    SessionHandedOff: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     MailRefused: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     TurnInterrupted: Running -> Running, Running -> Ending, Ending -> Ending;
     TurnExpired: Running -> Ending;

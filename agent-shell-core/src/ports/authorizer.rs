@@ -55,13 +55,15 @@ pub enum Deed {
     Cancel,
     /// Give a turn up.
     Abandon,
+    /// Hand a session over to another planner.
+    HandOff,
     /// Forget a user.
     Purge,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Submit,
         Self::Signal,
         Self::Approve,
@@ -69,6 +71,7 @@ impl Deed {
         Self::Resolve,
         Self::Cancel,
         Self::Abandon,
+        Self::HandOff,
         Self::Purge,
     ];
 
@@ -82,6 +85,7 @@ impl Deed {
             Self::Resolve => "resolve",
             Self::Cancel => "cancel",
             Self::Abandon => "abandon",
+            Self::HandOff => "hand_off",
             Self::Purge => "purge",
         }
     }

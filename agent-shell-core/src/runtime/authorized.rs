@@ -64,6 +64,7 @@ impl Core {
             Mail::Resolve { turn, step, .. } => (Deed::Resolve, Some(*turn), Some(step.clone())),
             Mail::Cancel { turn, .. } => (Deed::Cancel, Some(*turn), None),
             Mail::Abandon { turn, .. } => (Deed::Abandon, Some(*turn), None),
+            Mail::HandOff { .. } => (Deed::HandOff, None, None),
             // No host posts it.
             Mail::Child(_) => (Deed::Cancel, None, None),
             Mail::Purge => (Deed::Purge, None, None),

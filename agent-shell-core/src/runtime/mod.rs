@@ -17,6 +17,7 @@ mod failure;
 mod follow;
 mod guarded;
 mod guards;
+mod hand_off;
 mod history;
 mod inbox;
 mod keyring;

@@ -20,6 +20,7 @@ mod followed;
 mod front_door;
 mod golden;
 mod guarded;
+mod handed_off;
 mod holding;
 mod killers;
 mod layers;

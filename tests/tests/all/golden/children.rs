@@ -23,6 +23,10 @@ fn of(bounded: bool) -> ChildOf {
     of
 }
 
+fn planner() -> PlannerName {
+    PlannerName::new("clerk").unwrap()
+}
+
 pub(super) fn bodies() -> Vec<Body> {
     let opened = |bounded| Body::SessionOpened {
         name: SessionName::new("kid").unwrap(),
@@ -55,7 +59,7 @@ pub(super) fn bodies() -> Vec<Body> {
         Body::TurnStarted {
             turn: CHILD,
             input: value().into(),
-            planner: PlannerRef::Named(PlannerName::new("clerk").unwrap()),
+            planner: PlannerRef::Named(planner()),
             posted: AT,
             deadline: None,
             wants: None,
@@ -75,6 +79,7 @@ pub(super) fn bodies() -> Vec<Body> {
             applied: false,
         },
         Body::TurnAnswered { turn: CHILD, answer: value().into() },
+        Body::SessionHandedOff { planner: planner(), reason: "it is about a refund".into() },
     ]
 }
 
@@ -92,11 +97,23 @@ pub(super) fn mail() -> Vec<Mail> {
         Mail::Submit {
             turn: CHILD,
             input: value().into(),
-            planner: PlannerRef::Named(PlannerName::new("clerk").unwrap()),
+            planner: PlannerRef::Named(planner()),
+            by_default: false,
             deadline: None,
             wants: None,
             budget: None,
             untrusted: true,
+        },
+        Mail::HandOff { planner: planner(), reason: "it is about a refund".into() },
+        Mail::Submit {
+            turn: CHILD,
+            input: value().into(),
+            planner: PlannerRef::Named(planner()),
+            by_default: true,
+            deadline: None,
+            wants: None,
+            budget: None,
+            untrusted: false,
         },
     ]
 }

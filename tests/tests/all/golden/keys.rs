@@ -81,6 +81,7 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
         turn,
         input,
         planner: PlannerRef::Fixed(plan.clone()),
+        by_default: false,
         deadline: None,
         wants: None,
         budget: None,

@@ -13,6 +13,7 @@ fn mail() -> Vec<Mail> {
         turn: TURN,
         input,
         planner,
+        by_default: false,
         deadline,
         wants: None,
         budget: None,
