@@ -17,8 +17,8 @@ use super::mail::MailKind;
 use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
 use crate::words::{
-    ContextKey, Digest, MailId, PlannerName, SessionId, SessionName, SignalName, StepId, Subject, Timestamp, ToolName,
-    TurnId,
+    ContextKey, Digest, MailId, PlannerName, SessionId, SessionName, SignalName, StepId, Subject, Timestamp,
+    ToolName, TurnId,
 };
 
 /// A JSON value that may be stored beside its record when it is large.

@@ -228,12 +228,7 @@ fn fails(
     applied: bool,
     (code, message): (FailureCode, String),
 ) -> Body {
-    Body::StepFailed {
-        turn,
-        step: step.clone(),
-        failure: Failure::of_step(step, code, message),
-        applied,
-    }
+    Body::StepFailed { turn, step: step.clone(), failure: Failure::of_step(step, code, message), applied }
 }
 
 /// How a child ended that has no answer.
@@ -282,11 +277,15 @@ pub(super) fn check(state: &Folded, turn: &TurnState, plan: &Plan, env: &Env<'_>
         }
         if children > env.limits.children_per_turn {
             let allowed = env.limits.children_per_turn;
-            return Err(format!("with step `{step}` the turn has {children} children: at most {allowed} are allowed"));
+            return Err(format!(
+                "with step `{step}` the turn has {children} children: at most {allowed} are allowed"
+            ));
         }
         let forbidden = delegate.tools.iter().flatten().find(|tool| !may_use(state, tool));
         if let Some(tool) = forbidden {
-            return Err(format!("step `{step}` lets its child use `{tool}`, which this session may not use itself"));
+            return Err(format!(
+                "step `{step}` lets its child use `{tool}`, which this session may not use itself"
+            ));
         }
     }
     Ok(())

@@ -24,21 +24,15 @@ pub(super) fn received(
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
-        Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted } => match &state.turn {
+        Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted } => match &state
+            .turn
+        {
             Some(_) => Err("a turn runs already".into()),
             None => {
                 let handed_to = state.handed_to.clone().filter(|_| by_default);
                 let planner = handed_to.map_or(planner, PlannerRef::Named);
-                let started = Body::TurnStarted {
-                    turn,
-                    input,
-                    planner,
-                    posted,
-                    deadline,
-                    wants,
-                    budget,
-                    untrusted,
-                };
+                let started =
+                    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted };
                 Ok(vec![started])
             }
         },

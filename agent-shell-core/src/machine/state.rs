@@ -14,8 +14,8 @@ use crate::data::{
     Template, ToolTerms, WaitFor,
 };
 use crate::words::{
-    ContextKey, Digest, Epoch, PlannerName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
-    Timestamp, ToolName, TurnId,
+    ContextKey, Digest, Epoch, PlannerName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
+    Subject, Timestamp, ToolName, TurnId,
 };
 
 /// What the records of a session add up to. Equal records give equal states, whoever folds them.

@@ -11,8 +11,9 @@ use super::state::StepState;
 use super::transition::may_come;
 use super::*;
 use crate::data::{
-    Answer, Ask, Body, BodyKind, Delegate, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome, Payload,
-    Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd, WaitFor, input,
+    Answer, Ask, Body, BodyKind, Delegate, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome,
+    Payload, Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd,
+    WaitFor, input,
 };
 use crate::words::{
     Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,

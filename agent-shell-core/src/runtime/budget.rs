@@ -111,7 +111,8 @@ impl SessionBudget {
         tenant: &Tenant,
         session: SessionId,
     ) -> std::result::Result<Option<Ceilings>, String> {
-        let (Some(budgets), Some((NameAndSubject { name, subject, .. }, _))) = (&core.budgets, &self.0) else {
+        let (Some(budgets), Some((NameAndSubject { name, subject, .. }, _))) = (&core.budgets, &self.0)
+        else {
             return Ok(None);
         };
         let ceilings = guarded(|| budgets(&Whose { tenant, subject, session, name }));

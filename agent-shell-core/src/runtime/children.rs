@@ -82,7 +82,8 @@ async fn register(core: &Core, birth: &Birth) -> Result<(SessionId, TurnId)> {
     reach!(RegisterBegins);
     let entry = core.store.journal.open_session(new).await?;
     reach!(RegisterEnds);
-    let taken = |why: &str| Error::new(ErrorKind::InvalidInput, format!("the session `{}` {why}", named.name));
+    let taken =
+        |why: &str| Error::new(ErrorKind::InvalidInput, format!("the session `{}` {why}", named.name));
     if entry.key != birth.key {
         return Err(taken("has another subject"));
     }
@@ -90,9 +91,8 @@ async fn register(core: &Core, birth: &Birth) -> Result<(SessionId, TurnId)> {
         return Err(Error::new(ErrorKind::Archived, "it was archived before the child started: restore it"));
     }
     let found = NameAndSubject::open(&birth.keys, &entry)?.child_of;
-    let mine = |of: &ChildOf| {
-        (of.session, of.turn, &of.step) == (birth.of.session, birth.of.turn, &birth.of.step)
-    };
+    let mine =
+        |of: &ChildOf| (of.session, of.turn, &of.step) == (birth.of.session, birth.of.turn, &birth.of.step);
     match found.filter(|of| mine(of)) {
         Some(of) => Ok((entry.id, of.child)),
         None => Err(taken("is there already, and is no child's")),
@@ -111,7 +111,9 @@ impl Core {
 
     fn lacks_for(&self, step: &StepId, delegate: &Delegate) -> Option<String> {
         let lacking = match &delegate.planner {
-            PlannerRef::Fixed(plan) => self.lacks(&delegate.planner).or_else(|| self.lacks_for_children(plan)),
+            PlannerRef::Fixed(plan) => {
+                self.lacks(&delegate.planner).or_else(|| self.lacks_for_children(plan))
+            }
             PlannerRef::Named(_) => self.lacks(&delegate.planner),
         };
         let unknown = || {

@@ -314,8 +314,15 @@ impl TurnManager {
             reach!(SweepEnds);
         }
         let inbox = Inbox::new(core.clone(), entry.id, keys);
-        let mut executor =
-            PlanExecutor::new(core.clone(), (handle, self.clone()), entry.clone(), loaded.state, writer, inbox, budget);
+        let mut executor = PlanExecutor::new(
+            core.clone(),
+            (handle, self.clone()),
+            entry.clone(),
+            loaded.state,
+            writer,
+            inbox,
+            budget,
+        );
         executor.run().await
     }
 

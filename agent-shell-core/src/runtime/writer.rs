@@ -143,8 +143,7 @@ impl SessionWriter {
     fn post(&self, parcel: Parcel) -> Post {
         let Parcel { to, turn, actor, mail } = parcel;
         let kind = mail.kind();
-        let text =
-            serde_json::to_vec(&mail).expect("mail has string keys and finite numbers, so it is JSON");
+        let text = serde_json::to_vec(&mail).expect("mail has string keys and finite numbers, so it is JSON");
         Post {
             id: self.core.ids.make(),
             session: to,

@@ -14,10 +14,11 @@ fn tools() -> [Tool; 3] {
         println!("  booked {}", order.order);
         Ok::<_, ToolError>(format!("{} is booked", order.order))
     });
-    let unbook = Tool::idempotent("unbook", "Takes a booking back", |undo: Undo<Order>, _: Call| async move {
-        println!("  took the booking of {} back", undo.input.order);
-        Ok::<_, ToolError>(())
-    });
+    let unbook =
+        Tool::idempotent("unbook", "Takes a booking back", |undo: Undo<Order>, _: Call| async move {
+            println!("  took the booking of {} back", undo.input.order);
+            Ok::<_, ToolError>(())
+        });
     let tell = Tool::idempotent("tell", "Tells the customer", |text: Value, _: Call| async move {
         match text.as_str() {
             Some(text) if text.starts_with("A-") => Ok(format!("told: {text}")),

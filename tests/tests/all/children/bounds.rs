@@ -43,7 +43,8 @@ async fn children_that_are_too_deep_or_too_many_are_refused() {
     assert_eq!(session.submit(nested(3)).await.unwrap().outcome().await.unwrap().text(), "deep");
     let (code, message) = failure(&session.submit(nested(4)).await.unwrap()).await;
     assert_eq!(code, FailureCode::Child);
-    let says = "step `level-1` is a child, and 3 sessions stand above this one: at most 3 may stand above a child";
+    let says =
+        "step `level-1` is a child, and 3 sessions stand above this one: at most 3 may stand above a child";
     assert!(message.contains(says), "{message}");
     let wide = |count| {
         let step = |nr| Step::child(format!("kid-{nr}"), Delegate::to_planner("default", json!(nr)));
@@ -160,7 +161,11 @@ async fn what_children_spend_counts_for_all_above_them() {
         let session_ceiling = calls(100);
         let shell = builder
             .tool(counted(&effects))
-            .budgeted(move |_| Ceilings { session: session_ceiling, tenant: calls(1_000), ..Ceilings::default() })
+            .budgeted(move |_| Ceilings {
+                session: session_ceiling,
+                tenant: calls(1_000),
+                ..Ceilings::default()
+            })
             .open()
             .await
             .unwrap();

@@ -86,7 +86,8 @@ fn a_child_that_waits_for_a_person_is_cancelled_with_its_parent_whatever_crashes
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_and_a_deadline_end_children_too() {
     let world = std::sync::Arc::new(Log::default());
-    let shell = tools(&world).into_iter().fold(Shell::volatile().limits(limits()), |shell, tool| shell.tool(tool));
+    let shell =
+        tools(&world).into_iter().fold(Shell::volatile().limits(limits()), |shell, tool| shell.tool(tool));
     let shell = shell.open().await.unwrap();
     let session = shell.session("ada").unwrap();
     let waits = || {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod cancelled;
+mod families;
 mod undone;
 
 use agent_shell_core::data::Body;
@@ -49,10 +50,9 @@ pub(super) fn names(undone: &Undone) -> (Vec<&str>, Vec<&str>) {
 
 /// A child that is given what a step before it brought, and whose answer a step after it takes.
 fn a_plan_with_a_child() -> Plan {
-    let kid = Plan::builder().step(call("k", "book")).answer(Template::object([
-        ("said", input("/of")),
-        ("booked", output("k")),
-    ]));
+    let kid = Plan::builder()
+        .step(call("k", "book"))
+        .answer(Template::object([("said", input("/of")), ("booked", output("k"))]));
     let delegate = Delegate::to_plan(kid.build().unwrap(), Template::object([("of", output("a"))]));
     let last = Template::object([("step", Template::from("z")), ("after", output("kid"))]);
     Plan::builder()
@@ -81,7 +81,9 @@ fn a_child_starts_once_and_its_answer_is_taken_once_whatever_crashes() {
     for run in sweep.runs() {
         assert_eq!(run.outcome, json!({ "said": "booked a", "booked": "booked k" }));
         assert_eq!(run.world.all(), pairs(&[("book", "a"), ("book", "k"), ("book", "z")]));
-        for (kind, times) in [("child.started", 1), ("child.ended", 1), ("turn.answered", 1), ("turn.started", 2)] {
+        for (kind, times) in
+            [("child.started", 1), ("child.ended", 1), ("turn.answered", 1), ("turn.started", 2)]
+        {
             assert_eq!(count(&run.journal, kind), times, "{kind} in {:?}", run.journal.kinds());
         }
         assert_eq!(count(&run.journal, "mail.refused"), 0, "{:?}", run.journal.kinds());
@@ -114,7 +116,10 @@ async fn it_is_known_whose_child_a_session_is() {
         assert_eq!(steps, ["kid", "other"]);
         for child in &children {
             let of = shell.child_of(child.session).await.unwrap().unwrap();
-            assert_eq!((of.session, of.turn, &of.step), (session.id().await.unwrap(), turn.id(), &child.step));
+            assert_eq!(
+                (of.session, of.turn, &of.step),
+                (session.id().await.unwrap(), turn.id(), &child.step)
+            );
             assert_eq!((of.child, of.depth), (child.turn.id(), 1));
             assert_eq!(child.turn.outcome().await.unwrap(), Outcome::Answered(json!(7)));
             // It is found by its name, and belongs to whom its parent belongs to.
@@ -122,8 +127,11 @@ async fn it_is_known_whose_child_a_session_is() {
             let found = shell.session_of(Default::default(), name, subject()).unwrap();
             assert_eq!(found.id().await.unwrap(), child.session);
             let records = found.history().await.unwrap().next(9).await.unwrap();
-            assert!(matches!(&records[0].body, Body::SessionOpened { child_of: Some(said), .. } if **said == of));
-            let started = records.iter().find(|entry| matches!(entry.body, Body::TurnStarted { .. })).unwrap();
+            assert!(
+                matches!(&records[0].body, Body::SessionOpened { child_of: Some(said), .. } if **said == of)
+            );
+            let started =
+                records.iter().find(|entry| matches!(entry.body, Body::TurnStarted { .. })).unwrap();
             assert_eq!(shell.actor(&Default::default(), started.actor).await.unwrap(), Some(olga.clone()));
         }
         assert_eq!(shell.child_of(session.id().await.unwrap()).await.unwrap(), None);
@@ -204,9 +212,10 @@ async fn another_process_may_own_the_child() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_rests_is_listed_and_its_parent_waits() {
-    let lost = agent_shell_core::Tool::irreversible("lose", "", |_: Value, _: agent_shell_core::Call| async {
-        Err::<(), _>(agent_shell_core::ToolError::ambiguous("the line was cut"))
-    });
+    let lost =
+        agent_shell_core::Tool::irreversible("lose", "", |_: Value, _: agent_shell_core::Call| async {
+            Err::<(), _>(agent_shell_core::ToolError::ambiguous("the line was cut"))
+        });
     let shell = Shell::volatile().limits(limits()).tool(lost).open().await.unwrap();
     let kid = Plan::new([Step::tool("k", "lose", json!(null))]).unwrap();
     let plan = Plan::new([Step::child("kid", Delegate::to_plan(kid, json!(null)))]).unwrap();

@@ -28,7 +28,9 @@ fn what_a_child_applied_is_undone_in_its_place_whatever_crashes() {
         let booked = [("book", "a"), ("book", "x"), ("book", "y"), ("book", "b")];
         let undone = [("unbook", "b"), ("unbook", "y"), ("unbook", "x"), ("unbook", "a")];
         assert_eq!(run.world.all(), pairs(&[booked, undone].concat()));
-        assert!(matches!(&run.outcome.0, Outcome::Failed(failure) if failure.message == "it refuses on purpose"));
+        assert!(
+            matches!(&run.outcome.0, Outcome::Failed(failure) if failure.message == "it refuses on purpose")
+        );
         assert_eq!(names(&run.outcome.1), (vec!["b", "kid", "a"], vec![]));
         run.journal.assert_ended();
         run.journal.assert_order([
@@ -92,11 +94,17 @@ fn children_that_have_answered_are_released_when_their_parents_end() {
 async fn what_can_not_be_undone_stays_with_the_childs_step() {
     let world = std::sync::Arc::new(Log::default());
     let log = world.clone();
-    let send = agent_shell_core::Tool::idempotent("send", "", move |of: crate::sagas::For, call: agent_shell_core::Call| {
-        log.apply("send", &of.step, call.key());
-        async { Ok::<_, agent_shell_core::ToolError>(()) }
-    });
-    let shell = tools(&world).into_iter().fold(Shell::volatile().limits(limits()).tool(send), |shell, tool| shell.tool(tool));
+    let send = agent_shell_core::Tool::idempotent(
+        "send",
+        "",
+        move |of: crate::sagas::For, call: agent_shell_core::Call| {
+            log.apply("send", &of.step, call.key());
+            async { Ok::<_, agent_shell_core::ToolError>(()) }
+        },
+    );
+    let shell = tools(&world)
+        .into_iter()
+        .fold(Shell::volatile().limits(limits()).tool(send), |shell, tool| shell.tool(tool));
     let shell = shell.open().await.unwrap();
     let session = shell.session("ada").unwrap();
     let child = |steps| Delegate::to_plan(Plan::new(steps).unwrap(), json!(null));
@@ -117,7 +125,8 @@ async fn what_can_not_be_undone_stays_with_the_childs_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_answered_its_parent_is_undone_by_it_alone() {
     let world = std::sync::Arc::new(Log::default());
-    let shell = tools(&world).into_iter().fold(Shell::volatile().limits(limits()), |shell, tool| shell.tool(tool));
+    let shell =
+        tools(&world).into_iter().fold(Shell::volatile().limits(limits()), |shell, tool| shell.tool(tool));
     let shell = shell.open().await.unwrap();
     let wait = Step::approval("ask", json!("go on?")).after(["kid"]);
     let plan = Plan::new([Step::child("kid", booking(&["k"])), wait]).unwrap();
@@ -135,6 +144,25 @@ async fn who_has_answered_its_parent_is_undone_by_it_alone() {
     assert!(!kinds.contains(&"turn.cancelled"), "{kinds:?}");
     approval.approve(&Actor::Host).await.unwrap();
     assert!(matches!(turn.outcome().await.unwrap(), Outcome::Answered(_)));
+    assert_eq!(child.turn.outcome().await.unwrap().text(), "booked k");
+    assert_eq!(world.all(), pairs(&[("book", "k")]));
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parent_that_is_abandoned_leaves_what_its_children_did() {
+    let world = std::sync::Arc::new(Log::default());
+    let shell =
+        tools(&world).into_iter().fold(Shell::volatile().limits(limits()), |shell, tool| shell.tool(tool));
+    let shell = shell.open().await.unwrap();
+    let wait = Step::approval("ask", json!("go on?")).after(["kid"]);
+    let plan = Plan::new([Step::child("kid", booking(&["k"])), wait]).unwrap();
+    let turn = shell.session("ada").unwrap().submit(plan).await.unwrap();
+    turn.approval().await.unwrap().unwrap();
+    turn.abandon("nobody answers", &Actor::Host).await.unwrap();
+    assert!(matches!(turn.outcome().await.unwrap(), Outcome::Abandoned { .. }));
+    assert_eq!(names(&turn.undone().await.unwrap()), (vec![], vec!["kid"]));
+    let child = turn.children().await.unwrap().remove(0);
     assert_eq!(child.turn.outcome().await.unwrap().text(), "booked k");
     assert_eq!(world.all(), pairs(&[("book", "k")]));
     shell.shutdown().await.unwrap();

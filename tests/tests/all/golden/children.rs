@@ -1,8 +1,6 @@
 //! What tells of children.
 
-use agent_shell_core::data::{
-    Account, Body, ChildEnd, ChildMail, ChildOf, Mail, PlannerRef, Share,
-};
+use agent_shell_core::data::{Account, Body, ChildEnd, ChildMail, ChildOf, Mail, PlannerRef, Share};
 use agent_shell_core::words::{PlannerName, SessionId, SessionName, TurnId, UserId};
 use agent_shell_core::{Ceiling, Delegate, Failure, FailureCode, Outcome, Plan, Step, Subject, input};
 use serde_json::json;
