@@ -6,8 +6,8 @@ use crate::ports::Deed;
 use crate::words::{Actor, Error, ErrorKind, PlannerName, Result};
 
 impl Session {
-    /// Hands the session over to another planner of the shell. Turns that start from then on, and that were submitted without a
-    /// word of who plans, are planned by that one; conversation, history and subject stay. A turn that runs keeps its planner, and so does a
+    /// Hands the session over to another planner of the shell. Turns that start from then on, those that are submitted later
+    /// among them, and that were submitted without a word of who plans, are planned by that one; conversation, history and subject stay. A turn that runs keeps its planner, and so does a
     /// turn that names one or brings its plan. The last of several counts. Returns when this is on disk.
     ///
     /// # Errors

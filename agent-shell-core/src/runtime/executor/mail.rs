@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::PlanExecutor;
+use crate::data::Mail;
 use crate::failpoint::reach;
 use crate::machine::{Event, next_wake, react};
 use crate::runtime::core::Stopping;
@@ -25,7 +26,39 @@ impl PlanExecutor {
         if self.state.turn.is_some() && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
-        let Some(mut letters) = self.inbox.control(&self.state).await? else { return Ok(false) };
+        if self.take_control().await?.is_none() {
+            return Ok(false);
+        }
+        if self.state.turn.is_none() && !self.state.purged {
+            match self.inbox.input().await? {
+                None => {
+                    // What was read above still waits in the mailbox, and would be read again.
+                    self.flush().await?;
+                    return Ok(false);
+                }
+                Some(None) => {}
+                Some(Some(letter)) => {
+                    self.enter().await?;
+                    if names_no_planner(&letter) {
+                        // A hand-off that was posted before it may have come since the decisions were read. What was read
+                        // then still waits in the mailbox.
+                        self.flush().await?;
+                        self.inbox.mail_arrived();
+                        let Some(withdrawn) = self.take_control().await? else { return Ok(false) };
+                        if self.state.purged || withdrawn.contains(&letter.id) {
+                            return Ok(true);
+                        }
+                    }
+                    self.read(letter, &mut BTreeSet::new()).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads decisions and signals. Returns the requests that they withdrew; none when the store can't say now what waits.
+    async fn take_control(&mut self) -> Result<Option<BTreeSet<MailId>>> {
+        let Some(mut letters) = self.inbox.control(&self.state).await? else { return Ok(None) };
         // A request that is consumed already, and still shows in the mailbox because that is not durable, has started a turn.
         for letter in &mut letters {
             letter.withdraws = letter.withdraws.filter(|request| !self.consumed.contains(request));
@@ -38,21 +71,7 @@ impl PlanExecutor {
             // Until then the mailbox shows these requests, and they would be read as the next input.
             self.flush().await?;
         }
-        if self.state.turn.is_none() && !self.state.purged {
-            match self.inbox.input().await? {
-                None => {
-                    // What was read above still waits in the mailbox, and would be read again.
-                    self.flush().await?;
-                    return Ok(false);
-                }
-                Some(None) => {}
-                Some(Some(letter)) => {
-                    self.enter().await?;
-                    self.read(letter, &mut BTreeSet::new()).await?;
-                }
-            }
-        }
-        Ok(true)
+        Ok(Some(withdrawn))
     }
 
     /// Takes mail. A request is withdrawn once.
@@ -87,4 +106,9 @@ impl PlanExecutor {
         }
         Ok(())
     }
+}
+
+/// Whether mail asks for a turn without a word of who plans it.
+fn names_no_planner(letter: &Letter) -> bool {
+    matches!(&letter.event, Ok(Event::Mail { mail: Mail::Submit { by_default: true, .. }, .. }))
 }

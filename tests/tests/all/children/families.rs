@@ -84,7 +84,7 @@ fn check_records(journal: &Records, seed: u64) {
 #[test]
 fn families_end_with_all_or_nothing_applied_whatever_dies_and_is_cancelled() {
     let (mut answered, mut undone, mut crashed) = (0, 0, 0);
-    for seed in 0..240 {
+    for seed in 0..100 {
         let mut random = Random(seed);
         let (mut booked, fails) = (0, [0, 3, 6][random.below(3) as usize]);
         let plan = family(&mut random, 0, fails, &mut booked);
@@ -117,5 +117,5 @@ fn families_end_with_all_or_nothing_applied_whatever_dies_and_is_cancelled() {
             }
         }
     }
-    assert!(answered > 40 && undone > 40 && crashed > 120, "{answered}, {undone}, {crashed}");
+    assert!(answered > 15 && undone > 15 && crashed > 50, "{answered}, {undone}, {crashed}");
 }
