@@ -48,7 +48,8 @@ impl Turn {
     }
 
     /// Waits until the turn has ended, and returns how. Once returned it never changes. A turn that waits behind another
-    /// one of its session waits for as long as that one does.
+    /// one of its session waits for as long as that one does, one whose child rests for as long as the child does, and a
+    /// child's turn, of which something can be undone, until its parent's has ended.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::Purged`] when it had ended before its subject
