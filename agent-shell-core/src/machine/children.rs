@@ -16,7 +16,7 @@ use super::state::{Folded, Phase, TurnState};
 use crate::data::{
     Action, Body, ChildEnd, ChildMail, Delegate, Failure, FailureCode, Mail, Outcome, Payload, Plan,
 };
-use crate::words::{Pseudonym, SessionId, Timestamp, ToolName, TurnId};
+use crate::words::{Pseudonym, SessionId, ToolName, TurnId};
 
 /// The child that does a step, or that a step undoes.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +150,7 @@ pub(super) fn opened(
     if let Some(problem) = super::resolve::too_large(input, env.limits.input_bytes) {
         return vec![failed(turn, place, FailureCode::TooLarge, format!("the child's input {problem}"))];
     }
+    // The deadline of this turn is not the child's: it would tell so before this turn says that it has expired.
     let deadline = step.step.attempt_ms.map(|allowed| env.now.plus(Duration::from_millis(allowed)));
     vec![Body::ChildStarted {
         turn: turn.id,
@@ -157,15 +158,8 @@ pub(super) fn opened(
         session,
         child,
         input: input.clone().into(),
-        deadline: earlier(deadline, turn.deadline),
+        deadline,
     }]
-}
-
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
-    }
 }
 
 type Records = Result<Vec<Body>, String>;
