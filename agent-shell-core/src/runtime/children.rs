@@ -71,10 +71,11 @@ async fn register(core: &Core, birth: &Birth) -> Result<(SessionId, TurnId)> {
         child_of: Some(Box::new(birth.of.clone())),
     };
     let text = serde_json::to_vec(&named).map_err(|error| not_json("the child's name", &error))?;
+    let tenant_key = core.keyring.tenant(&birth.tenant).await?;
     let new = NewSession {
         id: core.ids.make(),
         tenant: birth.tenant.clone(),
-        name: name_digest(&*core.keyring.tenant(&birth.tenant).await?, &named.name),
+        name: name_digest(&tenant_key, &named.name),
         sealed: birth.keys.seal(Place::Name, &text),
         key: birth.key,
         created: core.clock.now(),
@@ -102,11 +103,11 @@ async fn register(core: &Core, birth: &Birth) -> Result<(SessionId, TurnId)> {
 impl Core {
     /// What a plan's children need that this shell does not have, if anything.
     pub(crate) fn lacks_for_children(&self, plan: &Plan) -> Option<String> {
-        let delegates = plan.steps().iter().filter_map(|step| match &step.action {
+        let mut delegates = plan.steps().iter().filter_map(|step| match &step.action {
             Action::Child(delegate) => Some((&step.id, &**delegate)),
             _ => None,
         });
-        delegates.into_iter().find_map(|(step, delegate)| self.lacks_for(step, delegate))
+        delegates.find_map(|(step, delegate)| self.lacks_for(step, delegate))
     }
 
     fn lacks_for(&self, step: &StepId, delegate: &Delegate) -> Option<String> {

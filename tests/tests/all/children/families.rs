@@ -111,7 +111,8 @@ fn families_end_with_all_or_nothing_applied_whatever_dies_and_is_cancelled() {
                 answered += 1;
             }
             _ => {
-                (did.sort(), took_back.sort());
+                did.sort();
+                took_back.sort();
                 assert_eq!(did, took_back, "seed {seed}: {:?}", run.world.all());
                 undone += u32::from(!did.is_empty());
             }
