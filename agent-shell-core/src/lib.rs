@@ -59,16 +59,16 @@ pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use backends::roles::{Roles, TenantRoles};
 pub use data::{
-    Ceiling, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution, Retry,
-    Settings, Step, Template, Undone, context, from, input, output,
+    Ceiling, Delegate, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution,
+    Retry, Settings, Step, Template, Undone, context, from, input, output,
 };
 pub use ports::{
     Authorizer, Call, Deed, EventHandler, Guard, GuardError, GuardRequest, HandlerError, Model, PlanView,
     Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError, Undo,
 };
 pub use runtime::{
-    Approval, Approvals, Ceilings, Consumer, Follow, Followed, Fork, Lacking, Needs, Request, Rest, Session,
-    Shell, ShellBuilder, Turn, Unclaimable,
+    Approval, Approvals, Ceilings, ChildTurn, Consumer, Follow, Followed, Fork, Lacking, Needs, Request, Rest,
+    Session, Shell, ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};
 

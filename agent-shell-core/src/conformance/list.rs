@@ -168,6 +168,7 @@ macro_rules! with_store_properties {
             mail::mail_is_bounded_by_its_quota,
             mail::system_mail_has_a_quota_of_its_own,
             mail::an_append_posts_mail_within_the_system_quota,
+            mail::an_append_registers_the_turns_that_its_mail_asks_for,
             dedupe::a_repeat_gets_the_first_turn,
             dedupe::a_used_key_with_another_input_is_a_mismatch,
             dedupe::keys_are_apart_by_session_and_kind,

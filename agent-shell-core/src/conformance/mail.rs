@@ -1,10 +1,11 @@
 //! Mail: in order, in lanes, within its quota, and gone when it is consumed.
 
 use super::StoreFixture;
-use super::scene::{ALL, Scene, post, texts, unique};
+use super::scene::{ALL, Scene, ids, post, texts, unique};
+use super::writer::{Writer, refenced};
 use crate::data::{Lane, MailKind};
 use crate::ports::{
-    Append, AppendError, MailItem, Post, PostError, Posted, SessionStatus, TurnEntry, TurnMark,
+    Append, AppendError, Fence, MailItem, Post, PostError, Posted, SessionStatus, TurnEntry, TurnMark,
 };
 use crate::words::{MailId, Pseudonym, Timestamp};
 
@@ -301,4 +302,31 @@ pub async fn an_append_posts_mail_within_the_system_quota(fixture: &dyn StoreFix
     assert_eq!(answer, full, "mail of appends must count against the runtime's quota");
     let user = scene.store.mailbox.post(Post { system: false, quota: 3, ..mail("user") }).await;
     assert_eq!(user, Ok(Posted::Accepted), "and not against the users'");
+}
+
+/// An append may ask another session for a turn: the turn is found from then on, a second request for it is a repeat, whoever
+/// posts it, and a session that nobody owns is claimed for it. A refused append asks for nothing.
+pub async fn an_append_registers_the_turns_that_its_mail_asks_for(fixture: &dyn StoreFixture) {
+    let scene = Scene::new(fixture).await;
+    let mut writer = scene.owned().await;
+    let (target, turn) = (scene.session().await.id, unique());
+    let request = || Post { turn: Some(turn), system: true, ..post(target, MailKind::Submit, "a child's") };
+    let asking = |writer: &Writer| Append { post_mail: vec![request()], ..writer.append(["asks"]) };
+    let found = async || scene.store.journal.turn(turn).await;
+    let Fence { owner, epoch } = writer.fence;
+    let stale = refenced(asking(&writer), Fence { owner, epoch: epoch.next() });
+    assert!(scene.append(stale).await.is_err(), "a stale owner must be refused");
+    assert_eq!(found().await, Ok(None), "a refused append must register no turn");
+    assert_eq!(scene.waiting(target, Lane::Input).await, [], "and post nothing");
+    for _ in 0..2 {
+        let append = asking(&writer);
+        writer.write(&scene.store, append).await;
+        assert_eq!(found().await, Ok(Some(TurnEntry::waiting(target))), "the turn must be found");
+        let waiting = scene.waiting(target, Lane::Input).await;
+        assert_eq!(waiting.len(), 1, "a turn that was asked for must not be asked for again");
+    }
+    scene.accept(Post { system: false, ..request() }).await;
+    assert_eq!(scene.waiting(target, Lane::Input).await.len(), 1, "by nobody");
+    let claims = scene.claim(owner, Default::default()).await;
+    assert!(ids(&claims).contains(&target), "a session with such a request must be claimed");
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
+use super::child::ChildOf;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::guard::{GuardPlace, GuardRuling};
 use super::mail::MailKind;
@@ -283,6 +284,9 @@ bodies! {
         name: SessionName,
         /// Whose data it holds.
         subject: Subject,
+        /// Whose child it is; none for a session that a host opened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child_of: Option<Box<ChildOf>>,
     }
     /// The session goes on from a record of another one, of the same tenant and subject. Its second record; the header's
     /// actor is who forked it.
@@ -324,6 +328,9 @@ bodies! {
         /// What it may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Ceiling>>,
+        /// Whether its input is made of untrusted content.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untrusted: bool,
     }
     /// A prompt that the turn's questions to models name by its digest.
     PromptSet = "prompt.set" {
@@ -509,6 +516,45 @@ bodies! {
         /// Why.
         failure: Failure,
     }
+    /// A child does the step. Its request is in the mailbox of its session with this record.
+    ChildStarted = "child.started" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The child's session.
+        session: SessionId,
+        /// The child's turn.
+        child: TurnId,
+        /// Its input.
+        input: Payload,
+        /// When its turn must have answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    }
+    /// A child was told, with this record, to give up; or, by a step that undoes another, to undo what it did.
+    ChildCancelled = "child.cancelled" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+    }
+    /// A child told how its turn stands. The success of the step, or its failure, follows.
+    ChildEnded = "child.ended" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// Whether the child has answered, can be undone, and waits for what becomes of this turn.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        waits: bool,
+        /// Whether anything of what it did stays applied.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        applied: bool,
+        /// Whether untrusted content was read in it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untrusted: bool,
+    }
     /// It is not known whether an attempt took effect, and nothing can be asked: an operator must say.
     StepInDoubt = "step.in_doubt" {
         /// The turn.
@@ -539,6 +585,13 @@ bodies! {
         name: SignalName,
         /// What it carries.
         payload: Payload,
+    }
+    /// Another planner plans from now on, where a turn names none. The header's actor is who handed the session over.
+    SessionHandedOff = "session.handed_off" {
+        /// Which planner.
+        planner: PlannerName,
+        /// What was given as the reason.
+        reason: String,
     }
     /// Mail was consumed that can't be read, or no longer applies.
     MailRefused = "mail.refused" {
@@ -575,6 +628,14 @@ bodies! {
         /// What was given as the reason.
         reason: String,
     }
+    /// The turn of a child has answered, and told its parent with this record. It waits for what becomes of its parent's
+    /// turn: then it ends, or it is undone.
+    TurnAnswered = "turn.answered" {
+        /// The turn.
+        turn: TurnId,
+        /// The answer.
+        answer: Payload,
+    }
     /// The turn's deadline passed: nothing new starts.
     TurnExpired = "turn.expired" {
         /// The turn.
@@ -609,7 +670,8 @@ impl Body {
         match self {
             Self::SessionForked { state, calls, .. } => vec![&mut **state, &mut **calls],
             Self::TurnStarted { input, .. } => vec![input],
-            Self::PlanAnswered { answer, .. } => vec![answer],
+            Self::PlanAnswered { answer, .. } | Self::TurnAnswered { answer, .. } => vec![answer],
+            Self::ChildStarted { input, .. } => vec![input],
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
             Self::WaitEnded { end: WaitEnd::Signalled(payload), .. } => vec![payload],
             Self::StepStarted { input: Some(input), .. } => vec![input],
@@ -628,7 +690,10 @@ impl Body {
     /// The turn that the record belongs to.
     pub fn turn(&self) -> Option<TurnId> {
         match self {
-            Self::SessionOpened { .. } | Self::SessionForked { .. } | Self::SignalReceived { .. } => None,
+            Self::SessionOpened { .. }
+            | Self::SessionForked { .. }
+            | Self::SessionHandedOff { .. }
+            | Self::SignalReceived { .. } => None,
             Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
             | Self::PromptSet { turn, .. }
@@ -648,6 +713,10 @@ impl Body {
             | Self::StepInDoubt { turn, .. }
             | Self::StepResolved { turn, .. }
             | Self::TurnInterrupted { turn, .. }
+            | Self::ChildStarted { turn, .. }
+            | Self::ChildCancelled { turn, .. }
+            | Self::ChildEnded { turn, .. }
+            | Self::TurnAnswered { turn, .. }
             | Self::UndoPlanned { turn, .. }
             | Self::UndoParked { turn, .. }
             | Self::TurnCancelled { turn, .. }
@@ -671,6 +740,9 @@ impl Body {
             | Self::ModelAnswered { step, .. }
             | Self::StepFailed { step, .. }
             | Self::StepInDoubt { step, .. }
+            | Self::ChildStarted { step, .. }
+            | Self::ChildCancelled { step, .. }
+            | Self::ChildEnded { step, .. }
             | Self::UndoParked { step, .. }
             | Self::StepResolved { step, .. } => Some(step),
             _ => None,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::body::{Decision, Payload, PlannerRef, Resolution};
 use super::budget::Ceiling;
 use super::chat::AnswerFormat;
-use crate::words::{Digest, Seq, SessionId, SignalName, StepId, Timestamp, TurnId};
+use super::child::ChildMail;
+use crate::words::{Digest, PlannerName, Seq, SessionId, SignalName, StepId, Timestamp, TurnId};
 
 /// What a piece of mail asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub enum Mail {
         input: Payload,
         /// Who plans.
         planner: PlannerRef,
+        /// Whether that is only the shell's default, in whose place a hand-off puts another.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_default: bool,
         /// When the turn must have ended.
         deadline: Option<Timestamp>,
         /// The form that the answer must have.
@@ -28,6 +32,9 @@ pub enum Mail {
         /// What the turn may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Ceiling>>,
+        /// Whether the input is made of untrusted content: a parent's, for its child.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untrusted: bool,
     },
     /// Approve or deny a call.
     Decide {
@@ -84,6 +91,15 @@ pub enum Mail {
         /// Whether what touches the world may be done.
         effects: bool,
     },
+    /// Let another planner plan from now on.
+    HandOff {
+        /// Which.
+        planner: PlannerName,
+        /// Why.
+        reason: String,
+    },
+    /// What a parent and its child tell each other.
+    Child(ChildMail),
     /// Erase what the session holds: its subject is to be forgotten. It is posted empty and unsealed, so that it can
     /// be read when the key is gone.
     Purge,
@@ -100,7 +116,19 @@ impl Mail {
             Self::Abandon { .. } => MailKind::Abandon,
             Self::Cancel { .. } => MailKind::Cancel,
             Self::Fork { .. } => MailKind::Fork,
+            Self::HandOff { .. } => MailKind::HandOff,
+            Self::Child(_) => MailKind::Child,
             Self::Purge => MailKind::Purge,
+        }
+    }
+
+    /// The turn that the mail cancels, and why.
+    pub(crate) fn cancels(&self) -> Option<(TurnId, &str)> {
+        match self {
+            Self::Cancel { turn, reason } | Self::Child(ChildMail::Cancel { turn, reason }) => {
+                Some((*turn, reason))
+            }
+            _ => None,
         }
     }
 }
@@ -126,6 +154,10 @@ pub enum MailKind {
     Cancel,
     /// [`Mail::Fork`].
     Fork,
+    /// [`Mail::HandOff`].
+    HandOff,
+    /// [`Mail::Child`].
+    Child,
 }
 
 impl MailKind {
@@ -140,6 +172,8 @@ impl MailKind {
             Self::Purge => "purge",
             Self::Cancel => "cancel",
             Self::Fork => "fork",
+            Self::HandOff => "hand_off",
+            Self::Child => "child",
         }
     }
 
@@ -154,6 +188,8 @@ impl MailKind {
             Self::Purge,
             Self::Cancel,
             Self::Fork,
+            Self::HandOff,
+            Self::Child,
         ];
         all.into_iter().find(|kind| kind.as_str() == text)
     }

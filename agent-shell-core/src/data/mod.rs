@@ -10,6 +10,7 @@ mod budget;
 pub mod canonical;
 mod chain;
 pub(crate) mod chat;
+mod child;
 mod codec;
 mod contract;
 mod envelope;
@@ -35,6 +36,7 @@ pub use chat::{
     Answer, AnswerFormat, Arguments, CallStatus, Content, Finish, Message, Opaque, Prompt, Said, Settings,
     ToolCall, ToolResult, ToolSpec, Usage,
 };
+pub use child::{ChildEnd, ChildMail, ChildOf, Delegate, Share};
 pub use codec::{CodecError, RECORD_VERSION, decode, encode};
 pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
 pub use envelope::Envelope;

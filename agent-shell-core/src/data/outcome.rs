@@ -150,6 +150,8 @@ pub enum FailureCode {
     Stuck,
     /// A budget would have been passed.
     Budget,
+    /// A child did not answer: the message says how its turn ended.
+    Child,
     /// The process died each time, as often as it may, while it did what the turn owed.
     Interrupted,
     /// Effects are off in the session, a fork, and its parent recorded no such call that is left.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Say};
 use super::chat::Prompt;
+use super::child::Delegate;
 use super::contract::Retry;
 use super::template::{self, Template};
 use crate::words::{ContextKey, InvalidName, LockName, ModelName, SignalName, StepId, Timestamp, ToolName};
@@ -71,6 +72,8 @@ pub enum Action {
     },
     /// Asks a model; the step's output is its answer: the text, or the JSON where the prompt asks for a form.
     Model(Box<Ask>),
+    /// Lets a child session do it; the step's output is the child's answer.
+    Child(Box<Delegate>),
     /// Waits for an actor's approval of what `shown` says. The output is null.
     Approval {
         /// What the approver is shown, and what the approval binds to.
@@ -198,6 +201,24 @@ impl Step {
         Self::new(id, || Ok(Action::Model(Box::new(ask))))
     }
 
+    /// A step that a child session does: a turn of its own, with a planner, an input and tools as `delegate` says. The
+    /// step's output is the child's answer; a child that does not answer fails the step with
+    /// [`FailureCode::Child`](super::FailureCode::Child). A child whose step has an
+    /// [`attempt_deadline`](Self::attempt_deadline) has so long to answer. It is started once.
+    pub fn child(id: impl AsRef<str>, delegate: Delegate) -> Self {
+        Self::new(id, || match delegate.invalid {
+            Some(error) => Err(error),
+            None => Ok(Action::Child(Box::new(delegate))),
+        })
+    }
+
+    /// A step that undoes what a child did.
+    pub(crate) fn undoing_child(id: StepId, delegate: Box<Delegate>, locks: Vec<LockName>) -> Self {
+        let mut step = Self::new(id, || Ok(Action::Child(delegate)));
+        step.locks = locks;
+        step
+    }
+
     /// A step that waits until an actor approves what `shown` says. Its output is null. Denied, it fails with `Denied`;
     /// it waits for ever unless it [expires](Self::expires). A call that asks first needs none of these:
     /// [`Tool::ask_first`](crate::Tool::ask_first).
@@ -306,6 +327,7 @@ impl Step {
             Action::Tool { input, .. } => Some(input),
             Action::Approval { shown, .. } => Some(shown),
             Action::Model(ask) => ask.template(),
+            Action::Child(delegate) => Some(&delegate.input),
             _ => None,
         }
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::state::Folded;
-use super::{attempt, guarded, mail, planned, start};
+use super::{attempt, children, guarded, mail, planned, start};
 use crate::data::{
     Answer, Body, Failure, GuardPlace, GuardPlaces, GuardRuling, Labels, Mail, Plan, Prompt, ToolTerms,
 };
 use crate::ports::{ModelRequest, ProbeAnswer};
-use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, Timestamp, ToolName, TurnId};
+use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, SessionId, Timestamp, ToolName, TurnId};
 
 /// What the machine is told beside the event: constants of this moment.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +72,17 @@ pub enum Event {
         input: Arc<Value>,
         /// What is wrong with it, if anything.
         problem: Option<String>,
+    },
+    /// A session is there for a child.
+    ChildOpened {
+        /// The step.
+        step: usize,
+        /// The child's session.
+        session: SessionId,
+        /// The child's turn.
+        child: TurnId,
+        /// Its input, as the command said.
+        input: Arc<Value>,
     },
     /// An attempt ended.
     Finished {
@@ -235,6 +246,13 @@ pub enum Command {
         /// When it must have answered.
         deadline: Timestamp,
     },
+    /// Register a session for a child. It has no effect yet: the record that follows from its event starts the child.
+    Delegate {
+        /// The step.
+        step: usize,
+        /// The child's input.
+        input: Arc<Value>,
+    },
     /// Ask the target what became of the latest attempt.
     Probe {
         /// The step.
@@ -267,6 +285,9 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
     match event {
         Event::Planned(answer) => planned::planned(state, turn, answer, env),
         Event::Checked { step, input, problem } => start::checked(state, turn, step, &input, problem, env),
+        Event::ChildOpened { step, session, child, input } => {
+            children::opened(turn, step, (session, child), &input, env)
+        }
         Event::Ruled { step, place, value, rulings, rewritten } => {
             guarded::ruled(turn, step, guarded::RulingsOf { at: place, value, rulings, rewritten })
         }

@@ -78,13 +78,15 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         return Err("the session is not in a stage in which it can come");
     }
     match &entry.body {
-        Body::SessionOpened { name, subject } => {
+        Body::SessionOpened { name, subject, child_of } => {
             state.opened = Some((name.clone(), subject.clone()));
+            state.child_of = child_of.clone();
         }
         Body::SessionForked { .. } => forked::begin(state, entry)?,
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
+        Body::SessionHandedOff { planner, .. } => state.handed_to = Some(planner.clone()),
         Body::MailRefused { .. } | Body::TurnWithdrawn { .. } => {}
-        Body::TurnStarted { turn, input, planner, deadline, wants, budget, .. } => {
+        Body::TurnStarted { turn, input, planner, deadline, wants, budget, untrusted, .. } => {
             state.turns += 1;
             let waits = skipped(state.epoch, entry.epoch);
             state.epoch = entry.epoch;
@@ -92,6 +94,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
                 begins_after: if waits { entry.seq } else { Seq::ZERO },
                 wants: wants.as_deref().cloned(),
                 budget: budget.as_deref().copied(),
+                untrusted_input: *untrusted,
                 talk_from: state.talk.end(),
                 effects_off: state.forked.as_ref().is_some_and(|forked| !forked.effects),
                 handles_from: state.forked.as_ref().map_or(0, |forked| forked.handles_from),
@@ -238,6 +241,8 @@ fn started(
         skipped: Default::default(),
         wants: None,
         budget: None,
+        untrusted_input: false,
+        answered: None,
         talk_from: 0,
         corrections: 0,
         failing: Default::default(),
@@ -300,6 +305,11 @@ fn apply_to_turn(turn: &mut TurnState, entry: &Entry) -> Applied {
         }
         Body::TurnCancelled { .. } => {
             turn.ending.get_or_insert(Ending::Cancelled);
+            Ok(())
+        }
+        Body::TurnAnswered { answer, .. } => {
+            turn.interruptions = 0;
+            turn.answered = Some(answer.value());
             Ok(())
         }
         Body::UndoPlanned { steps, .. } => {
@@ -403,6 +413,10 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         (Body::StepSucceeded { attempt, output, context, .. }, _) => {
             step.attempt = *attempt;
             turn.succeed(place, output.value(), context);
+        }
+        (Body::ChildStarted { .. } | Body::ChildCancelled { .. } | Body::ChildEnded { .. }, _) => {
+            turn.take_child(place, &entry.body)?;
+            turn.enter(place, Phase::Delegated);
         }
         (Body::UndoParked { failure, .. }, _) => {
             if step.undoes.is_none() {

@@ -22,12 +22,14 @@ impl Folded {
     }
 
     /// Whether untrusted content stands in the conversation, or came up in the turn.
-    fn has_read_untrusted(&self, turn: &TurnState) -> bool {
+    pub(super) fn has_read_untrusted(&self, turn: &TurnState) -> bool {
         let came_up = |place: usize| {
             let phase = &turn.steps[place].phase;
             (phase.is_final() || matches!(phase, Phase::Returned(_))) && turn.is_untrusted(place)
         };
-        self.talk.messages.iter().any(|kept| kept.untrusted) || (0..turn.steps.len()).any(came_up)
+        turn.untrusted_input
+            || self.talk.messages.iter().any(|kept| kept.untrusted)
+            || (0..turn.steps.len()).any(came_up)
     }
 }
 
@@ -43,7 +45,9 @@ impl TurnState {
     }
 
     fn is_made_of_untrusted(&self, template: &Template) -> bool {
-        template.steps().into_iter().any(|step| self.is_known_untrusted(step))
+        // What a parent gave its child may also stand in the child's plan.
+        self.untrusted_input
+            || template.steps().into_iter().any(|step| self.is_known_untrusted(step))
             || template.reads().into_iter().any(|key| self.untrusted_keys.contains(key))
     }
 

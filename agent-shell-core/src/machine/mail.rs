@@ -1,10 +1,11 @@
 //! What follows from mail.
 
 use super::attempt::{accept, changes, failed, failed_although_applied, given_up};
+use super::children;
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
 use crate::data::{
-    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, Resolution, WaitEnd, WaitFor,
+    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, PlannerRef, Resolution, WaitEnd, WaitFor,
 };
 use crate::words::{Digest, MailId, SignalName, StepId, Timestamp, TurnId};
 
@@ -23,9 +24,17 @@ pub(super) fn received(
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
-        Mail::Submit { turn, input, planner, deadline, wants, budget } => match &state.turn {
+        Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted } => match &state
+            .turn
+        {
             Some(_) => Err("a turn runs already".into()),
-            None => Ok(vec![Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget }]),
+            None => {
+                let handed_to = state.handed_to.clone().filter(|_| by_default);
+                let planner = handed_to.map_or(planner, PlannerRef::Named);
+                let started =
+                    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted };
+                Ok(vec![started])
+            }
         },
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
@@ -35,6 +44,8 @@ pub(super) fn received(
         Mail::Abandon { turn, reason } => abandon(state, turn, reason),
         Mail::Cancel { turn, reason } => cancel(state, turn, reason),
         Mail::Fork { .. } => Err("the session exists already: give the fork another name".into()),
+        Mail::HandOff { planner, reason } => Ok(vec![Body::SessionHandedOff { planner, reason }]),
+        Mail::Child(mail) => children::told(state, mail, env),
         Mail::Purge => Ok(vec![Body::SessionPurged {
             turn: state.turn.as_ref().map(|turn| turn.id),
             open: Some(state.turn.as_ref().map(TurnState::open_acts).unwrap_or_default()),
@@ -45,7 +56,12 @@ pub(super) fn received(
 
 type Records = Result<Vec<Body>, String>;
 
-fn in_turn<'a>(state: &'a Folded, id: TurnId, step: &StepId) -> Result<(&'a TurnState, usize), String> {
+/// A step of the turn that runs.
+pub(super) fn in_turn<'a>(
+    state: &'a Folded,
+    id: TurnId,
+    step: &StepId,
+) -> Result<(&'a TurnState, usize), String> {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     let place = turn.index.get(step).ok_or_else(|| format!("the turn has no step `{step}`"))?;
     Ok((turn, *place))
@@ -134,7 +150,16 @@ fn resolve(
     }
 }
 
+/// What a child did may have been used by its parent's turn: who has answered is undone with that, or not at all.
 fn cancel(state: &Folded, id: TurnId, reason: String) -> Records {
+    match state.turn.as_ref().filter(|turn| turn.id == id && turn.waits_for_parent()) {
+        Some(_) => Err("the turn has answered its parent's: cancel that one".into()),
+        None => cancelled(state, id, reason),
+    }
+}
+
+/// The turn is cancelled, by a person or by its parent's.
+pub(super) fn cancelled(state: &Folded, id: TurnId, reason: String) -> Records {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     match turn.ending {
         None => Ok(vec![Body::TurnCancelled { turn: id, reason }]),
@@ -146,7 +171,7 @@ fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     let rests = |place: &usize| match &turn.steps[*place].phase {
         Phase::InDoubt { .. } | Phase::Waiting(_) | Phase::Parked { .. } => true,
-        Phase::Started { .. } | Phase::Probing { .. } | Phase::Returned(_) => false,
+        Phase::Started { .. } | Phase::Probing { .. } | Phase::Returned(_) | Phase::Delegated => false,
         _ => !turn.steps[*place].unknown,
     };
     if turn.active.is_empty() || !turn.active.iter().all(rests) {

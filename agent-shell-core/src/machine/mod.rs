@@ -6,6 +6,7 @@
 //! was, without replaying anybody's code.
 
 mod attempt;
+mod children;
 mod context;
 mod event;
 mod fold;
@@ -28,6 +29,7 @@ mod transition;
 mod undo;
 mod withheld;
 
+pub use children::{Child, Parcel, parcels};
 pub use event::{AttemptEnd, Command, Env, Event, Live, PlanAnswer, react};
 pub use fold::{Entry, FOLD_VERSION, FoldError, fold};
 pub(crate) use forked::{Copied, ForkedAt, carried, copied, doubts, recall};

@@ -43,7 +43,7 @@ pub enum Source {
         /// Whether the output is untrusted. Of an earlier turn this is known for results that a model was told of together.
         untrusted: bool,
     },
-    /// What a model was asked for or summed up before.
+    /// What a model was asked for or summed up before, or what a child answered.
     Said {
         /// Whether it had been shown untrusted content.
         untrusted: bool,
@@ -151,6 +151,7 @@ impl Folded {
                 // What a model says as it calls is what is looked at here.
                 Action::Model(ask) if ask.first_shown.is_none() => Source::Said { untrusted },
                 Action::Signal { .. } => Source::User,
+                Action::Child(_) => Source::Said { untrusted },
                 _ => continue,
             };
             hear(source, Cow::Borrowed(&**output));

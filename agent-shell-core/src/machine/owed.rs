@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{guarded, mail, start, undo, withheld};
+use super::{children, guarded, mail, start, undo, withheld};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -50,6 +50,9 @@ pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
 
 fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed {
     let mut owed = Owed::default();
+    if turn.waits_for_parent() {
+        return owed;
+    }
     if turn.ending.is_none() && turn.deadline.is_some_and(|deadline| deadline <= env.now) {
         owed.records.push(Body::TurnExpired { turn: turn.id });
         return owed;
@@ -83,7 +86,7 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
         owed.commands.push(Command::Plan);
     }
     if owed.records.is_empty() && turn.held.is_empty() && turn.all_else_done() {
-        owed.records.push(answered(turn, env));
+        owed.records.push(answered(turn, state.is_child(turn.id), env));
     }
     owed
 }
@@ -93,7 +96,11 @@ fn acting(turn: &TurnState, live: &Live) -> usize {
     let acts = |place: &&usize| {
         let waits = matches!(
             turn.steps[**place].phase,
-            Phase::Waiting(_) | Phase::InDoubt { .. } | Phase::Parked { .. } | Phase::Approved
+            Phase::Waiting(_)
+                | Phase::InDoubt { .. }
+                | Phase::Parked { .. }
+                | Phase::Approved
+                | Phase::Delegated
         );
         !waits || live.running.contains_key(place)
     };
@@ -116,6 +123,9 @@ fn continued(
     }
     match &step.phase {
         Phase::Returned(brought) => Some(guarded::after(state, turn, place, brought, env)),
+        Phase::Delegated => {
+            turn.must_tell_child(place).then(|| Due::Record(children::cancelled(turn, place)))
+        }
         Phase::Waiting(_) if turn.stops(place) => None,
         Phase::Waiting(wait) => waited(state, turn, place, wait, env).map(Due::Record),
         Phase::Started { epoch, .. } if *epoch == env.epoch && turn.stops(place) && !step.unknown => {
@@ -207,6 +217,9 @@ fn next_attempt(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_>) -
         && let Err(due) = start::call_input(state, turn, place, env)
     {
         return *due;
+    }
+    if matches!(turn.steps[place].step.action, Action::Child(_)) {
+        return children::begin(turn, place, env);
     }
     match turn.class_of(place) {
         EffectClass::Pure if matches!(turn.steps[place].step.action, Action::Model(_)) => {
@@ -329,8 +342,12 @@ fn end_early(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed:
     }
 }
 
-fn answered(turn: &TurnState, env: &Env<'_>) -> Body {
+fn answered(turn: &TurnState, is_child: bool, env: &Env<'_>) -> Body {
     match turn.final_answer(env.limits.payload_bytes) {
+        // Its parent's turn may still undo it.
+        Ok(answer) if is_child && !turn.to_undo.is_empty() => {
+            Body::TurnAnswered { turn: turn.id, answer: answer.into() }
+        }
         Ok(answer) => Body::TurnEnded {
             turn: turn.id,
             outcome: Outcome::Answered(serde_json::Value::Null),
@@ -361,7 +378,7 @@ pub fn next_wake(state: &Folded, live: &Live) -> Option<Timestamp> {
         Phase::Probing { from, .. } => Some(*from),
         _ => None,
     };
-    let deadline = turn.deadline.filter(|_| turn.ending.is_none());
+    let deadline = turn.deadline.filter(|_| turn.ending.is_none() && turn.answered.is_none());
     turn.active.iter().filter_map(of_step).chain(deadline).min()
 }
 
@@ -395,8 +412,11 @@ fn goes_on(state: &Folded, turn: &TurnState) -> bool {
     if turn.ending.is_some() {
         return ends(turn);
     }
+    if turn.waits_for_parent() {
+        return false;
+    }
     let moves = |place: &usize| match phase(place) {
-        Phase::InDoubt { .. } => false,
+        Phase::InDoubt { .. } | Phase::Delegated => false,
         Phase::Waiting(WaitFor::Signal { name, .. }) => {
             state.signals.iter().any(|(signal, _)| signal == name)
         }
@@ -417,6 +437,7 @@ fn ends(turn: &TurnState) -> bool {
     let rests = |place: &usize| match phase(place) {
         Phase::InDoubt { .. } | Phase::Parked { .. } => true,
         Phase::Waiting(_) => !turn.stops(*place),
+        Phase::Delegated => !turn.must_tell_child(*place),
         _ => false,
     };
     let works = |place: &usize| !rests(place) && (!turn.stops(*place) || turn.may_take_effect(*place));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::children;
 use super::event::{Env, PlanAnswer};
 use super::resolve::too_large;
 use super::state::{Folded, TurnState};
@@ -29,7 +30,7 @@ pub(super) fn planned(
             vec![Body::PlanAnswered { turn: turn.id, answer: Arc::new(answer).into() }]
         }
         Ok(PlanAnswer::Plan { plan, more, terms, prompts }) => {
-            let checked = check(turn, &plan, &terms, env).and_then(|()| {
+            let checked = check(state, turn, &plan, &terms, env).and_then(|()| {
                 plan.steps().iter().try_for_each(|step| check_question(state, step, &prompts))
             });
             if let Err(problem) = checked {
@@ -85,6 +86,7 @@ fn check_question(
 
 /// What a plan can only be checked for in its turn.
 fn check(
+    state: &Folded,
     turn: &TurnState,
     plan: &Plan,
     terms: &BTreeMap<ToolName, ToolTerms>,
@@ -106,12 +108,13 @@ fn check(
             return Err(format!("step `{}` is in an earlier round already: give it another id", step.id));
         }
         if let Action::Tool { name, .. } = &step.action
-            && !terms.contains_key(name)
-            && !turn.terms.contains_key(name)
+            && (!children::may_use(state, name)
+                || (!terms.contains_key(name) && !turn.terms.contains_key(name)))
         {
             return Err(format!("step `{}` calls `{name}`, and the shell has no such tool", step.id));
         }
     }
+    children::check(state, turn, plan, env)?;
     let held_in_plan: BTreeSet<&StepId> =
         plan.steps().iter().filter(|step| is_held(turn, terms, step)).map(|step| &step.id).collect();
     if held_in_plan.is_empty() && turn.held.is_empty() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::attempt::failed;
+use super::children;
 use super::event::{Command, Env};
 use super::guarded::{before_call, before_question};
 use super::identity::{call_digest, idempotency_key};
@@ -35,6 +36,7 @@ pub(super) fn begin(state: &Folded, turn: &TurnState, place: usize, env: &Env<'_
             Err(record) => Due::Record(*record),
         },
         Action::Model(_) => question(state, turn, place, env),
+        Action::Child(_) => children::begin(turn, place, env),
         Action::Tool { name, .. } => match call_input(state, turn, place, env) {
             Err(due) => *due,
             // Nothing is recorded before a `Pure` tool runs, so its input is looked at when it does.

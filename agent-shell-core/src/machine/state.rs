@@ -6,16 +6,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::children::Child;
 use super::context::Context;
 use super::forked::Forked;
 use super::talk::Talk;
 use crate::data::{
-    Action, Answer, AnswerFormat, Ceiling, EffectClass, Failure, Message, OpenAct, PlannerRef, Step,
+    Action, Answer, AnswerFormat, Ceiling, ChildOf, EffectClass, Failure, Message, OpenAct, PlannerRef, Step,
     Template, ToolTerms, WaitFor,
 };
 use crate::words::{
-    ContextKey, Digest, Epoch, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId, Subject,
-    Timestamp, ToolName, TurnId,
+    ContextKey, Digest, Epoch, PlannerName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
+    Subject, Timestamp, ToolName, TurnId,
 };
 
 /// What the records of a session add up to. Equal records give equal states, whoever folds them.
@@ -30,6 +31,12 @@ pub struct Folded {
     pub epoch: Epoch,
     /// Its name and subject, once its first record is folded.
     pub opened: Option<(SessionName, Subject)>,
+    /// Whose child it is; none for a session that a host opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_of: Option<Box<ChildOf>>,
+    /// Who plans turns that name no planner, once the session was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_to: Option<PlannerName>,
     /// How many turns have started.
     pub turns: u64,
     /// Signals that no step has taken yet, in the order in which they came.
@@ -56,6 +63,8 @@ impl Folded {
             seq: Seq::ZERO,
             epoch: Epoch::ZERO,
             opened: None,
+            child_of: None,
+            handed_to: None,
             turns: 0,
             signals: VecDeque::new(),
             talk: Talk::default(),
@@ -83,6 +92,10 @@ pub struct TurnState {
     pub wants: Option<AnswerFormat>,
     /// What it may spend.
     pub budget: Option<Ceiling>,
+    /// Whether its input is made of untrusted content.
+    pub untrusted_input: bool,
+    /// What it answered its parent's turn, when it is a child's and can be undone.
+    pub answered: Option<Arc<Value>>,
     /// The number of the first message of the conversation that belongs to it.
     pub talk_from: u64,
     /// How many answers in a row a model was told it could not use.
@@ -191,6 +204,8 @@ pub struct StepState {
     pub applied: bool,
     /// The place of the record by which it waits or rests, when it undoes another: it may do so more than once.
     pub rested: Seq,
+    /// The child that does it, or that it undoes.
+    pub child: Option<Box<Child>>,
     /// What guards ruled on its question or its call.
     pub before: Option<Arc<RuledOn>>,
     /// What guards ruled on its result or its answer.
@@ -228,6 +243,8 @@ pub enum Phase {
         /// At this place: the act begins once it is durable.
         seq: Seq,
     },
+    /// A child does it.
+    Delegated,
     /// Between two attempts.
     Paused {
         /// When the next may begin.
@@ -284,6 +301,7 @@ impl StepState {
             answer: None,
             ended: Seq::ZERO,
             of_parent: false,
+            child: None,
             before: None,
             after: None,
             said: None,
@@ -329,6 +347,7 @@ impl TurnState {
     pub fn plan_is_due(&self) -> bool {
         self.ending.is_none()
             && self.answer.is_none()
+            && self.answered.is_none()
             && (self.round == 0 || (self.more && self.ended + self.held.len() == self.steps.len()))
     }
 

@@ -11,8 +11,9 @@ use super::state::StepState;
 use super::transition::may_come;
 use super::*;
 use crate::data::{
-    Answer, Ask, Body, BodyKind, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome, Payload,
-    Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd, WaitFor, input,
+    Answer, Ask, Body, BodyKind, Delegate, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome,
+    Payload, Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd,
+    WaitFor, input,
 };
 use crate::words::{
     Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
@@ -65,7 +66,11 @@ fn bodies() -> Vec<Body> {
         value: None,
     };
     vec![
-        Body::SessionOpened { name: SessionName::new("name").unwrap(), subject: Subject::None },
+        Body::SessionOpened {
+            name: SessionName::new("name").unwrap(),
+            subject: Subject::None,
+            child_of: None,
+        },
         Body::SessionForked {
             parent: SessionId::from_bytes([8; 16]),
             seq: Seq::new(3),
@@ -85,6 +90,7 @@ fn bodies() -> Vec<Body> {
             deadline: None,
             wants: None,
             budget: None,
+            untrusted: false,
         },
         Body::PromptSet { turn, digest: Digest::ZERO, prompt: json!(Prompt::default()).into() },
         Body::PlanAdopted { turn, round: 2, plan, more: false, terms: Default::default() },
@@ -138,6 +144,18 @@ fn bodies() -> Vec<Body> {
         Body::TurnWithdrawn { turn, reason: String::new() },
         Body::UndoPlanned { turn, steps: [(StepId::new("undo:step").unwrap(), step())].into() },
         Body::UndoParked { turn, step: step(), failure: failure() },
+        Body::ChildStarted {
+            turn,
+            step: step(),
+            session: SessionId::from_bytes([8; 16]),
+            child: TURN,
+            input: payload(),
+            deadline: None,
+        },
+        Body::ChildCancelled { turn, step: step() },
+        Body::ChildEnded { turn, step: step(), waits: false, applied: false, untrusted: false },
+        Body::TurnAnswered { turn, answer: payload() },
+        Body::SessionHandedOff { planner: "other".try_into().unwrap(), reason: String::new() },
         Body::SessionPurged { turn: None, open: None },
         Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None },
     ]
@@ -162,6 +180,16 @@ fn with_question() -> Folded {
     with(Step::model("step", ask.in_conversation(0)), None)
 }
 
+/// A session whose turn has a child.
+fn with_child() -> Folded {
+    let delegate = Delegate::to_planner("planner", json!(null));
+    let mut state = with(Step::child("step", delegate), None);
+    let (session, turn) = (SessionId::from_bytes([8; 16]), TURN);
+    let child = Child { session, turn, cancelled: false, waits: true, applied: true };
+    state.turn.as_mut().unwrap().steps[0].child = Some(Box::new(child));
+    state
+}
+
 fn with(made: Step, class: Option<EffectClass>) -> Folded {
     let mut state = Folded::new(SessionId::from_bytes([7; 16]));
     let tool = ToolName::new("tool").unwrap();
@@ -181,6 +209,7 @@ fn with(made: Step, class: Option<EffectClass>) -> Folded {
         deadline: None,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     take(&mut state, started).unwrap();
     let terms = terms.into_iter().collect();
@@ -195,6 +224,7 @@ fn states() -> Vec<Folded> {
         Phase::Pending,
         Phase::Approved,
         Phase::Started { epoch: Epoch::new(1), seq: Seq::new(1) },
+        Phase::Delegated,
         Phase::Paused { until: at },
         Phase::Probing { from: at, tries: 0 },
         Phase::InDoubt { reason: String::new(), not_applied_from: at },
@@ -208,7 +238,7 @@ fn states() -> Vec<Folded> {
     let mut states = vec![empty.clone(), Folded { purged: true, ..empty }];
     for phase in phases {
         let classes = [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None];
-        for mut state in classes.map(with_step).into_iter().chain([with_question()]) {
+        for mut state in classes.map(with_step).into_iter().chain([with_question(), with_child()]) {
             let StepState { phase: of_step, .. } = &mut state.turn.as_mut().unwrap().steps[0];
             *of_step = phase.clone();
             states.push(state.clone());

@@ -20,6 +20,8 @@ pub enum Stage {
     Approved,
     /// A step that is [`Phase::Started`].
     Started,
+    /// A step that is [`Phase::Delegated`].
+    Delegated,
     /// A step that is [`Phase::Paused`].
     Paused,
     /// A step that is [`Phase::Probing`].
@@ -54,6 +56,7 @@ impl Stage {
             Self::Waiting => "waiting",
             Self::Approved => "approved",
             Self::Started => "started",
+            Self::Delegated => "delegated",
             Self::Paused => "paused",
             Self::Probing => "probing",
             Self::InDoubt => "in doubt",
@@ -77,6 +80,7 @@ impl Phase {
             Self::Waiting(_) => Stage::Waiting,
             Self::Approved => Stage::Approved,
             Self::Started { .. } => Stage::Started,
+            Self::Delegated => Stage::Delegated,
             Self::Paused { .. } => Stage::Paused,
             Self::Probing { .. } => Stage::Probing,
             Self::InDoubt { .. } => Stage::InDoubt,
@@ -141,12 +145,14 @@ pub const TRANSITIONS: &[Transition] = rows! {
     PlanAnswered: Running -> Running;
     PlanFailed: Running -> Ending;
     SignalReceived: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
+    SessionHandedOff: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     MailRefused: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     TurnInterrupted: Running -> Running, Running -> Ending, Ending -> Ending;
     TurnExpired: Running -> Ending;
     TurnCancelled: Running -> Ending;
     TurnWithdrawn: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     UndoPlanned: Ending -> Ending;
+    TurnAnswered: Running -> Running;
     TurnEnded: Running -> NoTurn, Ending -> NoTurn;
     SessionPurged: NoTurn -> Purged, Running -> Purged, Ending -> Purged;
     // A step.
@@ -159,13 +165,17 @@ pub const TRANSITIONS: &[Transition] = rows! {
     AttemptFailed: Pending -> Paused, Approved -> Paused, Paused -> Paused, Started -> Paused,
         Started -> Probing, Probing -> Paused;
     ProbeFailed: Probing -> Probing;
+    // From `Pending`, a child is told to undo what it did.
+    ChildStarted: Pending -> Delegated, Paused -> Delegated;
+    ChildCancelled: Pending -> Delegated, Delegated -> Delegated;
+    ChildEnded: Delegated -> Delegated;
     StepInDoubt: Started -> InDoubt, Paused -> InDoubt, Probing -> InDoubt;
     StepResolved: InDoubt -> Succeeded, InDoubt -> Paused, Parked -> Succeeded, Parked -> Paused, Parked -> Pending;
     // What undoes another step does not fail: it rests.
     UndoParked: Pending -> Parked, Waiting -> Parked, Approved -> Parked, Paused -> Parked, Started -> Parked,
         Probing -> Parked, InDoubt -> Parked;
     StepSucceeded: Pending -> Succeeded, Approved -> Succeeded, Paused -> Succeeded, Started -> Succeeded,
-        Probing -> Succeeded, Returned -> Succeeded;
+        Probing -> Succeeded, Returned -> Succeeded, Delegated -> Succeeded;
     // A question is `Pure`.
     ModelAnswered: Pending -> Succeeded, Paused -> Succeeded, Returned -> Succeeded;
     // Where guards look at results and answers, they come in two records.
@@ -174,7 +184,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     // Before a question or a call, and again when what it would say has changed; after a result or an answer.
     GuardRuled: Pending -> Pending, Approved -> Approved, Paused -> Paused, Returned -> Returned;
     StepFailed: Pending -> Failed, Waiting -> Failed, Approved -> Failed, Paused -> Failed, Started -> Failed,
-        Probing -> Failed, InDoubt -> Failed, Returned -> Failed, Parked -> Failed;
+        Probing -> Failed, InDoubt -> Failed, Returned -> Failed, Parked -> Failed, Delegated -> Failed;
 };
 
 /// The row of each transition, counted from 1; 0 where there is none.

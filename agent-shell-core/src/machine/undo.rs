@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::state::{Ending, Phase, StepState, TurnState};
-use crate::data::{Body, EffectClass, Step, Undone, undo_of};
+use crate::data::{Action, Body, EffectClass, Step, Undone, undo_of};
 use crate::words::StepId;
 
 /// The record that says which steps are to be undone now, if any.
@@ -65,7 +65,8 @@ impl TurnState {
                 Phase::Started { .. }
                 | Phase::Probing { .. }
                 | Phase::InDoubt { .. }
-                | Phase::Returned(_) => true,
+                | Phase::Returned(_)
+                | Phase::Delegated => true,
                 Phase::Paused { .. } => step.unknown,
                 _ => false,
             }
@@ -93,10 +94,13 @@ impl TurnState {
             if !self.to_undo.remove(&of) || self.index.contains_key(id) {
                 return Err("there is nothing to undo in the step");
             }
+            let locks = self.steps[of].step.locks.clone();
             let tool = self.terms_of(of).and_then(|terms| terms.compensation.clone());
-            let tool = tool.ok_or("the step has no compensation")?;
+            let step = match (&self.steps[of].step.action, tool) {
+                (Action::Child(delegate), _) => Step::undoing_child(id.clone(), delegate.clone(), locks),
+                (_, tool) => Step::undoing(id.clone(), tool.ok_or("the step has no compensation")?, locks),
+            };
             let place = self.steps.len();
-            let step = Step::undoing(id.clone(), tool, self.steps[of].step.locks.clone());
             self.steps.push(StepState { undoes: Some(of), ..StepState::new(step) });
             self.index.insert(id.clone(), place);
             self.dependents.push(Vec::new());
@@ -115,6 +119,12 @@ impl TurnState {
         if let Some(of) = self.steps[place].undoes {
             self.steps[of].applied = false;
             self.undone.push(of);
+        } else if let Some(child) = &self.steps[place].child {
+            let (applied, waits) = (child.applied, child.waits);
+            self.steps[place].applied = applied;
+            if waits {
+                self.to_undo.insert(place);
+            }
         } else if self.class_of(place).has_intent() {
             self.steps[place].applied = true;
             if self.terms_of(place).is_some_and(|terms| terms.compensation.is_some()) {
@@ -131,8 +141,9 @@ impl TurnState {
     /// The steps that are to be undone and are not yet, in plan order.
     pub(crate) fn left_to_undo(&self) -> Vec<StepId> {
         let left = (0..self.steps.len()).filter(|place| {
+            let child = self.steps[*place].child.as_ref().is_some_and(|child| child.waits);
             let compensated = self.terms_of(*place).is_some_and(|terms| terms.compensation.is_some());
-            self.steps[*place].applied && compensated && self.steps[*place].undoes.is_none()
+            self.steps[*place].applied && (compensated || child) && self.steps[*place].undoes.is_none()
         });
         left.map(|place| self.steps[place].step.id.clone()).collect()
     }

@@ -55,6 +55,8 @@ pub enum Deed {
     Cancel,
     /// Give a turn up.
     Abandon,
+    /// Hand a session over to another planner.
+    HandOff,
     /// Forget a user.
     Purge,
     /// Begin a session with what another one holds at a record.
@@ -71,6 +73,7 @@ impl Deed {
         Self::Resolve,
         Self::Cancel,
         Self::Abandon,
+        Self::HandOff,
         Self::Purge,
         Self::Fork,
     ];
@@ -85,6 +88,7 @@ impl Deed {
             Self::Resolve => "resolve",
             Self::Cancel => "cancel",
             Self::Abandon => "abandon",
+            Self::HandOff => "hand_off",
             Self::Purge => "purge",
             Self::Fork => "fork",
         }

@@ -65,6 +65,9 @@ impl Core {
             Mail::Cancel { turn, .. } => (Deed::Cancel, Some(*turn), None),
             Mail::Abandon { turn, .. } => (Deed::Abandon, Some(*turn), None),
             Mail::Fork { .. } => (Deed::Fork, None, None),
+            Mail::HandOff { .. } => (Deed::HandOff, None, None),
+            // No host posts it.
+            Mail::Child(_) => (Deed::Cancel, None, None),
             Mail::Purge => (Deed::Purge, None, None),
         };
         let is_own = match turn {

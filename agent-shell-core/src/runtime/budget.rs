@@ -10,7 +10,7 @@ use super::core::Core;
 use super::guarded::guarded;
 use super::keyring::SessionKeys;
 use super::session::NameAndSubject;
-use crate::data::{Account, AccountKind, Amounts, AttemptId, Ceiling, Dimension, Usage};
+use crate::data::{Account, AccountKind, Amounts, AttemptId, Ceiling, Dimension, Share, Usage};
 use crate::machine::AttemptEnd;
 use crate::ports::{Fence, Ledger, ModelBound, Reserve, ReserveError, SessionEntry, Settlement};
 use crate::words::{Digest, Result, SessionId, SessionName, Subject, Tenant, TurnId, UserId};
@@ -79,29 +79,64 @@ impl SessionBudget {
         (entry, fence, of_session): (&SessionEntry, Fence, SessionId),
         turn: TurnId,
         budget: Option<Ceiling>,
+        under: &[Share],
     ) -> Option<Arc<Purse>> {
         let ledger = core.store.ledger.clone();
-        let mut accounts = Vec::new();
+        let mut accounts: Vec<_> = under.iter().map(|share| (share.account, share.ceiling)).collect();
         let mut of_turn = budget.unwrap_or_default();
-        if let (Some(budgets), Some((NameAndSubject { name, subject }, of_user))) = (&core.budgets, &self.0) {
-            let whose = Whose { tenant: &entry.tenant, subject, session: entry.id, name };
-            let ceilings = match guarded(|| budgets(&whose)) {
-                Ok(ceilings) => ceilings,
-                Err(panic) => {
-                    tracing::error!(session = %entry.id, panic, "what says the ceilings panicked: the turn spends nothing");
-                    let reason = Some(format!("what says the ceilings panicked: {panic}"));
-                    return Some(Arc::new(Purse { ledger, fence, accounts, reason }));
-                }
-            };
-            let of_tenant = Account { kind: AccountKind::Tenant, id: of_tenant(&entry.tenant) };
-            accounts.push((of_tenant, ceilings.tenant));
-            accounts.push((Account::session(of_session), ceilings.session));
-            accounts.extend(of_user.map(|account| (account, ceilings.user)));
-            of_turn = of_turn.lower(ceilings.turn);
+        match self.ceilings(core, &entry.tenant, entry.id) {
+            Ok(None) => {}
+            Ok(Some(ceilings)) => {
+                let of_tenant = Account { kind: AccountKind::Tenant, id: of_tenant(&entry.tenant) };
+                accounts.push((of_tenant, ceilings.tenant));
+                accounts.push((Account::session(of_session), ceilings.session));
+                let of_user = self.0.as_ref().and_then(|(_, of_user)| *of_user);
+                accounts.extend(of_user.map(|account| (account, ceilings.user)));
+                of_turn = of_turn.lower(ceilings.turn);
+            }
+            Err(reason) => {
+                tracing::error!(session = %entry.id, reason, "the turn spends nothing");
+                return Some(Arc::new(Purse { ledger, fence, accounts, reason: Some(reason) }));
+            }
         }
         accounts.push((Account::turn(turn), of_turn));
         accounts.retain(|(_, ceiling)| *ceiling != Ceiling::NONE);
         (!accounts.is_empty()).then(|| Arc::new(Purse { ledger, fence, accounts, reason: None }))
+    }
+
+    /// What the host says of the ceilings, if it was asked for any.
+    fn ceilings(
+        &self,
+        core: &Core,
+        tenant: &Tenant,
+        session: SessionId,
+    ) -> std::result::Result<Option<Ceilings>, String> {
+        let (Some(budgets), Some((NameAndSubject { name, subject, .. }, _))) = (&core.budgets, &self.0)
+        else {
+            return Ok(None);
+        };
+        let ceilings = guarded(|| budgets(&Whose { tenant, subject, session, name }));
+        ceilings.map(Some).map_err(|panic| format!("what says the ceilings panicked: {panic}"))
+    }
+
+    /// The accounts under which a child's attempts are made besides its own: of the session and the turn that has it, as
+    /// far as they have a ceiling, and those that are above these.
+    ///
+    /// # Errors
+    /// Why the ceilings are not known.
+    pub(crate) fn under(
+        &self,
+        core: &Core,
+        (entry, turn): (&SessionEntry, TurnId),
+        budget: Option<Ceiling>,
+        above: &[Share],
+    ) -> std::result::Result<Vec<Share>, String> {
+        let ceilings = self.ceilings(core, &entry.tenant, entry.id)?.unwrap_or_default();
+        let of_turn = budget.unwrap_or_default().lower(ceilings.turn);
+        let own = [(Account::session(entry.id), ceilings.session), (Account::turn(turn), of_turn)];
+        let own = own.into_iter().filter(|(_, ceiling)| *ceiling != Ceiling::NONE);
+        let own = own.map(|(account, ceiling)| Share { account, ceiling });
+        Ok(own.chain(above.iter().copied()).collect())
     }
 }
 

@@ -140,6 +140,9 @@ impl Core {
         if let Some(missing) = models_of(&plan).find(|model| !self.models.contains_key(*model)) {
             return failed(format!("the plan asks `{missing}`, and the shell has no such model"));
         }
+        if let Some(lacking) = self.lacks_for_children(&plan) {
+            return failed(lacking);
+        }
         let prompts = match plan.take_prompts() {
             Ok(prompts) => prompts,
             Err(error) => return failed(format!("a prompt of the plan: {error}")),
@@ -201,6 +204,7 @@ impl Core {
             _ if turn.held.contains(&place) => Some(StepReport::Held),
             _ => None,
         };
+        let (tools, checks) = self.shown_tools(state.child_of.as_deref());
         Ok(PlanView {
             session: state.session,
             turn: turn.id,
@@ -208,14 +212,14 @@ impl Core {
             round: turn.round + 1,
             steps: turn.index.iter().filter_map(|(id, &place)| Some((id.clone(), report(place)?))).collect(),
             context: turn.context.values.clone(),
-            tools: self.contracts.clone(),
+            tools,
             deadline: turn.deadline,
             wants: turn.wants.clone(),
             conversation: conversation(state),
             corrections: turn.corrections,
             repeats: turn.failing.values().copied().max().unwrap_or(0),
             headroom: self.headroom(turn)?,
-            checks: Checks(self.tools.clone()),
+            checks: Checks(checks),
         })
     }
 

@@ -50,8 +50,8 @@ impl Inbox {
 
     /// The record of a session that has none yet.
     pub(crate) fn opening(&self, entry: &SessionEntry) -> Result<Body> {
-        let NameAndSubject { name, subject } = NameAndSubject::open(&self.keys, entry)?;
-        Ok(Body::SessionOpened { name, subject })
+        let NameAndSubject { name, subject, child_of } = NameAndSubject::open(&self.keys, entry)?;
+        Ok(Body::SessionOpened { name, subject, child_of })
     }
 
     /// The request by which a session that has no records yet is forked, if one waits. None when the store can't say now, and
@@ -138,14 +138,15 @@ impl Inbox {
 
     /// The request that mail withdraws, if it cancels a turn that waits for its start.
     async fn withdrawn_by(&self, letter: &Letter, state: &Folded) -> Result<Option<MailId>> {
-        let Ok(Event::Mail { mail: Mail::Cancel { turn, .. }, .. }) = &letter.event else { return Ok(None) };
-        if state.turn.as_ref().is_some_and(|running| running.id == *turn) {
+        let Ok(Event::Mail { mail, .. }) = &letter.event else { return Ok(None) };
+        let Some((turn, _)) = mail.cancels() else { return Ok(None) };
+        if state.turn.as_ref().is_some_and(|running| running.id == turn) {
             return Ok(None);
         }
         let mut after = None;
         loop {
             let inputs = self.page(Lane::Input, after).await?;
-            if let Some(found) = inputs.iter().find(|input| input.turn == Some(*turn)) {
+            if let Some(found) = inputs.iter().find(|input| input.turn == Some(turn)) {
                 return Ok(Some(found.id));
             }
             match inputs.last() {

@@ -305,15 +305,24 @@ impl TurnManager {
         let of = (entry.id, entry.tenant.clone());
         let writer = SessionWriter::new(core.clone(), of, fence, keys.clone(), from, emitter);
         let budget = SessionBudget::of(core, entry, &keys).await?;
-        if loaded.state.turn.as_ref().is_some_and(|turn| core.budgets.is_some() || turn.budget.is_some()) {
+        let is_under = loaded.state.child_of.as_ref().is_some_and(|of| !of.under.is_empty());
+        let counts = |budget: Option<_>| core.budgets.is_some() || budget.is_some() || is_under;
+        if loaded.state.turn.as_ref().is_some_and(|turn| counts(turn.budget)) {
             // What owners that are gone had set aside, and of which no outcome came, counts as spent.
             reach!(SweepBegins);
             core.store.ledger.sweep(entry.id, fence).await?;
             reach!(SweepEnds);
         }
         let inbox = Inbox::new(core.clone(), entry.id, keys);
-        let mut executor =
-            PlanExecutor::new(core.clone(), handle, entry.clone(), loaded.state, writer, inbox, budget);
+        let mut executor = PlanExecutor::new(
+            core.clone(),
+            (handle, self.clone()),
+            entry.clone(),
+            loaded.state,
+            writer,
+            inbox,
+            budget,
+        );
         executor.run().await
     }
 

@@ -7,6 +7,7 @@ mod archive;
 mod asking;
 mod authorized;
 mod budget;
+mod children;
 mod consumer;
 mod core;
 mod events;
@@ -18,6 +19,7 @@ mod fork;
 mod forking;
 mod guarded;
 mod guards;
+mod hand_off;
 mod history;
 mod inbox;
 mod keyring;
@@ -50,6 +52,7 @@ pub use archive::{
     ArchiveReport, ArchivedSession, Archiving, ExpireReport, Expired, Expiring, PassedOver, Restored, WhyNot,
 };
 pub use budget::{Ceilings, Whose};
+pub use children::ChildTurn;
 pub use consumer::Consumer;
 pub use export::ExportError;
 pub use follow::{Follow, Followed};

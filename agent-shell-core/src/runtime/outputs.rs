@@ -12,6 +12,9 @@ use crate::data::{Body, BodyKind, EffectClass, Resolution, Retry, ToolContract};
 use crate::ports::{Call, DynTool, InvalidArguments, ProbeAnswer, ToolError};
 use crate::words::{Result, Seq, SessionId, ToolName};
 
+/// Its name.
+pub(super) const READ_OUTPUT: &str = "read_output";
+
 /// Bytes that are returned when the call does not say, and at most.
 const BYTES: u64 = 4_096;
 const MOST_BYTES: u64 = 16_384;
@@ -44,7 +47,7 @@ impl ReadOutput {
         let what =
             "Reads a part of a large output that was shown as a handle: from a byte on, so many bytes.";
         let schema = schemars::schema_for!(Part).to_value();
-        let mut contract = ToolContract::new(ToolName::new("read_output")?, what, EffectClass::Pure, schema);
+        let mut contract = ToolContract::new(ToolName::new(READ_OUTPUT)?, what, EffectClass::Pure, schema);
         contract.retry = Retry { attempts: 3, base_ms: 20, max_ms: 100 };
         contract.untrusted = untrusted;
         Ok(Self { contract, core: OnceLock::new() })

@@ -147,7 +147,7 @@ impl StepProcessor {
     /// Starts work, whose end is always reported: `broken` says how it ended when it panicked where nothing else
     /// catches that, in what a host's future drops, say. The receiver has room for every completion that can be under
     /// way, so a send waits only when it is gone.
-    fn start(
+    pub(super) fn start(
         &self,
         work: impl Future<Output = (Event, Option<Box<Spent>>)> + Send + 'static,
         broken: impl FnOnce(String) -> Event + Send + 'static,

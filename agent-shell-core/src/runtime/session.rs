@@ -12,7 +12,7 @@ use super::keyring::{Place, SessionKeys, name_digest};
 use super::manager::TurnManager;
 use super::reader::corrupt;
 use super::submit::{Request, Submit};
-use crate::data::{Mail, MailKind, Payload};
+use crate::data::{ChildOf, Mail, MailKind, Payload};
 use crate::failpoint::reach;
 use crate::ports::{Dedupe, Deed, NewSession, Post, Posted, SessionEntry, SessionFilter};
 use crate::words::{
@@ -47,6 +47,9 @@ pub(crate) struct Opened {
 pub(crate) struct NameAndSubject {
     pub(crate) name: SessionName,
     pub(crate) subject: Subject,
+    /// Whose child it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) child_of: Option<Box<ChildOf>>,
 }
 
 impl NameAndSubject {
@@ -159,7 +162,7 @@ impl SessionInner {
             return Err(other_subject());
         }
         let keys = self.core.keyring.session(key, known.is_empty()).await?;
-        let named = NameAndSubject { name: self.name.clone(), subject: self.subject.clone() };
+        let named = NameAndSubject { name: self.name.clone(), subject: self.subject.clone(), child_of: None };
         let text = serde_json::to_vec(&named).map_err(|error| not_json("the session's name", &error))?;
         let new = NewSession {
             id: self.core.ids.make(),

@@ -139,6 +139,7 @@ impl Submit {
         inner.check_size("the turn's input", &self.request.input)?;
         crate::data::canonical::canonical(&self.request.input)
             .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("the turn's input: {error}")))?;
+        let by_default = matches!(self.request.planner, Who::Default);
         let planner = match self.request.planner {
             Who::Fixed(plan) => PlannerRef::Fixed(plan),
             Who::Named(name) => PlannerRef::Named(name?),
@@ -153,9 +154,11 @@ impl Submit {
             turn,
             input: Payload::from(self.request.input),
             planner,
+            by_default,
             deadline,
             wants: self.wants.map(Box::new),
             budget: self.budget.map(Box::new),
+            untrusted: false,
         };
         let dedupe = self.dedupe.transpose()?;
         inner.authorize(&self.actor, Deed::Submit).await?;

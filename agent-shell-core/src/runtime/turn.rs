@@ -37,13 +37,19 @@ impl Turn {
         Self { session: Some(session), ..self.clone() }
     }
 
+    /// Another turn, in a session that is known.
+    pub(super) fn of_session(&self, session: SessionId, id: TurnId) -> Self {
+        Self { session: Some(session), id, ..self.clone() }
+    }
+
     /// The turn's id.
     pub fn id(&self) -> TurnId {
         self.id
     }
 
     /// Waits until the turn has ended, and returns how. Once returned it never changes. A turn that waits behind another
-    /// one of its session waits for as long as that one does.
+    /// one of its session waits for as long as that one does, one whose child rests for as long as the child does, and a
+    /// child's turn, of which something can be undone, until its parent's has ended.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such turn. [`ErrorKind::Purged`] when it had ended before its subject
@@ -212,12 +218,12 @@ impl Turn {
         Ok(self.entry().await?.session)
     }
 
-    async fn entry(&self) -> Result<TurnEntry> {
+    pub(super) async fn entry(&self) -> Result<TurnEntry> {
         let entry = self.core.store.journal.turn(self.id).await?;
         entry.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no turn {}", self.id)))
     }
 
-    async fn opened(&self) -> Result<Opened> {
+    pub(super) async fn opened(&self) -> Result<Opened> {
         let session = self.session().await?;
         let entry = self.core.store.journal.session(session).await?;
         let entry =

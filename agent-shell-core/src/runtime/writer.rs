@@ -9,8 +9,8 @@ use super::events::Emitter;
 use super::keyring::{Place, SessionKeys};
 use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, RequirementId, encode, record_hash};
 use crate::failpoint::reach;
-use crate::machine::{Entry, FOLD_VERSION, Folded};
-use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Settlement, Snapshot, TurnMark};
+use crate::machine::{Entry, FOLD_VERSION, Folded, Parcel};
+use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Post, Settlement, Snapshot, TurnMark};
 use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
 
 /// The longest pause between two tries of one append.
@@ -26,6 +26,8 @@ pub(crate) struct Beside {
     pub(crate) requires: Option<Vec<RequirementId>>,
     pub(crate) mark: Option<Mark>,
     pub(crate) settle: Vec<Settlement>,
+    /// Mail to other sessions of the same subject.
+    pub(crate) parcels: Vec<Parcel>,
 }
 
 /// The writing end of one session, under one epoch.
@@ -126,7 +128,7 @@ impl SessionWriter {
             records,
             blobs,
             consume_mail: beside.consume_mail,
-            post_mail: Vec::new(),
+            post_mail: beside.parcels.into_iter().map(|parcel| self.post(parcel)).collect(),
             outbox,
             requires: beside.requires,
             mark: beside.mark,
@@ -135,6 +137,31 @@ impl SessionWriter {
             actors: Vec::new(),
             settle: beside.settle,
         }
+    }
+
+    /// Mail as the runtime posts it. Its receiver has the same subject, so the same key.
+    fn post(&self, parcel: Parcel) -> Post {
+        let Parcel { to, turn, actor, mail } = parcel;
+        let kind = mail.kind();
+        let text = serde_json::to_vec(&mail).expect("mail has string keys and finite numbers, so it is JSON");
+        Post {
+            id: self.core.ids.make(),
+            session: to,
+            kind,
+            system: true,
+            dedupe: None,
+            turn,
+            actor,
+            named_actor: None,
+            posted: self.core.clock.now(),
+            sealed: self.keys.seal(Place::Mail(to, kind.as_str()), &text),
+            quota: self.core.limits.system_mail_per_session,
+        }
+    }
+
+    /// What the session's texts are sealed with.
+    pub(crate) fn keys(&self) -> &SessionKeys {
+        &self.keys
     }
 
     fn record(&self, append: AppendId, previous: &Digest, entry: Entry, blobs: &mut Vec<Blob>) -> Record {

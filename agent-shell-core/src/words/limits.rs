@@ -49,6 +49,15 @@ pub struct Limits {
     ///
     /// Default: 256.
     pub rounds_per_turn: u32,
+    /// Sessions that may stand above a child: a session that is nobody's child has children, these have children, and so on,
+    /// so many times. With 0 no step may be a child.
+    ///
+    /// Default: 4.
+    pub child_depth: u32,
+    /// Children of one turn, all rounds of its planner together.
+    ///
+    /// Default: 64.
+    pub children_per_turn: usize,
     /// Steps of a turn that run at once.
     ///
     /// Default: 32.
@@ -198,6 +207,8 @@ impl Default for Limits {
             inline_bytes: 32 << 10,
             steps_per_turn: 4096,
             rounds_per_turn: 256,
+            child_depth: 4,
+            children_per_turn: 64,
             parallel_steps: 32,
             user_mail_per_session: 1024,
             system_mail_per_session: 1024,

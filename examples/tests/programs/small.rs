@@ -211,6 +211,22 @@ fn testing_an_agent() {
 }
 
 #[test]
+fn sub_agent() {
+    let lines = [
+        "A-17:",
+        "  booked A-17",
+        "  told: A-17 is booked",
+        r#"  the child of step `clerk`: {"answered":"A-17 is booked"}"#,
+        "B-18:",
+        "  booked B-18",
+        "  took the booking of B-18 back",
+        "  failed: it is no order of ours",
+        r#"  the child of step `clerk`: "cancelled""#,
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_sub_agent"), &[]), lines);
+}
+
+#[test]
 fn each_has_at_most_sixty_lines() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
     let programs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

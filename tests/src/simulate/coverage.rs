@@ -188,6 +188,11 @@ fn is_of_guards(row: &Transition) -> bool {
     matches!(row.record, BodyKind::GuardRuled | BodyKind::StepReturned) || row.from == Stage::Returned
 }
 
+/// No turn of a simulation has children.
+fn is_of_children(row: &Transition) -> bool {
+    row.record == BodyKind::TurnAnswered || [row.from, row.to].contains(&Stage::Delegated)
+}
+
 /// What was reached, and how often.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -232,7 +237,7 @@ impl Coverage {
     pub fn rows(&self) -> Vec<(String, u64)> {
         let transitions = TRANSITIONS
             .iter()
-            .filter(|row| row.record != NOT_SIMULATED && !is_of_guards(row))
+            .filter(|row| row.record != NOT_SIMULATED && !is_of_guards(row) && !is_of_children(row))
             .map(|row| (format!("transition {row}"), self.transitions.get(row).copied().unwrap_or_default()));
         let world = WorldFault::ALL.iter().map(|fault| {
             (format!("fault {}", fault.name()), self.world.get(fault).copied().unwrap_or_default())

@@ -257,8 +257,8 @@ impl<'a> Run<'a> {
                 let rulings = vec![GuardRuling::new("lax".try_into().unwrap(), Verdict::Allowed, "")];
                 self.waiting.push(Event::Ruled { step, place, value, rulings, rewritten: None });
             }
-            // No plan here asks a model.
-            Command::Ask { .. } => {}
+            // No plan here asks a model or has a child.
+            Command::Ask { .. } | Command::Delegate { .. } => {}
             Command::Probe { step, .. } => {
                 self.live.probing.insert(step);
                 let id = self.id(step);
@@ -376,9 +376,11 @@ impl<'a> Run<'a> {
             turn: TurnId::from_bytes([3; 16]),
             input: Payload::from(json!(null)),
             planner: PlannerRef::Fixed(plan.clone()),
+            by_default: false,
             deadline: None,
             wants: None,
             budget: None,
+            untrusted: false,
         };
         self.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: self.now });
         for _ in 0..10_000 {
@@ -515,9 +517,11 @@ fn waits_that_end_together_share_nothing() {
         turn: TurnId::from_bytes([3; 16]),
         input: Payload::from(json!(null)),
         planner: PlannerRef::Fixed(plan.clone()),
+        by_default: false,
         deadline: None,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     run.react(Event::Mail { id: MailId::from_bytes([8; 16]), mail, posted: run.now });
     run.settle(&plan);

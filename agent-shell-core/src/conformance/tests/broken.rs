@@ -73,6 +73,7 @@ pub(in super::super) enum Fault {
     QuotasAreShared,
     AppendsHaveNoQuota,
     MailOfAppendsIsLost,
+    MailOfAppendsNamesNoTurn,
     KeysAreIgnored,
     MismatchesAreRepeats,
     KindsShareKeys,

@@ -116,6 +116,7 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (QuotasAreShared, &["system_mail_has_a_quota_of_its_own"]),
     (AppendsHaveNoQuota, &["an_append_posts_mail_within_the_system_quota"]),
     (MailOfAppendsIsLost, &["an_append_takes_effect_whole", "sessions_may_write_to_one_another"]),
+    (MailOfAppendsNamesNoTurn, &["an_append_registers_the_turns_that_its_mail_asks_for"]),
     (
         KeysAreIgnored,
         &[

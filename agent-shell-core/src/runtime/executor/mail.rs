@@ -27,7 +27,39 @@ impl PlanExecutor {
         if self.state.turn.is_some() && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
-        let Some(mut letters) = self.inbox.control(&self.state).await? else { return Ok(false) };
+        if self.take_control().await?.is_none() {
+            return Ok(false);
+        }
+        if self.state.turn.is_none() && !self.state.purged {
+            match self.inbox.input().await? {
+                None => {
+                    // What was read above still waits in the mailbox, and would be read again.
+                    self.flush().await?;
+                    return Ok(false);
+                }
+                Some(None) => {}
+                Some(Some(letter)) => {
+                    self.enter().await?;
+                    if names_no_planner(&letter) {
+                        // A hand-off that was posted before it may have come since the decisions were read. What was read
+                        // then still waits in the mailbox.
+                        self.flush().await?;
+                        self.inbox.mail_arrived();
+                        let Some(withdrawn) = self.take_control().await? else { return Ok(false) };
+                        if self.state.purged || withdrawn.contains(&letter.id) {
+                            return Ok(true);
+                        }
+                    }
+                    self.read(letter, &mut BTreeSet::new()).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads decisions and signals. Returns the requests that they withdrew; none when the store can't say now what waits.
+    async fn take_control(&mut self) -> Result<Option<BTreeSet<MailId>>> {
+        let Some(mut letters) = self.inbox.control(&self.state).await? else { return Ok(None) };
         // A request that is consumed already, and still shows in the mailbox because that is not durable, has started a turn.
         for letter in &mut letters {
             letter.withdraws = letter.withdraws.filter(|request| !self.consumed.contains(request));
@@ -40,21 +72,7 @@ impl PlanExecutor {
             // Until then the mailbox shows these requests, and they would be read as the next input.
             self.flush().await?;
         }
-        if self.state.turn.is_none() && !self.state.purged {
-            match self.inbox.input().await? {
-                None => {
-                    // What was read above still waits in the mailbox, and would be read again.
-                    self.flush().await?;
-                    return Ok(false);
-                }
-                Some(None) => {}
-                Some(Some(letter)) => {
-                    self.enter().await?;
-                    self.read(letter, &mut BTreeSet::new()).await?;
-                }
-            }
-        }
-        Ok(true)
+        Ok(Some(withdrawn))
     }
 
     /// Begins a session that has no records yet: with its name, and with what it is forked from, if it is. False when the
@@ -107,9 +125,11 @@ impl PlanExecutor {
         self.urgent = true;
         let withdraws = letter.withdraws.filter(|request| withdrawn.insert(*request));
         let records = match letter.event {
-            Ok(Event::Mail { mail: Mail::Cancel { turn, reason }, .. }) if let Some(request) = withdraws => {
+            Ok(Event::Mail { ref mail, .. })
+                if let (Some(request), Some((turn, reason))) = (withdraws, mail.cancels()) =>
+            {
                 self.consumed.push(request);
-                react(&self.state, Event::Withdrawn { turn, reason }, &self.env())
+                react(&self.state, Event::Withdrawn { turn, reason: reason.into() }, &self.env())
             }
             Ok(event) => react(&self.state, event, &self.env()),
             Err(refusal) => vec![refusal],
@@ -130,4 +150,9 @@ impl PlanExecutor {
         }
         Ok(())
     }
+}
+
+/// Whether mail asks for a turn without a word of who plans it.
+fn names_no_planner(letter: &Letter) -> bool {
+    matches!(&letter.event, Ok(Event::Mail { mail: Mail::Submit { by_default: true, .. }, .. }))
 }

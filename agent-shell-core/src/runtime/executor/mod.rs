@@ -5,7 +5,7 @@
 //! go into the next one together. Nothing is done here that the folded state does not ask for, so a session that was
 //! taken over goes on as if nothing had been.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +20,15 @@ use super::budget::{Purse, SessionBudget, Spent};
 use super::core::{Core, Stopping};
 use super::follow::News;
 use super::inbox::Inbox;
+use super::manager::TurnManager;
 use super::processor::Completion;
 use super::registry::SessionHandle;
 use super::writer::{Beside, SessionWriter};
 use crate::data::{Body, RequirementId};
 use crate::failpoint::reach;
-use crate::machine::{Entry, Env, Folded, Live, fold, owed, status};
+use crate::machine::{Entry, Env, Folded, Live, Parcel, fold, owed, parcels, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
-use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, TurnId};
+use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, SessionId, TurnId};
 
 mod mail;
 mod pace;
@@ -41,6 +42,8 @@ const DRAINING: Duration = Duration::from_millis(20);
 pub(crate) struct PlanExecutor {
     pub(super) core: Arc<Core>,
     pub(super) handle: Arc<SessionHandle>,
+    /// Sees to it that what is posted to other sessions is read.
+    manager: TurnManager,
     pub(super) entry: SessionEntry,
     pub(super) state: Folded,
     live: Live,
@@ -51,6 +54,8 @@ pub(crate) struct PlanExecutor {
     /// About how many bytes `pending` holds.
     pending_bytes: usize,
     consumed: Vec<MailId>,
+    /// Mail to other sessions that goes out with what is pending.
+    parcels: Vec<Parcel>,
     /// What attempts cost that have ended, to be settled with what is pending.
     spent: Vec<Spent>,
     budget: SessionBudget,
@@ -78,7 +83,7 @@ pub(crate) struct PlanExecutor {
 impl PlanExecutor {
     pub(crate) fn new(
         core: Arc<Core>,
-        handle: Arc<SessionHandle>,
+        (handle, manager): (Arc<SessionHandle>, TurnManager),
         entry: SessionEntry,
         state: Folded,
         writer: SessionWriter,
@@ -96,6 +101,7 @@ impl PlanExecutor {
             required_by: None,
             core,
             handle,
+            manager,
             entry,
             state,
             live,
@@ -104,6 +110,7 @@ impl PlanExecutor {
             pending: Vec::new(),
             pending_bytes: 0,
             consumed: Vec::new(),
+            parcels: Vec::new(),
             spent: Vec::new(),
             budget,
             purse: None,
@@ -226,12 +233,14 @@ impl PlanExecutor {
         for body in records {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
+            let parcels = parcels(&self.state, &entry.body);
             fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
             if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {
                 self.handles.values().for_each(AbortHandle::abort);
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };
             }
+            self.parcels.extend(parcels);
             self.pending_bytes += weight(&entry);
             self.pending.push(entry);
         }
@@ -263,7 +272,9 @@ impl PlanExecutor {
             requires: requires.clone(),
             mark: (mark != self.mark).then_some(mark),
             settle: spent.iter().map(|spent| spent.settlement.clone()).collect(),
+            parcels: std::mem::take(&mut self.parcels),
         };
+        let receivers: BTreeSet<SessionId> = beside.parcels.iter().map(|parcel| parcel.to).collect();
         self.letters_read += beside.consume_mail.len() as u64;
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
         self.live.durable = self.writer.head().seq;
@@ -274,6 +285,7 @@ impl PlanExecutor {
         if intends {
             reach!(IntentDurable);
         }
+        receivers.into_iter().for_each(|session| self.manager.attend(session));
         self.core.live.durable(self.live.durable, news);
         self.show(ended);
         Ok(())

@@ -127,6 +127,8 @@ pub(super) fn weight(entry: &Entry) -> usize {
         Body::WaitEnded { context, .. } => merged(context),
         Body::StepStarted { input: Some(payload), .. }
         | Body::TurnStarted { input: payload, .. }
+        | Body::ChildStarted { input: payload, .. }
+        | Body::TurnAnswered { answer: payload, .. }
         | Body::PromptSet { prompt: payload, .. }
         | Body::PlanAnswered { answer: payload, .. }
         | Body::SignalReceived { payload, .. }

@@ -6,11 +6,12 @@ use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
-use crate::data::{Action, EffectClass, GuardPlace, Labels, PlannerRef, is_undo};
+use crate::data::{Action, ChildOf, EffectClass, GuardPlace, Labels, PlannerRef, is_undo};
 use crate::failpoint::reach;
-use crate::machine::{Command, Event, TurnState, react};
+use crate::machine::{AttemptEnd, Command, Event, TurnState, react};
 use crate::ports::{Fence, GuardRequest, GuardedTool, ModelRequest};
 use crate::runtime::budget::Purse;
+use crate::runtime::children::Birth;
 use crate::runtime::processor::{Attempt, Completion, Question, StepProcessor};
 use crate::words::{Pseudonym, Result, Timestamp, ToolName, TurnId};
 
@@ -54,6 +55,7 @@ impl PlanExecutor {
                 self.live.running.insert(step, attempt);
                 self.handles.insert(Work::Act(step), processor.question(question));
             }
+            Command::Delegate { step, input } => return self.delegate(step, input),
             Command::Rule { step, place, value, request, labels } => {
                 let Some(asked) = self.guard_request(step, place, value, request, labels) else {
                     return Ok(false);
@@ -145,6 +147,42 @@ impl PlanExecutor {
         Ok(false)
     }
 
+    /// Has a session registered for a child.
+    fn delegate(&mut self, step: usize, input: Arc<Value>) -> Result<bool> {
+        let (Some(turn), Some((_, subject))) = (self.state.turn.as_ref(), self.state.opened.as_ref()) else {
+            return Ok(false);
+        };
+        let Some(delegate) = turn.delegate(step) else { return Ok(false) };
+        let (id, attempt) = (turn.id, turn.steps[step].attempt + 1);
+        let parent = self.state.child_of.as_deref();
+        let depth = parent.map_or(0, |of| of.depth).saturating_add(1);
+        let named = turn.steps[step].step.id.clone();
+        let mut of = ChildOf::new(self.entry.id, id, named, self.core.ids.make(), depth);
+        of.tools = self.core.tools_for_child(parent, delegate);
+        let under = parent.filter(|of| of.child == id).map_or(&[][..], |of| &of.under);
+        match self.budget.under(&self.core, (&self.entry, id), turn.budget, under) {
+            Ok(under) => of.under = under,
+            Err(reason) => {
+                self.happened(Event::Finished { step, attempt, end: AttemptEnd::NotBegun { reason } })?;
+                return Ok(true);
+            }
+        }
+        let birth = Birth {
+            place: step,
+            attempt,
+            of,
+            tenant: self.entry.tenant.clone(),
+            subject: subject.clone(),
+            key: self.entry.key,
+            keys: self.writer.keys().clone(),
+            input,
+        };
+        let processor = self.processor(id);
+        self.live.running.insert(step, attempt);
+        self.handles.insert(Work::Act(step), processor.open_child(birth));
+        Ok(false)
+    }
+
     fn begin(
         &mut self,
         work: Work,
@@ -192,6 +230,9 @@ impl PlanExecutor {
         // A fork spends of what its first ancestor may.
         let of = self.state.forked.as_ref().map_or(self.entry.id, |forked| forked.root);
         let purse = self.budget.purse(&self.core, (&self.entry, fence, of), turn, budget);
+        let child_of = self.state.child_of.as_deref().filter(|of| of.child == turn);
+        let under = child_of.map_or(&[][..], |of| &of.under);
+        let purse = self.budget.purse(&self.core, (&self.entry, fence), turn, budget, under);
         self.purse = Some((turn, purse.clone()));
         purse
     }
@@ -222,6 +263,12 @@ impl PlanExecutor {
                     self.handles.remove(&Work::Act(*step));
                     rides = self.may_ride()
                         && self.turn().is_some_and(|turn| turn.class_of(*step) == EffectClass::Pure);
+                }
+                Event::ChildOpened { step, .. } => {
+                    if self.live.running.remove(step).is_none() {
+                        continue;
+                    }
+                    self.handles.remove(&Work::Act(*step));
                 }
                 Event::Ruled { step, .. } => {
                     if self.live.running.get(step) != Some(&RULING) {

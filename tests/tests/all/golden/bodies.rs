@@ -16,7 +16,7 @@ use agent_shell_core::words::{
 use serde_json::{Value, json};
 
 pub(super) const TURN: TurnId = TurnId::from_bytes([3; 16]);
-const AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
+pub(super) const AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 pub(super) const LATER: Timestamp = Timestamp::from_millis(1_764_000_060_000);
 
 /// Every body of the file.
@@ -30,6 +30,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(guarded());
     bodies.extend(undoing());
     bodies.extend(forked());
+    bodies.extend(super::children::bodies());
     bodies
 }
 
@@ -111,7 +112,11 @@ fn context_values() -> BTreeMap<ContextKey, Value> {
 }
 
 fn opened() -> Vec<Body> {
-    let opened = |name: &str, subject| Body::SessionOpened { name: SessionName::new(name).unwrap(), subject };
+    let opened = |name: &str, subject| Body::SessionOpened {
+        name: SessionName::new(name).unwrap(),
+        subject,
+        child_of: None,
+    };
     let started = |input, planner, deadline| Body::TurnStarted {
         turn: TURN,
         input,
@@ -120,6 +125,7 @@ fn opened() -> Vec<Body> {
         deadline,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     vec![
@@ -327,6 +333,7 @@ fn asked() -> Vec<Body> {
         deadline: None,
         wants,
         budget: Some(Box::new(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE })),
+        untrusted: false,
     };
     let mut prompt = Prompt::new("You refund orders.");
     prompt.tools =

@@ -81,9 +81,11 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
         turn,
         input,
         planner: PlannerRef::Fixed(plan.clone()),
+        by_default: false,
         deadline: None,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     let mut records = react(&state, Event::Mail { id: MailId::from_bytes([1; 16]), mail, posted: now }, &env);
     let mut all = Vec::new();

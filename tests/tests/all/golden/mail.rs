@@ -13,16 +13,18 @@ fn mail() -> Vec<Mail> {
         turn: TURN,
         input,
         planner,
+        by_default: false,
         deadline,
         wants: None,
         budget: None,
+        untrusted: false,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     let digest = Digest::from_bytes([7; 32]);
     let decide = |decision| Mail::Decide { turn: TURN, step: step("ask"), digest, decision };
     let signal = |payload| Mail::Signal { name: SignalName::new("payment").unwrap(), payload };
     let resolve = |resolution| Mail::Resolve { turn: TURN, step: step("post"), attempt: None, resolution };
-    vec![
+    let mut mail = vec![
         submit(value().into(), named, None),
         submit(blob(), PlannerRef::Fixed(small_plan()), Some(LATER)),
         decide(Decision::Approved),
@@ -35,7 +37,9 @@ fn mail() -> Vec<Mail> {
         Mail::Purge,
         Mail::Cancel { turn: TURN, reason: "not needed".into() },
         Mail::Fork { parent: PARENT, seq: Seq::new(17), hash: Digest::from_bytes([8; 32]), effects: false },
-    ]
+    ];
+    mail.extend(super::children::mail());
+    mail
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod archive;
 mod bodies;
+mod children;
 mod events;
 mod export;
 mod keys;

@@ -33,7 +33,8 @@ async fn shell(roles: Roles) -> Shell {
     let lost = Tool::irreversible("lose", "Is never answered", |_: Value, _: Call| async {
         Err::<Value, _>(ToolError::ambiguous("the line went dead"))
     });
-    Shell::volatile().limits(limits()).tool(lost).authorizer(roles).open().await.unwrap()
+    let shell = Shell::volatile().limits(limits()).tool(lost).planner(crate::children::Answers);
+    shell.authorizer(roles).open().await.unwrap()
 }
 
 async fn submit(shell: &Shell, plan: Plan, actor: &Actor) -> Result<Turn, Error> {
@@ -90,6 +91,7 @@ async fn done(shell: &Shell, deed: Deed, actor: &Actor) -> Result<(), Error> {
             assert_eq!(after - before, usize::from(result.is_ok()), "what is refused registers nothing");
             result
         }
+        Deed::HandOff => shell.session("ada").unwrap().hand_off("default", "", actor).await,
         Deed::Purge => shell.purge(&Tenant::default(), &user("ada"), actor).await.map(drop),
         other => panic!("{other:?} is not tested"),
     }

@@ -102,6 +102,9 @@ impl Broken {
             Some(Fault::TurnsDoNotEnd) => append.turns.retain(|mark| matches!(mark, TurnMark::Started(..))),
             Some(Fault::ReadMailStays) => append.consume_mail.clear(),
             Some(Fault::MailOfAppendsIsLost) => append.post_mail.clear(),
+            Some(Fault::MailOfAppendsNamesNoTurn) => {
+                append.post_mail.iter_mut().for_each(|post| post.turn = None);
+            }
             Some(Fault::AppendsHaveNoQuota) => append.post_mail.iter_mut().for_each(|post| post.quota = ALL),
             Some(Fault::AppendsIgnoreKeys) => append.post_mail.iter_mut().for_each(|post| post.dedupe = None),
             Some(Fault::GapsAreClosed) => {

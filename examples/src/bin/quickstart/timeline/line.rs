@@ -56,6 +56,12 @@ pub(super) fn about(body: &Body) -> String {
             )
         }
         Body::TurnInterrupted { failure: Some(failure), .. } => failed(failure),
+        Body::ChildStarted { session, input, .. } => format!("in session {session}, input {}", input.value()),
+        Body::ChildCancelled { .. } => "the child was told".to_owned(),
+        Body::ChildEnded { waits: true, .. } => "the child has answered, and can be undone".to_owned(),
+        Body::ChildEnded { .. } => "the child has ended".to_owned(),
+        Body::TurnAnswered { answer, .. } => format!("its parent was told {}", answer.value()),
+        Body::SessionHandedOff { planner, reason } => format!("`{planner}` plans from now on: {reason}"),
         Body::TurnExpired { .. } => "the turn's deadline passed".to_owned(),
         Body::SessionPurged { open: Some(open), .. } => {
             format!("the subject was erased; {} may have happened", counted(open.len(), "open act"))

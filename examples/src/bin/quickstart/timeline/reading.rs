@@ -48,7 +48,7 @@ pub(super) async fn sessions(shell: &Shell) -> Result<Vec<Found>> {
 async fn named(shell: &Shell, session: SessionId) -> Result<Option<(SessionName, Subject)>> {
     let first = shell.history(session).await?.next(1).await?;
     Ok(first.into_iter().next().and_then(|entry| match entry.body {
-        Body::SessionOpened { name, subject } => Some((name, subject)),
+        Body::SessionOpened { name, subject, .. } => Some((name, subject)),
         _ => None,
     }))
 }

@@ -23,6 +23,7 @@ impl Step {
         let (action, name, terms) = match &step.action {
             Action::Tool { name, .. } => ("tool", Some(name.to_string()), terms.get(name)),
             Action::Approval { .. } => ("approval", None, None),
+            Action::Child(_) => ("child", None, None),
             Action::Signal { name, .. } => ("signal", Some(name.to_string()), None),
             Action::Timer { .. } | Action::TimerAt { .. } => ("timer", None, None),
             _ => ("other", None, None),

@@ -78,6 +78,7 @@ fn started(turn: TurnId) -> Body {
         deadline: None,
         wants: None,
         budget: None,
+        untrusted: false,
     }
 }
 
