@@ -229,10 +229,9 @@ impl PlanExecutor {
         let budget = self.turn().and_then(|running| running.budget);
         // A fork spends of what its first ancestor may.
         let of = self.state.forked.as_ref().map_or(self.entry.id, |forked| forked.root);
-        let purse = self.budget.purse(&self.core, (&self.entry, fence, of), turn, budget);
         let child_of = self.state.child_of.as_deref().filter(|of| of.child == turn);
         let under = child_of.map_or(&[][..], |of| &of.under);
-        let purse = self.budget.purse(&self.core, (&self.entry, fence), turn, budget, under);
+        let purse = self.budget.purse(&self.core, (&self.entry, fence, of), turn, budget, under);
         self.purse = Some((turn, purse.clone()));
         purse
     }
