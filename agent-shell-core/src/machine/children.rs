@@ -123,6 +123,10 @@ pub(super) fn begin(turn: &TurnState, place: usize, env: &Env<'_>) -> Due {
     if turn.steps[place].undoes.is_some() {
         return Due::Record(cancelled(turn, place));
     }
+    if turn.effects_off {
+        let problem = "the child was not started: effects are off in this fork";
+        return Due::Record(failed(turn, place, FailureCode::EffectsOff, problem));
+    }
     match made_input(turn, place, env) {
         Ok(input) => Due::Command(Command::Delegate { step: place, input }),
         Err(record) => Due::Record(*record),
