@@ -12,7 +12,7 @@ use super::budget::Ceiling;
 use super::chat::AnswerFormat;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::guard::{GuardPlace, GuardRuling};
-use super::mail::MailKind;
+use super::mail::{MailKind, TurnRequest};
 use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
 use crate::words::{
@@ -303,6 +303,18 @@ bodies! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Ceiling>>,
     }
+    /// More was said while the turn ran. It waits for the planner; what no plan has taken up when the turn ends becomes a turn of
+    /// its own, before any other. The header's actor is who said it.
+    TurnSteered = "turn.steered" {
+        /// The turn that runs.
+        turn: TurnId,
+        /// What was said, and the turn that it may become.
+        request: Box<TurnRequest>,
+        /// When it was posted.
+        posted: Timestamp,
+        /// Whether what has not begun is given up, and planned again.
+        at_once: bool,
+    }
     /// A prompt that the turn's questions to models name by its digest.
     PromptSet = "prompt.set" {
         /// The turn.
@@ -578,6 +590,9 @@ bodies! {
         /// What was undone and what stays applied, when the turn did not succeed and had applied anything.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undone: Option<Box<Undone>>,
+        /// The turns of inputs that came while it ran and that a plan took up: they end with it, and as it does.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<TurnId>,
     }
 }
 
@@ -586,6 +601,7 @@ impl Body {
     pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
         match self {
             Self::TurnStarted { input, .. } => vec![input],
+            Self::TurnSteered { request, .. } => vec![&mut request.input],
             Self::PlanAnswered { answer, .. } => vec![answer],
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
             Self::WaitEnded { end: WaitEnd::Signalled(payload), .. } => vec![payload],
@@ -608,6 +624,7 @@ impl Body {
             Self::SessionOpened { .. } | Self::SignalReceived { .. } => None,
             Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
+            | Self::TurnSteered { turn, .. }
             | Self::PromptSet { turn, .. }
             | Self::PlanAdopted { turn, .. }
             | Self::PlanAnswered { turn, .. }

@@ -3,6 +3,7 @@
 use super::attempt::{accept, changes, failed, failed_although_applied, given_up};
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
+use super::steer;
 use crate::data::{
     Action, Body, Decision, FailureCode, Mail, Outcome, Payload, Resolution, WaitEnd, WaitFor,
 };
@@ -19,14 +20,17 @@ pub(super) fn received(
     let mail_kind = mail.kind();
     let turn = match &mail {
         Mail::Submit { turn, .. } => Some(*turn),
+        Mail::Steer { request, .. } => Some(request.turn),
         _ => None,
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
         Mail::Submit { turn, input, planner, deadline, wants, budget } => match &state.turn {
             Some(_) => Err("a turn runs already".into()),
+            None if !state.next.is_empty() => Err("another turn is the next".into()),
             None => Ok(vec![Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget }]),
         },
+        Mail::Steer { request, at_once } => Ok(steer::steered(state, request, posted, at_once)),
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
             .and_then(|(turn, place)| decide(turn, place, digest, decision, posted, env)),
@@ -134,6 +138,12 @@ fn resolve(
 }
 
 fn cancel(state: &Folded, id: TurnId, reason: String) -> Records {
+    if state.may_withdraw(id) {
+        return Ok(vec![Body::TurnWithdrawn { turn: id, reason }]);
+    }
+    if let Some(turn) = state.turn.as_ref().filter(|turn| turn.joined().contains(&id)) {
+        return Err(format!("it has joined the turn {}: cancel that one", turn.id));
+    }
     let turn = state.turn.as_ref().filter(|turn| turn.id == id).ok_or("the turn has ended")?;
     match turn.ending {
         None => Ok(vec![Body::TurnCancelled { turn: id, reason }]),
@@ -152,7 +162,7 @@ fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
         return Err("the turn does not rest: only a turn that waits for a person can be abandoned".into());
     }
     let (outcome, undone) = (Outcome::Abandoned { reason }, turn.aftermath());
-    Ok(vec![Body::TurnEnded { turn: id, outcome, answer: None, undone }])
+    Ok(vec![Body::TurnEnded { turn: id, outcome, answer: None, undone, joined: turn.joined() }])
 }
 
 /// A signal goes to the first step that waits for it, else it is kept for one that will.

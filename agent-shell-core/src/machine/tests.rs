@@ -18,6 +18,7 @@ use crate::words::{
     Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
     Subject, Timestamp, ToolName, TurnId,
 };
+use crate::data::TurnRequest;
 
 const TURN: TurnId = TurnId::from_bytes([1; 16]);
 
@@ -56,6 +57,11 @@ fn bodies() -> Vec<Body> {
         |resolution| Body::StepResolved { turn, step: step(), resolution, context: Default::default() };
     let wait_ended = |end| Body::WaitEnded { turn, step: step(), end, context: Default::default() };
     let plan = Plan::new([Step::timer("other", std::time::Duration::ZERO)]).unwrap();
+    let steered = |at_once| {
+        let planner = PlannerRef::Fixed(plan.clone());
+        let request = Box::new(TurnRequest::new(TurnId::from_bytes([2; 16]), json!(1), planner));
+        Body::TurnSteered { turn, request, posted: at, at_once }
+    };
     let ruled = |place| Body::GuardRuled {
         turn,
         step: step(),
@@ -124,11 +130,13 @@ fn bodies() -> Vec<Body> {
         Body::StepReturned { turn, step: step(), attempt: 1, output: payload() },
         Body::TurnExpired { turn },
         Body::TurnCancelled { turn, reason: String::new() },
+        steered(false),
+        steered(true),
         Body::TurnWithdrawn { turn, reason: String::new() },
         Body::UndoPlanned { turn, steps: [(StepId::new("undo:step").unwrap(), step())].into() },
         Body::UndoParked { turn, step: step(), failure: failure() },
         Body::SessionPurged { turn: None, open: None },
-        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None },
+        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None, joined: Vec::new() },
     ]
 }
 

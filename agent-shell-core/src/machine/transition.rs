@@ -135,6 +135,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     // The session and its turn.
     SessionOpened: NoTurn -> NoTurn;
     TurnStarted: NoTurn -> Running;
+    TurnSteered: Running -> Running, Ending -> Ending;
     PromptSet: Running -> Running;
     PlanAdopted: Running -> Running;
     PlanAnswered: Running -> Running;

@@ -225,6 +225,7 @@ impl PlanExecutor {
         }
         for body in records {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
+            let actor = self.state.asker_of(&body).unwrap_or(actor);
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
             fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
             if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {

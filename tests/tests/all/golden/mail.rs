@@ -1,6 +1,6 @@
 //! Mail, which may wait in a mailbox while the process that will read it is replaced by a newer one.
 
-use agent_shell_core::data::{Decision, Mail, PlannerRef, Resolution};
+use agent_shell_core::data::{Decision, Mail, PlannerRef, Resolution, TurnRequest};
 use agent_shell_core::words::{Digest, PlannerName, SignalName};
 use serde_json::json;
 
@@ -18,6 +18,7 @@ fn mail() -> Vec<Mail> {
         budget: None,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
+    let again = named.clone();
     let digest = Digest::from_bytes([7; 32]);
     let decide = |decision| Mail::Decide { turn: TURN, step: step("ask"), digest, decision };
     let signal = |payload| Mail::Signal { name: SignalName::new("payment").unwrap(), payload };
@@ -34,6 +35,7 @@ fn mail() -> Vec<Mail> {
         Mail::Abandon { turn: TURN, reason: "out of date".into() },
         Mail::Purge,
         Mail::Cancel { turn: TURN, reason: "not needed".into() },
+        Mail::Steer { request: Box::new(TurnRequest::new(TURN, value(), again)), at_once: true },
     ]
 }
 
