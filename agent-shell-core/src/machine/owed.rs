@@ -330,7 +330,13 @@ fn end_early(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed:
             Some(Ending::Cancelled) => Outcome::Cancelled,
             _ => Outcome::Expired,
         };
-        owed.records.push(Body::TurnEnded { turn: turn.id, outcome, answer: None, undone: turn.aftermath(), joined: turn.joined() });
+        owed.records.push(Body::TurnEnded {
+            turn: turn.id,
+            outcome,
+            answer: None,
+            undone: turn.aftermath(),
+            joined: turn.joined(),
+        });
     }
 }
 

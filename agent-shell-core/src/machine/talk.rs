@@ -273,7 +273,9 @@ pub(super) fn request(
     let skipped = usize::try_from(first.saturating_sub(talk.first)).unwrap_or(usize::MAX);
     let count = usize::try_from(last.saturating_sub(first)).unwrap_or(usize::MAX);
     let shown = talk.messages.iter().skip(skipped).take(count);
-    let bytes = of_prompt + said.iter().map(bytes_of).sum::<u64>() + shown.clone().map(|kept| kept.bytes).sum::<u64>();
+    let bytes = of_prompt
+        + said.iter().map(bytes_of).sum::<u64>()
+        + shown.clone().map(|kept| kept.bytes).sum::<u64>();
     if bytes > limits.question_bytes as u64 {
         let allowed = limits.question_bytes;
         return Err(format!("the question has {bytes} bytes of JSON: at most {allowed} are allowed"));

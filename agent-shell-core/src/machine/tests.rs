@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::state::StepState;
 use super::transition::may_come;
 use super::*;
+use crate::data::TurnRequest;
 use crate::data::{
     Answer, Ask, Body, BodyKind, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome, Payload,
     Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd, WaitFor, input,
@@ -18,7 +19,6 @@ use crate::words::{
     Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
     Subject, Timestamp, ToolName, TurnId,
 };
-use crate::data::TurnRequest;
 
 const TURN: TurnId = TurnId::from_bytes([1; 16]);
 

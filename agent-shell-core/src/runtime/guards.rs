@@ -135,20 +135,16 @@ fn problem_with(request: &GuardRequest, value: &Value, limits: &Limits) -> Optio
         GuardPlace::AfterModel => {
             Answer::deserialize(value).err().map(|error| format!("what it rewrote is no answer: {error}"))
         }
-        GuardPlace::BeforeModel => {
-            match (said(&request.value), said(value)) {
-                (Ok(before), Ok(after)) if same_kinds(&before, &after) => None,
-                (_, Err(error)) => Some(format!("what it rewrote is no message: {error}")),
-                _ => {
-                    Some("what it rewrote is another kind of message, or holds results of other calls".into())
-                }
-            }
-        }
+        GuardPlace::BeforeModel => match (said(&request.value), said(value)) {
+            (Ok(before), Ok(after)) if same_kinds(&before, &after) => None,
+            (_, Err(error)) => Some(format!("what it rewrote is no message: {error}")),
+            _ => Some("what it rewrote is another kind of message, or holds results of other calls".into()),
+        },
     }
 }
 
 /// The messages that a question adds: one, or a list.
-fn said(value: &Value) -> Result<Vec<Message>, serde_json::Error> {
+fn said(value: &Value) -> std::result::Result<Vec<Message>, serde_json::Error> {
     match value {
         Value::Array(_) => Vec::deserialize(value),
         _ => Message::deserialize(value).map(|said| vec![said]),

@@ -117,7 +117,12 @@ impl StepProcessor {
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
-    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView, interrupted: u32) -> AbortHandle {
+    pub(crate) fn plan(
+        &self,
+        planner: Arc<dyn Planner>,
+        mut view: PlanView,
+        interrupted: u32,
+    ) -> AbortHandle {
         let this = self.clone();
         let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
         let work = async move {

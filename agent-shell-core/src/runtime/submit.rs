@@ -93,7 +93,16 @@ enum Meets {
 
 impl Submit {
     pub(crate) fn new(session: Session, request: Request) -> Self {
-        Self { session, request, dedupe: None, deadline: None, wants: None, budget: None, meets: Meets::Queues, actor: Actor::Host }
+        Self {
+            session,
+            request,
+            dedupe: None,
+            deadline: None,
+            wants: None,
+            budget: None,
+            meets: Meets::Queues,
+            actor: Actor::Host,
+        }
     }
 
     /// The caller's own name for this request. Submitted again with the same name and input it is the same turn, as

@@ -109,7 +109,9 @@ impl SessionWriter {
                 Body::TurnEnded { turn, joined, .. } => {
                     turns.push(TurnMark::Ended(*turn, entry.seq));
                     // They have no life of their own.
-                    let marks = |turn: &TurnId| [TurnMark::Started(*turn, entry.seq), TurnMark::Ended(*turn, entry.seq)];
+                    let marks = |turn: &TurnId| {
+                        [TurnMark::Started(*turn, entry.seq), TurnMark::Ended(*turn, entry.seq)]
+                    };
                     turns.extend(joined.iter().flat_map(marks));
                 }
                 Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {

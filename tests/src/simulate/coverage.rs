@@ -29,6 +29,10 @@ macro_rules! world_faults {
 }
 
 world_faults! {
+    /// Steps of a turn that does not succeed are undone.
+    Undone = "steps are undone",
+    /// Somebody cancels a turn.
+    Cancelled = "somebody cancels a turn",
     /// A process dies between two polls.
     Crash = "crash between two polls",
     /// A process stands still.
@@ -188,16 +192,9 @@ fn is_of_guards(row: &Transition) -> bool {
     matches!(row.record, BodyKind::GuardRuled | BodyKind::StepReturned) || row.from == Stage::Returned
 }
 
-/// Nobody cancels a turn of a simulation, and its tools have no compensations.
-fn is_of_undoing(row: &Transition) -> bool {
-    use BodyKind::{TurnCancelled, TurnWithdrawn, UndoParked, UndoPlanned};
-    matches!(row.record, TurnCancelled | TurnWithdrawn | UndoParked | UndoPlanned)
-        || row.from == Stage::Parked
-}
-
 /// Whether a simulation can come there.
 fn is_simulated(row: &Transition) -> bool {
-    row.record != NOT_SIMULATED && !is_of_guards(row) && !is_of_undoing(row)
+    row.record != NOT_SIMULATED && !is_of_guards(row)
 }
 
 /// What was reached, and how often.

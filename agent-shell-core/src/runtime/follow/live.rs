@@ -263,7 +263,8 @@ fn whole(body: &Body) -> impl Iterator<Item = TurnId> {
 
 /// Whether a record is the last one of a turn.
 pub(super) fn ends_turn(body: &Body, turn: TurnId) -> bool {
-    whole(body).any(|whole| whole == turn) || matches!(body, Body::TurnEnded { turn: ended, .. } if *ended == turn)
+    whole(body).any(|whole| whole == turn)
+        || matches!(body, Body::TurnEnded { turn: ended, .. } if *ended == turn)
 }
 
 /// Whose text a record puts an end to.

@@ -7,7 +7,8 @@ use agent_shell_core::data::{
     Answer, AnswerFormat, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode, Finish,
     GuardPlace, GuardRuling, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt,
     PromptRef, Reducer, RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall,
-    ToolContract, ToolSpec, ToolTerms, TurnRequest, Undone, Verdict, WaitEnd, WaitFor, context, from, input, output,
+    ToolContract, ToolSpec, ToolTerms, TurnRequest, Undone, Verdict, WaitEnd, WaitFor, context, from, input,
+    output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, SessionName, SignalName, StepId, Subject, Timestamp,
@@ -237,7 +238,8 @@ fn ends() -> Vec<Body> {
         reason: "the turn has ended".into(),
     };
     let of_turn = Failure::of_turn(FailureCode::Interrupted, "it failed");
-    let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer, undone: None, joined: Vec::new() };
+    let ended =
+        |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer, undone: None, joined: Vec::new() };
     let mut bodies: Vec<Body> = codes.into_iter().map(failed).chain(kinds.into_iter().map(refused)).collect();
     bodies.extend([
         Body::TurnInterrupted { turn: TURN, times: 1, failure: None },
@@ -436,8 +438,7 @@ fn steered() -> Vec<Body> {
     full.budget = Some(Box::new(Ceiling { nano_usd: Some(5), ..Ceiling::NONE }));
     let steered =
         |request, at_once| Body::TurnSteered { turn: TURN, request: Box::new(request), posted: AT, at_once };
-    let adopted =
-        |plan| Body::PlanAdopted { turn: TURN, round: 2, plan, more: true, terms: BTreeMap::new() };
+    let adopted = |plan| Body::PlanAdopted { turn: TURN, round: 2, plan, more: true, terms: BTreeMap::new() };
     let mut ask = Ask::new(ModelName::new("large").unwrap(), Prompt::default(), Say::Steers);
     ask.prompt = PromptRef::Recorded(Digest::from_bytes([7; 32]));
     let mut told = ask.clone();

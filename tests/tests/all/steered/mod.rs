@@ -90,7 +90,10 @@ async fn what_comes_before_the_last_word_is_answered_before_the_turn_ends() {
     assert_eq!((answer(&first).await, answer(&more).await), ("So is that.".into(), "So is that.".into()));
     let asked = model.requests();
     let told = said(&asked[1], 3);
-    assert_eq!(told, [user("Do this"), json!({ "model": [{ "text": { "text": "It is done." } }] }), user("And that")]);
+    assert_eq!(
+        told,
+        [user("Do this"), json!({ "model": [{ "text": { "text": "It is done." } }] }), user("And that")]
+    );
     shell.shutdown().await.unwrap();
 }
 
@@ -120,7 +123,9 @@ async fn what_nobody_takes_up_is_the_next_turn_before_all_others() {
         let mut history = session.history().await.unwrap();
         let records = history.next(1_000).await.unwrap();
         let actor = |turn: &Turn, kind: &str| {
-            let found = records.iter().find(|entry| entry.body.kind() == kind && entry.body.turn() == Some(turn.id()));
+            let found = records
+                .iter()
+                .find(|entry| entry.body.kind() == kind && entry.body.turn() == Some(turn.id()));
             found.map(|entry| entry.actor)
         };
         let said = records.iter().find(|entry| entry.body.kind() == "turn.steered").unwrap().actor;

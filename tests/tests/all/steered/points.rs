@@ -129,11 +129,8 @@ async fn sent(session: &Session, turn: &Turn, what: Sent) -> Option<Turn> {
 }
 
 async fn run(point: &'static str, what: Sent) -> Seen {
-    let world = Arc::new(World {
-        gate: Arc::default(),
-        point: Mutex::new(Some(point)),
-        effects: Mutex::default(),
-    });
+    let world =
+        Arc::new(World { gate: Arc::default(), point: Mutex::new(Some(point)), effects: Mutex::default() });
     let model = Obedient { world: world.clone(), inner: Scripted::with(reply) };
     let shell = Shell::volatile().limits(limits()).model(model.clone()).planner(ToolLoop::new());
     let shell = world.tools().into_iter().fold(shell, |shell, tool| shell.tool(tool)).open().await.unwrap();
