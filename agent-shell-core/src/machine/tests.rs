@@ -57,8 +57,9 @@ fn bodies() -> Vec<Body> {
         |resolution| Body::StepResolved { turn, step: step(), resolution, context: Default::default() };
     let wait_ended = |end| Body::WaitEnded { turn, step: step(), end, context: Default::default() };
     let plan = Plan::new([Step::timer("other", std::time::Duration::ZERO)]).unwrap();
-    let steered = |at_once| {
-        let planner = PlannerRef::Fixed(plan.clone());
+    let of_steer = plan.clone();
+    let steered = move |at_once| {
+        let planner = PlannerRef::Fixed(of_steer.clone());
         let request = Box::new(TurnRequest::new(TurnId::from_bytes([2; 16]), json!(1), planner));
         Body::TurnSteered { turn, request, posted: at, at_once }
     };

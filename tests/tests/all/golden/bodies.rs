@@ -434,7 +434,7 @@ fn steered() -> Vec<Body> {
     let plain = TurnRequest::new(own, value(), named.clone());
     let mut full = TurnRequest::new(own, blob(), named);
     full.deadline = Some(LATER);
-    full.wants = Some(Box::new(AnswerFormat { name: "number".into(), schema: json!({ "type": "integer" }) }));
+    full.wants = Some(Box::new(AnswerFormat::new("number", json!({ "type": "integer" }))));
     full.budget = Some(Box::new(Ceiling { nano_usd: Some(5), ..Ceiling::NONE }));
     let steered =
         |request, at_once| Body::TurnSteered { turn: TURN, request: Box::new(request), posted: AT, at_once };
