@@ -257,8 +257,8 @@ impl<'a> Run<'a> {
                 let rulings = vec![GuardRuling::new("lax".try_into().unwrap(), Verdict::Allowed, "")];
                 self.waiting.push(Event::Ruled { step, place, value, rulings, rewritten: None });
             }
-            // No plan here asks a model.
-            Command::Ask { .. } => {}
+            // No plan here asks a model, and nobody interrupts.
+            Command::Ask { .. } | Command::DropPlan => {}
             Command::Probe { step, .. } => {
                 self.live.probing.insert(step);
                 let id = self.id(step);

@@ -18,12 +18,12 @@ use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 #[derive(Default)]
 pub(super) struct Mailbag {
     /// What waits, by the number of its arrival.
-    letters: [BTreeMap<u64, Letter>; 3],
+    letters: [BTreeMap<u64, Letter>; Lane::ALL.len()],
     arrivals: u64,
     places: HashMap<MailId, (Lane, u64)>,
     used: HashMap<(MailKind, Digest), Dedupe>,
     /// How many of the letters of each lane the runtime itself posted.
-    system: [usize; 3],
+    system: [usize; Lane::ALL.len()],
 }
 
 struct Letter {
