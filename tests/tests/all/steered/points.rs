@@ -6,7 +6,8 @@ use std::time::Duration;
 use agent_shell_core::data::Message;
 use agent_shell_core::ports::{AnswerStream, ModelBound, ModelCapabilities, ModelError, ModelRequest};
 use agent_shell_core::{
-    Actor, Call, Model, Outcome, Reply, Scripted, Session, Shell, Tool, ToolError, ToolLoop, Turn, Undo,
+    Actor, Call, ErrorKind, Model, Outcome, Reply, Scripted, Session, Shell, Tool, ToolError, ToolLoop, Turn,
+    Undo,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -139,8 +140,10 @@ async fn run(point: &'static str, what: Sent) -> Seen {
     let approving = tokio::spawn({
         let (turn, world) = (turn.clone(), world.clone());
         async move {
-            while let Ok(Some(approval)) = turn.approval().await {
+            while turn.ended().await.unwrap().is_none() {
+                let Ok(Some(approval)) = turn.approval().await else { continue };
                 world.at("approval").await;
+                // What was given up meanwhile is not asked for any more.
                 drop(approval.approve(&Actor::Host).await);
             }
         }
@@ -153,8 +156,8 @@ async fn run(point: &'static str, what: Sent) -> Seen {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     world.gate.open();
-    let outcome = tokio::time::timeout(Duration::from_secs(20), turn.outcome()).await;
-    let outcome = outcome.unwrap_or_else(|_| panic!("{what:?} at {point}: it does not end")).unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(20), end_of(&turn)).await;
+    let outcome = outcome.unwrap_or_else(|_| panic!("{what:?} at {point}: it does not end"));
     let joined = match own {
         Some(own) => Some(own.outcome().await.unwrap()),
         None => None,
@@ -164,6 +167,17 @@ async fn run(point: &'static str, what: Sent) -> Seen {
     shell.shutdown().await.unwrap();
     let effects = world.effects.lock().unwrap().clone();
     Seen { outcome, joined, effects, requests: model.inner.requests(), kinds }
+}
+
+/// How a turn ends, although it rests now and then.
+async fn end_of(turn: &Turn) -> Outcome {
+    loop {
+        match turn.outcome().await {
+            Ok(outcome) => return outcome,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::AtRest),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Without `look`, which changes nothing, and may come before or after `book`.
