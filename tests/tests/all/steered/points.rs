@@ -141,10 +141,15 @@ async fn run(point: &'static str, what: Sent) -> Seen {
         let (turn, world) = (turn.clone(), world.clone());
         async move {
             while turn.ended().await.unwrap().is_none() {
-                let Ok(Some(approval)) = turn.approval().await else { continue };
+                let Ok(Some(approval)) = turn.approval().await else {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                };
                 world.at("approval").await;
                 // What was given up meanwhile is not asked for any more.
                 drop(approval.approve(&Actor::Host).await);
+                // It is shown as long as the decision is not read.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     });
@@ -153,7 +158,7 @@ async fn run(point: &'static str, what: Sent) -> Seen {
     // It has arrived before anything goes on.
     let arrived = if what == Sent::Cancel { "turn.cancelled" } else { "turn.steered" };
     while !kinds(&shell, "ada").await.contains(&arrived) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     world.gate.open();
     let outcome = tokio::time::timeout(Duration::from_secs(20), end_of(&turn)).await;
@@ -176,7 +181,7 @@ async fn end_of(turn: &Turn) -> Outcome {
             Ok(outcome) => return outcome,
             Err(error) => assert_eq!(error.kind(), ErrorKind::AtRest),
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
