@@ -277,7 +277,8 @@ fn begin_ready(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owe
     let mut locks: BTreeSet<&LockName> = BTreeSet::new();
     let mut busy = acting(turn, live);
     let running_pure = live.running.keys().filter(|place| !turn.active.contains(place));
-    for &place in turn.active.iter().chain(running_pure) {
+    let holds = |place: &&usize| !turn.lets_go(**place);
+    for &place in turn.active.iter().filter(holds).chain(running_pure) {
         locks.extend(&turn.steps[place].step.locks);
     }
     for &place in &turn.ready {
@@ -449,7 +450,7 @@ fn can_begin(turn: &TurnState) -> bool {
 }
 
 fn locks_are_free(turn: &TurnState, place: usize) -> bool {
-    let taken =
-        |lock: &LockName| turn.active.iter().any(|place| turn.steps[*place].step.locks.contains(lock));
+    let holds = |place: &usize, lock| !turn.lets_go(*place) && turn.steps[*place].step.locks.contains(lock);
+    let taken = |lock: &LockName| turn.active.iter().any(|place| holds(place, lock));
     !turn.steps[place].step.locks.iter().any(taken)
 }

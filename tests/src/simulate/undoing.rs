@@ -26,7 +26,7 @@ const PAIRS: [(&str, EffectClass, &str, EffectClass, bool); 6] = [
 pub(super) const TOOLS: [&str; 6] = ["hire", "rent", "sign", "ship", "note", "file"];
 
 /// One compensation in so many refuses each time.
-const UNWILLING: u64 = 4;
+const UNWILLING: u64 = 3;
 
 /// Compensations give up soon.
 const RETRY: Retry = Retry { attempts: 2, base_ms: 10, max_ms: 40 };

@@ -261,7 +261,7 @@ impl WildStep {
     fn draw(random: &mut Random, id: String, earlier: &[String], steps: &[Self]) -> Self {
         let act = match random.below(21) {
             0..13 => WildAct::Tool {
-                name: match random.percent(30) {
+                name: match random.percent(45) {
                     true => undoing::TOOLS[random.below(undoing::TOOLS.len() as u64) as usize],
                     false => TOOLS[random.below(TOOLS.len() as u64) as usize],
                 },
