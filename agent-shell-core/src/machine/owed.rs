@@ -450,7 +450,9 @@ fn can_begin(turn: &TurnState) -> bool {
 }
 
 fn locks_are_free(turn: &TurnState, place: usize) -> bool {
-    let holds = |place: &usize, lock| !turn.lets_go(*place) && turn.steps[*place].step.locks.contains(lock);
+    let holds = |place: &usize, lock: &LockName| {
+        !turn.lets_go(*place) && turn.steps[*place].step.locks.contains(lock)
+    };
     let taken = |lock: &LockName| turn.active.iter().any(|place| holds(place, lock));
     !turn.steps[place].step.locks.iter().any(taken)
 }
