@@ -67,8 +67,8 @@ pub use ports::{
     Planned, Planner, PlannerError, ProbeAnswer, Ruling, Tool, ToolError, Undo,
 };
 pub use runtime::{
-    Approval, Approvals, Ceilings, ChildTurn, Consumer, Follow, Followed, Fork, Lacking, Needs, Request, Rest,
-    Session, Shell, ShellBuilder, Turn, Unclaimable,
+    Approval, Approvals, Ceilings, ChildTurn, Consumer, Follow, Followed, Fork, Lacking, Needs, Request,
+    Rest, Session, Shell, ShellBuilder, Turn, Unclaimable,
 };
 pub use words::{Actor, Error, ErrorKind, Limits, Result, Subject, Tenant};
 

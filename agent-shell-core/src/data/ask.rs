@@ -29,6 +29,14 @@ pub struct Ask {
     /// A tool's output with more bytes of JSON than this is shown as a handle, which a tool can read; without it, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles_above: Option<u64>,
+    /// How many of the inputs that came while the turn ran are said with this question, or were before: those that no question
+    /// has said yet follow what it says, each as what the user says. In the session's conversation alone.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub steers: u32,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Which prompt.
@@ -55,6 +63,8 @@ pub enum Say {
     Steps(Vec<StepId>),
     /// What was wrong with the answer before.
     Correction(String),
+    /// What came while the turn ran, and nothing else: see [`Ask::steers`].
+    Steers,
     /// A summary of the messages that are shown and stand before this number is asked for, in these words. The answer takes
     /// their place, but for what the user said.
     Summary {
@@ -85,6 +95,8 @@ pub enum ResultOf {
     Step(StepId),
     /// Nothing was called, for this reason.
     Rejected(String),
+    /// Nothing was called, because an input came that interrupted the turn.
+    Interrupted,
 }
 
 impl CallResult {
@@ -97,7 +109,7 @@ impl CallResult {
     pub fn step(&self) -> Option<&StepId> {
         match &self.of {
             ResultOf::Step(step) => Some(step),
-            ResultOf::Rejected(_) => None,
+            ResultOf::Rejected(_) | ResultOf::Interrupted => None,
         }
     }
 }
@@ -105,7 +117,14 @@ impl CallResult {
 impl Ask {
     /// A question alone.
     pub fn new(model: ModelName, prompt: impl Into<Arc<Prompt>>, say: Say) -> Self {
-        Self { model, prompt: PromptRef::Whole(prompt.into()), say, first_shown: None, handles_above: None }
+        Self {
+            model,
+            prompt: PromptRef::Whole(prompt.into()),
+            say,
+            first_shown: None,
+            handles_above: None,
+            steers: 0,
+        }
     }
 
     /// In the session's conversation, of which the messages from this number on are shown.
@@ -119,6 +138,13 @@ impl Ask {
     #[must_use]
     pub fn handles_above(mut self, bytes: Option<u64>) -> Self {
         self.handles_above = bytes;
+        self
+    }
+
+    /// Says also what came while the turn ran: so many of its inputs, counted from the first.
+    #[must_use]
+    pub fn steers(mut self, count: u32) -> Self {
+        self.steers = count;
         self
     }
 

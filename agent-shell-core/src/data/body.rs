@@ -13,7 +13,7 @@ use super::chat::AnswerFormat;
 use super::child::ChildOf;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::guard::{GuardPlace, GuardRuling};
-use super::mail::MailKind;
+use super::mail::{MailKind, TurnRequest};
 use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
 use crate::words::{
@@ -331,6 +331,18 @@ bodies! {
         /// Whether its input is made of untrusted content.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         untrusted: bool,
+    }
+    /// More was said while the turn ran. It waits for the planner; what no plan has taken up when the turn ends becomes a turn of
+    /// its own, before any other. The header's actor is who said it.
+    TurnSteered = "turn.steered" {
+        /// The turn that runs.
+        turn: TurnId,
+        /// What was said, and the turn that it may become.
+        request: Box<TurnRequest>,
+        /// When it was posted.
+        posted: Timestamp,
+        /// Whether what has not begun is given up, and planned again.
+        at_once: bool,
     }
     /// A prompt that the turn's questions to models name by its digest.
     PromptSet = "prompt.set" {
@@ -661,6 +673,9 @@ bodies! {
         /// What was undone and what stays applied, when the turn did not succeed and had applied anything.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undone: Option<Box<Undone>>,
+        /// The turns of inputs that came while it ran and that a plan took up: they end with it, and as it does.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<TurnId>,
     }
 }
 
@@ -670,6 +685,7 @@ impl Body {
         match self {
             Self::SessionForked { state, calls, .. } => vec![&mut **state, &mut **calls],
             Self::TurnStarted { input, .. } => vec![input],
+            Self::TurnSteered { request, .. } => vec![&mut request.input],
             Self::PlanAnswered { answer, .. } | Self::TurnAnswered { answer, .. } => vec![answer],
             Self::ChildStarted { input, .. } => vec![input],
             Self::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => vec![shown],
@@ -696,6 +712,7 @@ impl Body {
             | Self::SignalReceived { .. } => None,
             Self::MailRefused { turn, .. } | Self::SessionPurged { turn, .. } => *turn,
             Self::TurnStarted { turn, .. }
+            | Self::TurnSteered { turn, .. }
             | Self::PromptSet { turn, .. }
             | Self::PlanAdopted { turn, .. }
             | Self::PlanAnswered { turn, .. }

@@ -8,6 +8,34 @@ use super::chat::AnswerFormat;
 use super::child::ChildMail;
 use crate::words::{Digest, PlannerName, Seq, SessionId, SignalName, StepId, Timestamp, TurnId};
 
+/// A turn that is asked for while another one may run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TurnRequest {
+    /// The turn's id, given when it was posted.
+    pub turn: TurnId,
+    /// The input.
+    pub input: Payload,
+    /// Who plans it, if it starts.
+    pub planner: PlannerRef,
+    /// When it must have ended, if it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// The form that its answer must have, if it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wants: Option<Box<AnswerFormat>>,
+    /// What it may spend, if it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Box<Ceiling>>,
+}
+
+impl TurnRequest {
+    /// A turn with this input and planner.
+    pub fn new(turn: TurnId, input: impl Into<Payload>, planner: PlannerRef) -> Self {
+        Self { turn, input: input.into(), planner, deadline: None, wants: None, budget: None }
+    }
+}
+
 /// What a piece of mail asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +63,13 @@ pub enum Mail {
         /// Whether the input is made of untrusted content: a parent's, for its child.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         untrusted: bool,
+    },
+    /// Say more to the turn that runs. Where none does, this starts one of its own.
+    Steer {
+        /// What is said, and the turn that it becomes when nobody takes it up.
+        request: Box<TurnRequest>,
+        /// Whether what has not begun is given up, and planned again.
+        at_once: bool,
     },
     /// Approve or deny a call.
     Decide {
@@ -110,6 +145,7 @@ impl Mail {
     pub fn kind(&self) -> MailKind {
         match self {
             Self::Submit { .. } => MailKind::Submit,
+            Self::Steer { .. } => MailKind::Steer,
             Self::Decide { .. } => MailKind::Decide,
             Self::Signal { .. } => MailKind::Signal,
             Self::Resolve { .. } => MailKind::Resolve,
@@ -158,6 +194,8 @@ pub enum MailKind {
     HandOff,
     /// [`Mail::Child`].
     Child,
+    /// [`Mail::Steer`].
+    Steer,
 }
 
 impl MailKind {
@@ -174,6 +212,7 @@ impl MailKind {
             Self::Fork => "fork",
             Self::HandOff => "hand_off",
             Self::Child => "child",
+            Self::Steer => "steer",
         }
     }
 
@@ -190,6 +229,7 @@ impl MailKind {
             Self::Fork,
             Self::HandOff,
             Self::Child,
+            Self::Steer,
         ];
         all.into_iter().find(|kind| kind.as_str() == text)
     }
@@ -199,6 +239,7 @@ impl MailKind {
         match self {
             Self::Submit => Lane::Input,
             Self::Signal => Lane::Signal,
+            Self::Steer => Lane::Steer,
             _ => Lane::Control,
         }
     }
@@ -214,4 +255,11 @@ pub enum Lane {
     Signal,
     /// Decisions: read at once.
     Control,
+    /// What is said to a turn that runs: read as long as there is room for it.
+    Steer,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 4] = [Self::Input, Self::Signal, Self::Control, Self::Steer];
 }

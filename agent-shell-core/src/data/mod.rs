@@ -42,7 +42,7 @@ pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
 pub use envelope::Envelope;
 pub(crate) use extent::{Extent, extent};
 pub use guard::{GuardPlace, GuardPlaces, GuardRuling, Labels, Verdict};
-pub use mail::{Lane, Mail, MailKind};
+pub use mail::{Lane, Mail, MailKind, TurnRequest};
 pub use outcome::{Failure, FailureCode, Outcome, Undone};
 pub use plan::{AskError, Plan, PlanBuilder, PlanError, PlanPart};
 pub(crate) use plan::{is_undo, undo_of};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::body::Body;
-use crate::words::StepId;
+use crate::words::{StepId, TurnId};
 
 /// How a turn ended. Once durable it never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,14 @@ impl Outcome {
             }
             _ => None,
         }
+    }
+
+    /// The turns that a record ends, and how. Those that have joined a turn end with it.
+    pub(crate) fn all_recorded(body: &Body) -> impl Iterator<Item = (TurnId, Self)> {
+        let joined: &[TurnId] = if let Body::TurnEnded { joined, .. } = body { joined } else { &[] };
+        let outcome = Self::recorded(body);
+        let turns = body.turn().into_iter().chain(joined.iter().copied());
+        turns.filter_map(move |turn| Some((turn, outcome.clone()?)))
     }
 
     /// The answer as a type of the host's.
@@ -156,4 +164,6 @@ pub enum FailureCode {
     Interrupted,
     /// Effects are off in the session, a fork, and its parent recorded no such call that is left.
     EffectsOff,
+    /// An input came that interrupted the turn before the step began, so it was given up.
+    Superseded,
 }

@@ -132,8 +132,10 @@ pub enum PlanError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// Results, a correction or a summary without a conversation.
-    #[error("only a question in the session's conversation can bring results, corrections or summaries")]
+    /// Results, a correction, a summary or later inputs without a conversation.
+    #[error(
+        "only a question in the session's conversation can bring results, corrections or summaries, or what came while the turn ran"
+    )]
     Alone,
     /// What it says would depend on when it is asked.
     #[error(
@@ -177,6 +179,12 @@ struct Draft {
     earlier: BTreeSet<StepId>,
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "template::maybe_written")]
     answer: Option<Template>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    steers: u32,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Plan {
@@ -204,6 +212,15 @@ impl Plan {
     /// Steps of earlier rounds that this plan may refer to.
     pub fn earlier(&self) -> &BTreeSet<StepId> {
         &self.draft.earlier
+    }
+
+    /// How many of the inputs that came while the turn ran this plan, and those before it, have taken up.
+    pub fn steers(&self) -> u32 {
+        let asks = self.draft.steps.iter().filter_map(|step| match &step.action {
+            Action::Model(ask) => Some(ask.steers),
+            _ => None,
+        });
+        asks.fold(self.draft.steers, u32::max)
     }
 
     /// Puts the digest in the place of every prompt, and returns the prompts.
@@ -260,6 +277,14 @@ impl PlanBuilder {
     #[must_use]
     pub fn earlier(mut self, steps: impl IntoIterator<Item = StepId>) -> Self {
         self.draft.earlier.extend(steps);
+        self
+    }
+
+    /// Takes up what came while the turn ran: so many of its inputs, counted from the first. What no plan takes up becomes a turn
+    /// of its own. A question that [says them](super::Ask::steers) takes them up without this.
+    #[must_use]
+    pub fn takes_up(mut self, steers: u32) -> Self {
+        self.draft.steers = steers;
         self
     }
 
@@ -404,7 +429,7 @@ fn check_questions(
     let wrong = |step: &Step, error| Err(PlanError::Ask { step: step.id.clone(), error });
     for step in &draft.steps {
         let Action::Model(ask) = &step.action else { continue };
-        if ask.first_shown.is_none() && !matches!(ask.say, Say::User(_)) {
+        if ask.first_shown.is_none() && (!matches!(ask.say, Say::User(_)) || ask.steers > 0) {
             return wrong(step, AskError::Alone);
         }
         if ask.first_shown.is_some() && ask.template().is_some_and(|said| !said.reads().is_empty()) {

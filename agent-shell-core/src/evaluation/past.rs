@@ -204,6 +204,8 @@ impl Reading {
         let Some(past) = self.turns.last_mut().filter(|past| entry.body.turn() == Some(past.turn)) else {
             return;
         };
+        // When it came, no repetition can know.
+        past.waited |= matches!(entry.body, Body::TurnSteered { .. });
         if let Some(outcome) = Outcome::recorded(&entry.body) {
             (past.outcome, past.ended) = (Some(outcome), Some(entry.time));
         }
@@ -215,7 +217,8 @@ impl Reading {
         let Some(&place) = turn.index.get(name) else { return };
         let Some(past) = self.turns.last_mut().filter(|past| past.turn == id) else { return };
         // What was never begun was neither asked nor called.
-        if matches!(&entry.body, Body::StepFailed { failure, .. } if failure.code == FailureCode::Skipped) {
+        let is_unbegun = |code| matches!(code, FailureCode::Skipped | FailureCode::Superseded);
+        if matches!(&entry.body, Body::StepFailed { failure, .. } if is_unbegun(failure.code)) {
             return;
         }
         let due = || due(&self.state, entry, place);

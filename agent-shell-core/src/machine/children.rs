@@ -252,6 +252,7 @@ fn released(state: &Folded, id: TurnId) -> Records {
             outcome: Outcome::Answered(Value::Null),
             answer: Some(answer.clone().into()),
             undone: None,
+            joined: turn.joined(),
         }]),
         _ => Err("the turn does not wait for what becomes of its parent's".into()),
     }

@@ -37,8 +37,8 @@ pub struct Live {
     pub running: BTreeMap<usize, u32>,
     /// The steps that are being asked about.
     pub probing: BTreeSet<usize>,
-    /// Whether the planner is at work.
-    pub planning: bool,
+    /// Whether the planner is at work, and how often the turn had been interrupted when it began.
+    pub planning: Option<u32>,
     /// Whether what is suspected of ending its process may begin here: nothing else that is suspected runs beside it.
     pub apart: bool,
 }
@@ -63,7 +63,12 @@ pub enum Event {
         reason: String,
     },
     /// The planner answered, or failed.
-    Planned(Result<PlanAnswer, Failure>),
+    Planned {
+        /// How often the turn had been interrupted when it was asked.
+        interrupted: u32,
+        /// What it said.
+        answer: Result<PlanAnswer, Failure>,
+    },
     /// A tool said whether it takes an input.
     Checked {
         /// The step.
@@ -266,7 +271,9 @@ pub enum Command {
         /// The attempt.
         attempt: u32,
     },
-    /// Drop an attempt at a `Pure` step: nobody needs it any more.
+    /// Drop what the planner is at: it was asked before the turn was interrupted.
+    DropPlan,
+    /// Drop an attempt at a `Pure` step, or a ruling of guards: nobody needs it any more.
     Drop {
         /// The step.
         step: usize,
@@ -283,7 +290,9 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
     }
     let Some(turn) = &state.turn else { return Vec::new() };
     match event {
-        Event::Planned(answer) => planned::planned(state, turn, answer, env),
+        Event::Planned { interrupted, answer } if interrupted == turn.interrupted => {
+            planned::planned(state, turn, answer, env)
+        }
         Event::Checked { step, input, problem } => start::checked(state, turn, step, &input, problem, env),
         Event::ChildOpened { step, session, child, input } => {
             children::opened(turn, step, (session, child), &input, env)
@@ -293,6 +302,6 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
         }
         Event::Finished { step, attempt, end } => attempt::finished(state, turn, step, attempt, end, env),
         Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),
-        Event::Mail { .. } | Event::Withdrawn { .. } => Vec::new(),
+        Event::Planned { .. } | Event::Mail { .. } | Event::Withdrawn { .. } => Vec::new(),
     }
 }

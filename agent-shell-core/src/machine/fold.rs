@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::state::{Ending, Folded, Phase, StepState, TurnState};
+use super::state::{Ending, Folded, Phase, Steer, StepState, TurnState};
 use super::talk::{self, Talk};
 use super::transition::{Stage, Transition, find, may_come};
 use super::{forked, withheld};
@@ -85,8 +85,24 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         Body::SessionForked { .. } => forked::begin(state, entry)?,
         Body::SignalReceived { name, payload } => state.signals.push_back((name.clone(), payload.value())),
         Body::SessionHandedOff { planner, .. } => state.handed_to = Some(planner.clone()),
-        Body::MailRefused { .. } | Body::TurnWithdrawn { .. } => {}
+        Body::MailRefused { .. } => {}
+        Body::TurnWithdrawn { turn, .. } => state.withdraw(*turn),
+        Body::TurnSteered { turn, request, posted, at_once } => {
+            let turn = running(state, *turn)?;
+            turn.steered(Steer {
+                request: Arc::new((**request).clone()),
+                actor: entry.actor,
+                posted: *posted,
+                at_once: *at_once,
+                round: turn.round,
+            });
+            state.epoch = entry.epoch;
+        }
         Body::TurnStarted { turn, input, planner, deadline, wants, budget, untrusted, .. } => {
+            if state.next.front().is_some_and(|next| next.request.turn != *turn) {
+                return Err("another turn is the next");
+            }
+            state.next.pop_front();
             state.turns += 1;
             let waits = skipped(state.epoch, entry.epoch);
             state.epoch = entry.epoch;
@@ -109,6 +125,8 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
         Body::TurnEnded { turn, .. } => {
             let (turn, talk) = conversing(state, *turn)?;
             talk.turn_ended(turn);
+            let left = turn.steers.split_off(turn.taken_up.min(turn.steers.len()));
+            state.next.extend(left);
             state.epoch = entry.epoch;
             state.turn = None;
         }
@@ -193,7 +211,8 @@ fn answered(turn: &mut TurnState, talk: &mut Talk, place: usize, body: &Body) ->
             None => talk::said(turn, &ask, usize::MAX).map_err(|_| "what was said can't be made again")?,
         };
         let before = talk.messages.back().map(|kept| kept.message.clone());
-        turn.count_results(&ask, &said, before.as_deref());
+        turn.count_results(&ask, &said[0], before.as_deref());
+        turn.told = turn.told.max(ask.steers as usize);
         if let Say::Summary { through, .. } = &ask.say {
             turn.talk_from = talk.turn_first(turn.talk_from, *through);
         }
@@ -253,6 +272,12 @@ fn started(
         undone: Vec::new(),
         terms: Default::default(),
         context: Context::default(),
+        steers: Vec::new(),
+        taken_up: 0,
+        told: 0,
+        interrupted: 0,
+        given_up: 0,
+        dropped: Default::default(),
         untrusted_keys: Default::default(),
         bytes: 0,
         interruptions: 0,
@@ -429,7 +454,8 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
                 turn.takes_effect(place);
             }
             let step = &turn.steps[place];
-            if !step.step.may_fail {
+            let is_pursued = step.round > turn.given_up || step.undoes.is_some();
+            if !step.step.may_fail && is_pursued {
                 turn.ending.get_or_insert_with(|| Ending::Failed(failure.clone()));
             }
             turn.end(place, Phase::Failed(failure.clone()));
@@ -451,6 +477,7 @@ impl TurnState {
         }
         self.round = round;
         self.more = more;
+        self.taken_up = self.taken_up.max(plan.steers() as usize);
         self.answer_template = plan.answer().cloned();
         self.latest = self.steps.len();
         for step in plan.steps() {
@@ -506,6 +533,7 @@ impl TurnState {
         self.active.remove(&place);
         self.held.remove(&place);
         self.skipped.remove(&place);
+        self.dropped.remove(&place);
         self.ended += 1;
     }
 

@@ -68,13 +68,15 @@ pub(super) fn before_question(
     state: &Folded,
     turn: &TurnState,
     place: usize,
-    request: &Arc<ModelRequest>,
+    (request, says): (&Arc<ModelRequest>, usize),
     env: &Env<'_>,
 ) -> Option<Due> {
     if turn.steps[place].before.is_none() && !env.guards.has(GuardPlace::BeforeModel) {
         return None;
     }
-    let value = Arc::new(json!(request.messages.last()));
+    let said = &request.messages[request.messages.len().saturating_sub(says)..];
+    // One message as itself; several as they stand.
+    let value = Arc::new(if let [said] = said { json!(said) } else { json!(said) });
     let asked = Asked { at: GuardPlace::BeforeModel, value: &value, request: Some(request) };
     before(state, turn, place, &asked, env)
 }
@@ -214,9 +216,12 @@ impl TurnState {
             (GuardPlace::BeforeModel, Phase::Pending | Phase::Paused { .. }) => {
                 step.before = Some(ruled);
                 if let Some(value) = rewritten {
-                    let said =
-                        Message::deserialize(&*value).map_err(|_| "what it puts in place is no message")?;
-                    step.said = Some(Arc::new(said));
+                    let said = match &*value {
+                        Value::Array(_) => Vec::<Message>::deserialize(&*value).ok(),
+                        _ => Message::deserialize(&*value).ok().map(|said| vec![said]),
+                    };
+                    let said = said.filter(|said| !said.is_empty());
+                    step.said = Some(Arc::new(said.ok_or("what it puts in place is no message")?));
                 }
             }
             _ => return Err("the step is not where guards could rule so"),

@@ -62,7 +62,7 @@ impl TurnState {
             Say::Results(_) | Say::Steps(_) => {
                 ask.awaits().into_iter().any(|step| self.is_known_untrusted(step))
             }
-            Say::Correction(_) | Say::Summary { .. } => false,
+            Say::Correction(_) | Say::Summary { .. } | Say::Steers => false,
         }
     }
 

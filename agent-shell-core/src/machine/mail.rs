@@ -4,6 +4,7 @@ use super::attempt::{accept, changes, failed, failed_although_applied, given_up}
 use super::children;
 use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
+use super::steer;
 use crate::data::{
     Action, Body, Decision, FailureCode, Mail, Outcome, Payload, PlannerRef, Resolution, WaitEnd, WaitFor,
 };
@@ -20,6 +21,7 @@ pub(super) fn received(
     let mail_kind = mail.kind();
     let turn = match &mail {
         Mail::Submit { turn, .. } => Some(*turn),
+        Mail::Steer { request, .. } => Some(request.turn),
         _ => None,
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
@@ -28,6 +30,7 @@ pub(super) fn received(
             .turn
         {
             Some(_) => Err("a turn runs already".into()),
+            None if !state.next.is_empty() => Err("another turn is the next".into()),
             None => {
                 let handed_to = state.handed_to.clone().filter(|_| by_default);
                 let planner = handed_to.map_or(planner, PlannerRef::Named);
@@ -36,6 +39,7 @@ pub(super) fn received(
                 Ok(vec![started])
             }
         },
+        Mail::Steer { request, at_once } => Ok(steer::steered(state, request, posted, at_once)),
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
             .and_then(|(turn, place)| decide(turn, place, digest, decision, posted, env)),
@@ -152,6 +156,12 @@ fn resolve(
 
 /// What a child did may have been used by its parent's turn: who has answered is undone with that, or not at all.
 fn cancel(state: &Folded, id: TurnId, reason: String) -> Records {
+    if state.may_withdraw(id) {
+        return Ok(vec![Body::TurnWithdrawn { turn: id, reason }]);
+    }
+    if let Some(turn) = state.turn.as_ref().filter(|turn| turn.joined().contains(&id)) {
+        return Err(format!("it has joined the turn {}: cancel that one", turn.id));
+    }
     match state.turn.as_ref().filter(|turn| turn.id == id && turn.waits_for_parent()) {
         Some(_) => Err("the turn has answered its parent's: cancel that one".into()),
         None => cancelled(state, id, reason),
@@ -178,7 +188,7 @@ fn abandon(state: &Folded, id: TurnId, reason: String) -> Records {
         return Err("the turn does not rest: only a turn that waits for a person can be abandoned".into());
     }
     let (outcome, undone) = (Outcome::Abandoned { reason }, turn.aftermath());
-    Ok(vec![Body::TurnEnded { turn: id, outcome, answer: None, undone }])
+    Ok(vec![Body::TurnEnded { turn: id, outcome, answer: None, undone, joined: turn.joined() }])
 }
 
 /// A signal goes to the first step that waits for it, else it is kept for one that will.

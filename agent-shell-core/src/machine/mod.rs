@@ -22,6 +22,7 @@ mod planned;
 mod resolve;
 mod start;
 mod state;
+mod steer;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ pub use interrupted::is_suspect;
 pub use origins::{Origin, Source};
 pub use owed::{Owed, next_wake, owed, status};
 pub(crate) use resolve::{MOST_LEVELS_OF_A_PLAN, json_bytes, too_large};
-pub use state::{Ending, Folded, Phase, RuledOn, StepState, TurnState};
+pub use state::{Ending, Folded, Phase, RuledOn, Steer, StepState, TurnState};
 pub use talk::{Kept, Talk};
 pub use transition::{Stage, TRANSITIONS, Transition};
 pub(crate) use withheld::{call_made, is_replayed};

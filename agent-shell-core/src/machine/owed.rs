@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{children, guarded, mail, start, undo, withheld};
+use super::{children, guarded, mail, start, steer, undo, withheld};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -42,7 +42,9 @@ impl Owed {
 
 /// What a session owes now.
 pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
-    let Some(turn) = &state.turn else { return Owed::default() };
+    let Some(turn) = &state.turn else {
+        return Owed { records: steer::next(state).into_iter().collect(), commands: Vec::new() };
+    };
     let mut owed = owed_by(state, turn, live, env);
     after_interruptions(state, turn, live, env, &mut owed);
     owed
@@ -56,6 +58,16 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
     if turn.ending.is_none() && turn.deadline.is_some_and(|deadline| deadline <= env.now) {
         owed.records.push(Body::TurnExpired { turn: turn.id });
         return owed;
+    }
+    // What was given up ends before anything else is judged.
+    owed.records = steer::dropped(turn);
+    if !owed.records.is_empty() {
+        return owed;
+    }
+    let ended = live.running.keys().filter(|place| turn.steps[**place].phase.is_final());
+    owed.commands.extend(ended.map(|&step| Command::Drop { step }));
+    if live.planning.is_some_and(|interrupted| interrupted != turn.interrupted) {
+        owed.commands.push(Command::DropPlan);
     }
     let mut acting = acting(turn, live);
     for &place in &turn.active {
@@ -82,7 +94,7 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
         begin_ready(state, turn, live, env, &mut owed);
         begin_held(state, turn, live, env, &mut owed);
     }
-    if turn.plan_is_due() && !live.planning {
+    if turn.plan_is_due() && live.planning.is_none_or(|interrupted| interrupted != turn.interrupted) {
         owed.commands.push(Command::Plan);
     }
     if owed.records.is_empty() && turn.held.is_empty() && turn.all_else_done() {
@@ -285,7 +297,8 @@ fn begin_ready(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owe
     let mut locks: BTreeSet<&LockName> = BTreeSet::new();
     let mut busy = acting(turn, live);
     let running_pure = live.running.keys().filter(|place| !turn.active.contains(place));
-    for &place in turn.active.iter().chain(running_pure) {
+    let holds = |place: &&usize| !turn.lets_go(**place);
+    for &place in turn.active.iter().filter(holds).chain(running_pure) {
         locks.extend(&turn.steps[place].step.locks);
     }
     for &place in &turn.ready {
@@ -338,7 +351,13 @@ fn end_early(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>, owed:
             Some(Ending::Cancelled) => Outcome::Cancelled,
             _ => Outcome::Expired,
         };
-        owed.records.push(Body::TurnEnded { turn: turn.id, outcome, answer: None, undone: turn.aftermath() });
+        owed.records.push(Body::TurnEnded {
+            turn: turn.id,
+            outcome,
+            answer: None,
+            undone: turn.aftermath(),
+            joined: turn.joined(),
+        });
     }
 }
 
@@ -353,6 +372,7 @@ fn answered(turn: &TurnState, is_child: bool, env: &Env<'_>) -> Body {
             outcome: Outcome::Answered(serde_json::Value::Null),
             answer: Some(Arc::clone(&answer).into()),
             undone: None,
+            joined: turn.joined(),
         },
         // What was applied for an answer that can't be given is undone first.
         Err(problem) if !turn.to_undo.is_empty() => Body::PlanFailed {
@@ -364,6 +384,7 @@ fn answered(turn: &TurnState, is_child: bool, env: &Env<'_>) -> Body {
             outcome: Outcome::Failed(Failure::of_turn(FailureCode::UnresolvedInput, problem)),
             answer: None,
             undone: turn.aftermath(),
+            joined: turn.joined(),
         },
     }
 }
@@ -388,7 +409,10 @@ pub fn status(state: &Folded, live: &Live) -> Mark {
         return Mark { status: SessionStatus::Purged, wake_at: None };
     }
     let wake_at = next_wake(state, &Live::default());
-    let Some(turn) = &state.turn else { return Mark { status: SessionStatus::Idle, wake_at } };
+    let Some(turn) = &state.turn else {
+        let status = if state.next.is_empty() { SessionStatus::Idle } else { SessionStatus::Running };
+        return Mark { status, wake_at };
+    };
     let at_work = !live.running.is_empty() || goes_on(state, turn);
     Mark { status: if at_work { SessionStatus::Running } else { at_rest(turn) }, wake_at }
 }
@@ -424,6 +448,7 @@ fn goes_on(state: &Folded, turn: &TurnState) -> bool {
         _ => true,
     };
     turn.active.iter().any(moves)
+        || !turn.dropped.is_empty()
         || turn.plan_is_due()
         || can_begin(turn)
         || !turn.skipped.is_empty()
@@ -453,7 +478,9 @@ fn can_begin(turn: &TurnState) -> bool {
 }
 
 fn locks_are_free(turn: &TurnState, place: usize) -> bool {
-    let taken =
-        |lock: &LockName| turn.active.iter().any(|place| turn.steps[*place].step.locks.contains(lock));
+    let holds = |place: &usize, lock: &LockName| {
+        !turn.lets_go(*place) && turn.steps[*place].step.locks.contains(lock)
+    };
+    let taken = |lock: &LockName| turn.active.iter().any(|place| holds(place, lock));
     !turn.steps[place].step.locks.iter().any(taken)
 }

@@ -31,7 +31,7 @@ pub(super) fn planned(
         }
         Ok(PlanAnswer::Plan { plan, more, terms, prompts }) => {
             let checked = check(state, turn, &plan, &terms, env).and_then(|()| {
-                plan.steps().iter().try_for_each(|step| check_question(state, step, &prompts))
+                plan.steps().iter().try_for_each(|step| check_question(state, turn, step, &prompts))
             });
             if let Err(problem) = checked {
                 return failed(Failure::of_turn(FailureCode::Planner, problem));
@@ -51,6 +51,7 @@ pub(super) fn planned(
 /// What a question can only be checked for in its session.
 fn check_question(
     state: &Folded,
+    turn: &TurnState,
     step: &Step,
     prompts: &BTreeMap<Digest, Arc<Prompt>>,
 ) -> Result<(), String> {
@@ -69,6 +70,9 @@ fn check_question(
         ));
     }
     match ask.say {
+        Say::Steers if ask.steers as usize <= turn.told => {
+            Err(format!("step `{id}` says only what came while the turn ran, and all of that was said"))
+        }
         Say::Summary { through, .. } if through <= first || through > end => {
             Err(format!("step `{id}` summarises the messages before {through}: {first} to {end} can be"))
         }
@@ -99,6 +103,10 @@ fn check(
     if steps > env.limits.steps_per_turn {
         let allowed = env.limits.steps_per_turn;
         return Err(format!("with this plan the turn has {steps} steps: at most {allowed} are allowed"));
+    }
+    if plan.steers() as usize > turn.steers.len() {
+        let (taken, came) = (plan.steers(), turn.steers.len());
+        return Err(format!("the plan takes up {taken} inputs, and {came} came while the turn ran"));
     }
     if let Some(unknown) = plan.earlier().iter().find(|step| !turn.knows(step)) {
         return Err(format!("the plan refers to the earlier step `{unknown}`, which the turn does not have"));

@@ -148,11 +148,11 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
     let Action::Model(ask) = &step.step.action else {
         return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "the step asks no model"));
     };
-    let request = match request(state, turn, ask, step.said.as_ref(), env.limits) {
-        Ok(request) => Arc::new(request),
+    let (request, says) = match request(state, turn, ask, step.said.as_ref(), env.limits) {
+        Ok((request, says)) => (Arc::new(request), says),
         Err(problem) => return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, problem)),
     };
-    if let Some(due) = before_question(state, turn, place, &request, env) {
+    if let Some(due) = before_question(state, turn, place, (&request, says), env) {
         return due;
     }
     // What is asked follows from the step, so the step names it.

@@ -12,7 +12,7 @@ use super::forked::Forked;
 use super::talk::Talk;
 use crate::data::{
     Action, Answer, AnswerFormat, Ceiling, ChildOf, EffectClass, Failure, Message, OpenAct, PlannerRef, Step,
-    Template, ToolTerms, WaitFor,
+    Template, ToolTerms, TurnRequest, WaitFor,
 };
 use crate::words::{
     ContextKey, Digest, Epoch, PlannerName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
@@ -47,6 +47,9 @@ pub struct Folded {
     /// Where it comes from, when it is a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked: Option<Box<Forked>>,
+    /// What came while a turn ran, and no plan of it took up: the next turns, before any in the mailbox.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub next: VecDeque<Steer>,
     /// Whether its subject was erased: nothing follows.
     #[serde(default)]
     pub purged: bool,
@@ -69,10 +72,26 @@ impl Folded {
             signals: VecDeque::new(),
             talk: Talk::default(),
             forked: None,
+            next: VecDeque::new(),
             purged: false,
             turn: None,
         }
     }
+}
+
+/// What came while a turn ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Steer {
+    /// What was said, and the turn that it becomes when no plan takes it up.
+    pub request: Arc<TurnRequest>,
+    /// Who said it.
+    pub actor: Pseudonym,
+    /// When it was posted.
+    pub posted: Timestamp,
+    /// Whether it gives up what had not begun.
+    pub at_once: bool,
+    /// How many rounds of planning were done when it came.
+    pub round: u32,
 }
 
 /// A turn that runs or rests.
@@ -140,6 +159,18 @@ pub struct TurnState {
     pub context: Context,
     /// The keys of the context whose values are made of untrusted content.
     pub untrusted_keys: BTreeSet<ContextKey>,
+    /// What came while it ran.
+    pub steers: Vec<Steer>,
+    /// How many of these plans have taken up.
+    pub taken_up: usize,
+    /// How many of these models were told.
+    pub told: usize,
+    /// How many of these have interrupted it.
+    pub interrupted: u32,
+    /// Rounds of planning up to this one are not pursued any more: what of them had begun may fail.
+    pub given_up: u32,
+    /// Steps that are given up, and of which no record says so yet.
+    pub dropped: BTreeSet<usize>,
     /// Bytes of all outputs.
     pub bytes: usize,
     /// How many records in a row say that owners went away without progress.
@@ -211,7 +242,7 @@ pub struct StepState {
     /// What guards ruled on its result or its answer.
     pub after: Option<Arc<RuledOn>>,
     /// What guards put in the place of what its question says.
-    pub said: Option<Arc<Message>>,
+    pub said: Option<Arc<Vec<Message>>>,
     /// Whether what it brought is untrusted: it comes from outside, or is made of what does.
     pub untrusted: bool,
 }
@@ -345,10 +376,14 @@ impl TurnState {
 
     /// Whether the planner owes the next round.
     pub fn plan_is_due(&self) -> bool {
+        let done = || self.more && self.ended + self.held.len() == self.steps.len();
+        // What had begun when it was interrupted ends first, held back or not.
+        let is_free = self.given_up < self.round || self.active.is_empty();
         self.ending.is_none()
             && self.answer.is_none()
             && self.answered.is_none()
-            && (self.round == 0 || (self.more && self.ended + self.held.len() == self.steps.len()))
+            && is_free
+            && (self.round == 0 || done())
     }
 
     /// The acts of which it is not known whether they took effect.

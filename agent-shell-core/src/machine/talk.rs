@@ -16,8 +16,8 @@ use crate::data::canonical::{canonical, canonical_digest};
 use crate::data::chat::{boundary, reason};
 use crate::data::extent;
 use crate::data::{
-    Action, Answer, Arguments, Ask, CallResult, CallStatus, Content, Message, Prompt, PromptRef, ResultOf,
-    Said, Say, Step, ToolCall, ToolResult,
+    Action, Answer, Arguments, Ask, CallResult, CallStatus, Content, FailureCode, Message, Prompt, PromptRef,
+    ResultOf, Said, Say, Step, ToolCall, ToolResult,
 };
 use crate::ports::ModelRequest;
 use crate::words::{Digest, StepId};
@@ -33,6 +33,9 @@ const KEPT_AT_AN_END: u64 = 16 << 10;
 
 /// What a model is told of a call that no step makes.
 const NOT_MADE: &str = "the turn ended before the call was made";
+
+/// What a model is told of a call that was not made because of an input that interrupted the turn.
+const INTERRUPTED: &str = "what the user says now came before the call was made, so it was not made";
 
 /// The conversation of a session.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -107,11 +110,12 @@ impl Talk {
         ends_well && shown.any(|message| !matches!(message, Message::User(_)))
     }
 
-    /// Takes what was said and answered, each with whether it is untrusted.
+    /// Takes what was said and answered, each with whether it is untrusted. What follows the first message is what users said
+    /// while the turn ran.
     pub(super) fn take(
         &mut self,
         ask: &Ask,
-        (said, says_untrusted): (Message, bool),
+        (said, says_untrusted): (Vec<Message>, bool),
         (answer, shows_untrusted): (&Answer, bool),
     ) {
         let Some(first) = ask.first_shown else { return };
@@ -119,7 +123,9 @@ impl Talk {
             return self.summarise(*through, answer.text(), shows_untrusted);
         }
         self.begin_at(first);
-        self.push(said, says_untrusted);
+        for (place, message) in said.into_iter().enumerate() {
+            self.push(message, says_untrusted && place == 0);
+        }
         self.push(Message::Model(answer.said.clone()), shows_untrusted);
     }
 
@@ -172,24 +178,29 @@ pub(super) fn bytes_of(value: &impl Serialize) -> u64 {
     extent(value).map_or(0, |extent| extent.bytes as u64)
 }
 
-/// What a question says, made of what is final: the same whenever it is made.
+/// What a question says, made of what is final: the same whenever it is made. Behind it stands what came while the turn ran,
+/// and no model was told of yet.
 ///
 /// # Errors
-/// What its template misses.
-pub(super) fn said(turn: &TurnState, ask: &Ask, most_bytes: usize) -> Result<Message, String> {
-    Ok(match &ask.say {
-        Say::User(template) => Message::User(Content::read(&resolve(template, turn, most_bytes)?)),
-        Say::Correction(words) | Say::Summary { words, .. } => Message::Note(words.clone()),
-        Say::Steps(steps) => Message::Note(led_to(turn, steps, ask.handles_above)),
-        Say::Results(results) => Message::Results(
+/// What its template misses, or that there is nothing to say.
+pub(super) fn said(turn: &TurnState, ask: &Ask, most_bytes: usize) -> Result<Vec<Message>, String> {
+    let first = match &ask.say {
+        Say::User(template) => Some(Message::User(Content::read(&resolve(template, turn, most_bytes)?))),
+        Say::Correction(words) | Say::Summary { words, .. } => Some(Message::Note(words.clone())),
+        Say::Steps(steps) => Some(Message::Note(led_to(turn, steps, ask.handles_above))),
+        Say::Results(results) => Some(Message::Results(
             results.iter().map(|result| result_of(turn, result, ask.handles_above)).collect(),
-        ),
-    })
+        )),
+        Say::Steers => None,
+    };
+    let said: Vec<Message> = first.into_iter().chain(turn.untold(ask)).collect();
+    if said.is_empty() { Err("nothing came that no model was told of yet".into()) } else { Ok(said) }
 }
 
 fn result_of(turn: &TurnState, result: &CallResult, handles_above: Option<u64>) -> ToolResult {
     let (status, output) = match &result.of {
         ResultOf::Rejected(problem) => (CallStatus::Rejected, reason(problem)),
+        ResultOf::Interrupted => (CallStatus::Closed, reason(INTERRUPTED)),
         ResultOf::Step(step) => match turn.index.get(step) {
             Some(&place) => turn.became(place, handles_above),
             None => (CallStatus::Closed, reason(NOT_MADE)),
@@ -203,7 +214,8 @@ fn led_to(turn: &TurnState, steps: &[StepId], handles_above: Option<u64>) -> Str
     let (mut outputs, mut failed, mut held) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for step in steps {
         let became = turn.index.get(step).map(|&place| turn.became(place, handles_above));
-        match became.unwrap_or((CallStatus::Closed, reason(NOT_MADE))) {
+        let not_made = if turn.interrupted > 0 { INTERRUPTED } else { NOT_MADE };
+        match became.unwrap_or((CallStatus::Closed, reason(not_made))) {
             (CallStatus::Done, output) => _ = outputs.insert(step, output),
             (CallStatus::Held, _) => held.push(step),
             (_, reason) => _ = failed.insert(step, reason),
@@ -234,7 +246,8 @@ fn shown(output: &Arc<Value>, record: u64, handles_above: Option<u64>) -> Value 
     json!({ "handle": record, "bytes": text.len(), "beginning": &text[..end] })
 }
 
-/// The request of a question. Guards may have put something `instead` of what it says.
+/// The request of a question, and how many of its messages, the last ones, are what it says. Guards may have put something
+/// `instead` of that.
 ///
 /// # Errors
 /// What is missing, or that the request is larger than `question_bytes`.
@@ -242,14 +255,14 @@ pub(super) fn request(
     state: &Folded,
     turn: &TurnState,
     ask: &Ask,
-    instead: Option<&Arc<Message>>,
+    instead: Option<&Arc<Vec<Message>>>,
     limits: &crate::words::Limits,
-) -> Result<ModelRequest, String> {
+) -> Result<(ModelRequest, usize), String> {
     let PromptRef::Recorded(digest) = &ask.prompt else { return Err("its prompt was not recorded".into()) };
     let (prompt, of_prompt) = state.talk.prompt(digest).ok_or("its prompt was not recorded")?;
     let said = match instead {
-        Some(instead) => instead.clone(),
-        None => Arc::new(said(turn, ask, limits.payload_bytes)?),
+        Some(instead) => (**instead).clone(),
+        None => said(turn, ask, limits.payload_bytes)?,
     };
     let talk = &state.talk;
     let (first, last) = match (ask.first_shown, &ask.say) {
@@ -260,13 +273,16 @@ pub(super) fn request(
     let skipped = usize::try_from(first.saturating_sub(talk.first)).unwrap_or(usize::MAX);
     let count = usize::try_from(last.saturating_sub(first)).unwrap_or(usize::MAX);
     let shown = talk.messages.iter().skip(skipped).take(count);
-    let bytes = of_prompt + bytes_of(&*said) + shown.clone().map(|kept| kept.bytes).sum::<u64>();
+    let bytes = of_prompt
+        + said.iter().map(bytes_of).sum::<u64>()
+        + shown.clone().map(|kept| kept.bytes).sum::<u64>();
     if bytes > limits.question_bytes as u64 {
         let allowed = limits.question_bytes;
         return Err(format!("the question has {bytes} bytes of JSON: at most {allowed} are allowed"));
     }
-    let messages = shown.map(|kept| kept.message.clone()).chain([said]).collect();
-    Ok(ModelRequest { prompt: prompt.clone(), messages })
+    let says = said.len();
+    let messages = shown.map(|kept| kept.message.clone()).chain(said.into_iter().map(Arc::new)).collect();
+    Ok((ModelRequest { prompt: prompt.clone(), messages }, says))
 }
 
 /// The output of a step that asked: the text of the answer, or its JSON where the prompt asks for a form.
@@ -288,6 +304,13 @@ impl Folded {
 }
 
 impl TurnState {
+    /// What came while the turn ran, that a question says and no model was told of yet.
+    fn untold(&self, ask: &Ask) -> impl Iterator<Item = Message> {
+        let through = self.steers.len().min(ask.steers as usize);
+        let untold = self.steers[self.told.min(through)..through].iter();
+        untold.map(|steer| Message::User(Content::read(&steer.request.input.value())))
+    }
+
     /// What the model of the last message is told of its calls when the turn has ended: what became of those that steps make,
     /// and that no step makes the others.
     fn last_results(&self, said: &[Said]) -> Vec<ToolResult> {
@@ -348,6 +371,9 @@ impl TurnState {
             Phase::Succeeded(output) => {
                 (CallStatus::Done, shown(output, state.ended.number(), handles_above))
             }
+            Phase::Failed(failure) if failure.code == FailureCode::Superseded => {
+                (CallStatus::Closed, reason(INTERRUPTED))
+            }
             Phase::Failed(failure) => (CallStatus::Failed, reason(&failure.message)),
             Phase::Pending if self.is_held(place) => {
                 (CallStatus::Held, reason("held back until all else in the turn has succeeded"))
@@ -396,7 +422,7 @@ impl TurnState {
             Say::Correction(_) => true,
             Say::Results(results) => results.iter().any(|result| matches!(result.of, ResultOf::Rejected(_))),
             Say::Summary { .. } => return,
-            Say::User(_) | Say::Steps(_) => false,
+            Say::User(_) | Say::Steps(_) | Say::Steers => false,
         };
         self.corrections = if rejects { self.corrections + 1 } else { 0 };
         let failing = match (&ask.say, said, before) {
@@ -416,7 +442,9 @@ impl TurnState {
     fn failing_steps(&self, steps: &[StepId]) -> Vec<Value> {
         let states = steps.iter().filter_map(|step| self.index.get(step)).map(|&place| &self.steps[place]);
         let failing = states.filter_map(|state| match (&state.phase, &state.step.action) {
-            (Phase::Failed(failure), Action::Tool { name, input }) => {
+            (Phase::Failed(failure), Action::Tool { name, input })
+                if failure.code != FailureCode::Superseded =>
+            {
                 let made = || resolve(input, self, usize::MAX).unwrap_or_default();
                 let arguments = state.input.as_deref().cloned().unwrap_or_else(made);
                 Some(json!({ "tool": name, "arguments": arguments, "error": failure.message }))
@@ -429,7 +457,9 @@ impl TurnState {
 
 /// The calls that failed or were rejected, as what is counted.
 fn failing_calls(results: &[ToolResult], calls: &[Said]) -> Vec<Value> {
-    let failing = results.iter().filter(|result| result.status.is_error()).map(|result| {
+    // That the user interrupted is no fault of the call.
+    let fails = |result: &&ToolResult| result.status.is_error() && result.output != reason(INTERRUPTED);
+    let failing = results.iter().filter(fails).map(|result| {
         let arguments = calls.iter().find_map(|part| match part {
             Said::Call(call) if call.id == result.call => Some(&call.arguments),
             _ => None,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::state::StepState;
 use super::transition::may_come;
 use super::*;
+use crate::data::TurnRequest;
 use crate::data::{
     Answer, Ask, Body, BodyKind, Delegate, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome,
     Payload, Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd,
@@ -57,6 +58,12 @@ fn bodies() -> Vec<Body> {
         |resolution| Body::StepResolved { turn, step: step(), resolution, context: Default::default() };
     let wait_ended = |end| Body::WaitEnded { turn, step: step(), end, context: Default::default() };
     let plan = Plan::new([Step::timer("other", std::time::Duration::ZERO)]).unwrap();
+    let of_steer = plan.clone();
+    let steered = move |at_once| {
+        let planner = PlannerRef::Fixed(of_steer.clone());
+        let request = Box::new(TurnRequest::new(TurnId::from_bytes([2; 16]), json!(1), planner));
+        Body::TurnSteered { turn, request, posted: at, at_once }
+    };
     let ruled = |place| Body::GuardRuled {
         turn,
         step: step(),
@@ -141,6 +148,8 @@ fn bodies() -> Vec<Body> {
         Body::StepReturned { turn, step: step(), attempt: 1, output: payload() },
         Body::TurnExpired { turn },
         Body::TurnCancelled { turn, reason: String::new() },
+        steered(false),
+        steered(true),
         Body::TurnWithdrawn { turn, reason: String::new() },
         Body::UndoPlanned { turn, steps: [(StepId::new("undo:step").unwrap(), step())].into() },
         Body::UndoParked { turn, step: step(), failure: failure() },
@@ -157,7 +166,7 @@ fn bodies() -> Vec<Body> {
         Body::TurnAnswered { turn, answer: payload() },
         Body::SessionHandedOff { planner: "other".try_into().unwrap(), reason: String::new() },
         Body::SessionPurged { turn: None, open: None },
-        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None },
+        Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None, joined: Vec::new() },
     ]
 }
 

@@ -140,6 +140,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     SessionOpened: NoTurn -> NoTurn;
     SessionForked: NoTurn -> NoTurn;
     TurnStarted: NoTurn -> Running;
+    TurnSteered: Running -> Running, Ending -> Ending;
     PromptSet: Running -> Running;
     PlanAdopted: Running -> Running;
     PlanAnswered: Running -> Running;

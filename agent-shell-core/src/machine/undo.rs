@@ -72,6 +72,11 @@ impl TurnState {
             }
     }
 
+    /// Whether a step that had begun goes on no more, and holds no lock: what undoes others must not wait for it.
+    pub(super) fn lets_go(&self, place: usize) -> bool {
+        self.stops(place) && !self.may_take_effect(place)
+    }
+
     /// Whether a cancelled turn leaves it to a person to say what became of an attempt: repeating it would let it take
     /// effect, and nothing could undo that.
     pub(super) fn is_left_unknown(&self, place: usize) -> bool {

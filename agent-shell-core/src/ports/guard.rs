@@ -16,7 +16,7 @@ use crate::words::{ModelName, Pseudonym, SessionId, StepId, Subject, Tenant, Too
 ///
 /// | place | the value | `Deny` | `Ask` | `Rewrite` |
 /// |---|---|---|---|---|
-/// | [`BeforeModel`](GuardPlace::BeforeModel) | the [`Message`](crate::data::Message) that the question adds; the whole question is in [`GuardRequest::question`] | the step fails, and the turn with it | refused | what the message becomes, of the same kind, with results of the same calls. It stands so in the conversation |
+/// | [`BeforeModel`](GuardPlace::BeforeModel) | the [`Message`](crate::data::Message) that the question adds, or the list of them when users said more while the turn ran; the whole question is in [`GuardRequest::question`] | the step fails, and the turn with it | refused | what the message becomes, of the same kind, with results of the same calls. It stands so in the conversation |
 /// | [`BeforeTool`](GuardPlace::BeforeTool) | the arguments | the step fails, and the model is told why | a person must approve exactly this call | what the arguments become: the tool, its idempotency key and an approval see these |
 /// | [`AfterTool`](GuardPlace::AfterTool) | the output | a step of a `Pure` tool fails; any other tool has acted, so its step succeeds, with an object in which `withheld` says why | refused | what the output becomes |
 /// | [`AfterModel`](GuardPlace::AfterModel) | the [`Answer`](crate::data::Answer) | the step fails, and the turn with it; the answer never stands in the conversation | refused | what the answer becomes |

@@ -45,7 +45,7 @@ pub use model::{
 pub use outbox::{Outbox, OutboxItem, OutboxPosition, Outgoing};
 pub use ownership::{Claim, ClaimFilter, Duty, Lease, Ownership, OwnershipError};
 pub(crate) use planner::Checks;
-pub use planner::{Headroom, PlanView, Planned, Planner, PlannerError, StepReport};
+pub use planner::{Headroom, PlanView, Planned, Planner, PlannerError, Steered, StepReport};
 pub use spawn::Spawn;
 pub use store::{Store, StoreError};
 pub use tool::{Call, DynTool, InvalidArguments, ProbeAnswer, Tool, ToolError, Undo};

@@ -53,6 +53,12 @@ pub struct PlanView {
     pub wants: Option<AnswerFormat>,
     /// What was said in the session so far, as far as it is kept.
     pub conversation: Conversation,
+    /// What came while the turn ran, in its order: [`Submit::steer`](crate::runtime::Submit::steer). A planner takes it up with a
+    /// question that [says it](crate::data::Ask::steers), or with a plan that [takes it up](crate::data::PlanBuilder::takes_up).
+    /// What no plan takes up becomes a turn of its own.
+    pub steers: Vec<Steered>,
+    /// How many of these models were told.
+    pub steers_told: usize,
     /// How many answers in a row a model was told that it could not use: for the planner to set a bound to.
     pub corrections: u32,
     /// How often the model was told of one and the same failing call: the same tool, arguments and error.
@@ -61,6 +67,18 @@ pub struct PlanView {
     pub headroom: Headroom,
     /// The tools themselves, for looking at arguments.
     pub(crate) checks: Checks,
+}
+
+/// What came while a turn ran.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Steered {
+    /// What was said.
+    pub input: Arc<Value>,
+    /// Whether what had not begun was given up for it.
+    pub interrupts: bool,
+    /// How many rounds of planning were done when it came.
+    pub round: u32,
 }
 
 /// Tools as a planner may use them: to look at arguments, and no more.
@@ -117,6 +135,11 @@ impl PlanView {
                 Some(format!("there is no tool `{tool}`: there are {}", known.join(", ")))
             }
         }
+    }
+
+    /// What came while the turn ran, and no model was told of.
+    pub fn untold(&self) -> &[Steered] {
+        &self.steers[self.steers_told.min(self.steers.len())..]
     }
 
     /// A plan that may refer to all steps so far.

@@ -53,7 +53,7 @@ impl Core {
         (entry, keys): (&SessionEntry, &SessionKeys),
     ) -> Result<()> {
         let (deed, turn, step) = match mail {
-            Mail::Submit { .. } => (Deed::Submit, None, None),
+            Mail::Submit { .. } | Mail::Steer { .. } => (Deed::Submit, None, None),
             Mail::Signal { .. } => (Deed::Signal, None, None),
             Mail::Decide { turn, step, decision: Decision::Approved, .. } => {
                 (Deed::Approve, Some(*turn), Some(step.clone()))

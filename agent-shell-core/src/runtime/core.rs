@@ -21,7 +21,7 @@ use crate::data::{
 use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
 use crate::ports::{
     Authorizer, Checks, Conversation, DynTool, Headroom, Model, ModelView, PlanView, Planner, ShownMessage,
-    Spawn, StepReport, Store,
+    Spawn, Steered, StepReport, Store,
 };
 use crate::words::{
     Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, ModelName, OwnerId, PlannerName, Result, ToolName,
@@ -216,6 +216,8 @@ impl Core {
             deadline: turn.deadline,
             wants: turn.wants.clone(),
             conversation: conversation(state),
+            steers: turn.steers.iter().map(steered).collect(),
+            steers_told: turn.told,
             corrections: turn.corrections,
             repeats: turn.failing.values().copied().max().unwrap_or(0),
             headroom: self.headroom(turn)?,
@@ -279,6 +281,11 @@ impl Core {
         }
         required.into_iter().collect()
     }
+}
+
+fn steered(steer: &crate::machine::Steer) -> Steered {
+    let input = steer.request.input.value();
+    Steered { input, interrupts: steer.at_once, round: steer.round }
 }
 
 /// The conversation as a planner is shown it, before its turn.

@@ -194,7 +194,12 @@ impl Emitter {
                 };
                 self.rest_ended(entry, *turn, step, how, rows);
             }
-            Body::TurnEnded { turn, outcome, .. } => self.ended(entry, *turn, outcome, rows),
+            Body::TurnEnded { turn, outcome, joined, .. } => {
+                self.ended(entry, *turn, outcome, rows);
+                for joined in joined {
+                    self.turn_ended(entry, *joined, None, outcome, rows);
+                }
+            }
             Body::SessionPurged { turn: Some(turn), .. } => self.ended(entry, *turn, &Outcome::Purged, rows),
             Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {
                 if let Some(outcome) = Outcome::recorded(&entry.body) {

@@ -135,16 +135,24 @@ fn problem_with(request: &GuardRequest, value: &Value, limits: &Limits) -> Optio
         GuardPlace::AfterModel => {
             Answer::deserialize(value).err().map(|error| format!("what it rewrote is no answer: {error}"))
         }
-        GuardPlace::BeforeModel => {
-            match (Message::deserialize(&*request.value), Message::deserialize(value)) {
-                (Ok(before), Ok(after)) if same_kind(&before, &after) => None,
-                (_, Err(error)) => Some(format!("what it rewrote is no message: {error}")),
-                _ => {
-                    Some("what it rewrote is another kind of message, or holds results of other calls".into())
-                }
-            }
-        }
+        GuardPlace::BeforeModel => match (said(&request.value), said(value)) {
+            (Ok(before), Ok(after)) if same_kinds(&before, &after) => None,
+            (_, Err(error)) => Some(format!("what it rewrote is no message: {error}")),
+            _ => Some("what it rewrote is another kind of message, or holds results of other calls".into()),
+        },
     }
+}
+
+/// The messages that a question adds: one, or a list.
+fn said(value: &Value) -> std::result::Result<Vec<Message>, serde_json::Error> {
+    match value {
+        Value::Array(_) => Vec::deserialize(value),
+        _ => Message::deserialize(value).map(|said| vec![said]),
+    }
+}
+
+fn same_kinds(before: &[Message], after: &[Message]) -> bool {
+    before.len() == after.len() && before.iter().zip(after).all(|(before, after)| same_kind(before, after))
 }
 
 /// Whether one message may stand for another: vendors take each kind in its place alone, and results with their calls.

@@ -31,16 +31,17 @@ pub(crate) struct Inbox {
     keys: SessionKeys,
     control: bool,
     input: bool,
+    steer: bool,
 }
 
 impl Inbox {
     pub(crate) fn new(core: Arc<Core>, session: SessionId, keys: SessionKeys) -> Self {
-        Self { core, session, keys, control: true, input: true }
+        Self { core, session, keys, control: true, input: true, steer: true }
     }
 
     /// Some mail may have come since the last look.
     pub(crate) fn mail_arrived(&mut self) {
-        (self.control, self.input) = (true, true);
+        (self.control, self.input, self.steer) = (true, true, true);
     }
 
     /// Whether an input may wait.
@@ -143,17 +144,35 @@ impl Inbox {
         if state.turn.as_ref().is_some_and(|running| running.id == turn) {
             return Ok(None);
         }
-        let mut after = None;
-        loop {
-            let inputs = self.page(Lane::Input, after).await?;
-            if let Some(found) = inputs.iter().find(|input| input.turn == Some(turn)) {
-                return Ok(Some(found.id));
-            }
-            match inputs.last() {
-                Some(last) if inputs.len() == PAGE => after = Some(last.id),
-                _ => return Ok(None),
+        for lane in [Lane::Input, Lane::Steer] {
+            let mut after = None;
+            loop {
+                let inputs = self.page(lane, after).await?;
+                if let Some(found) = inputs.iter().find(|input| input.turn == Some(turn)) {
+                    return Ok(Some(found.id));
+                }
+                match inputs.last() {
+                    Some(last) if inputs.len() == PAGE => after = Some(last.id),
+                    _ => break,
+                }
             }
         }
+        Ok(None)
+    }
+
+    /// What was said to the turn that runs, or to the next one, as far as there is room for it. None when the store can't say
+    /// now what waits.
+    pub(crate) async fn steers(&mut self, state: &Folded) -> Result<Option<Vec<Letter>>> {
+        let room = self.core.limits.buffered_steers.saturating_sub(state.waiting_steers());
+        // Between turns one after another starts.
+        let room = if state.turn.is_none() { room.min(1) } else { room };
+        if room == 0 || !std::mem::take(&mut self.steer) {
+            return Ok(Some(Vec::new()));
+        }
+        let items = self.core.store.mailbox.waiting(self.session, Lane::Steer, None, room).await;
+        let items = if_available(items.map_err(Error::from))?;
+        self.steer = items.as_ref().is_none_or(|items| items.len() == room);
+        items.map(|items| items.into_iter().map(|item| self.read(item)).collect()).transpose()
     }
 
     async fn page(&self, lane: Lane, after: Option<MailId>) -> Result<Vec<MailItem>> {

@@ -117,7 +117,12 @@ impl StepProcessor {
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
-    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView) -> AbortHandle {
+    pub(crate) fn plan(
+        &self,
+        planner: Arc<dyn Planner>,
+        mut view: PlanView,
+        interrupted: u32,
+    ) -> AbortHandle {
         let this = self.clone();
         let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
         let work = async move {
@@ -139,9 +144,12 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
             reach!(PlanAnswered);
-            (Event::Planned(answer), None)
+            (Event::Planned { interrupted, answer }, None)
         };
-        self.start(work, move |message| Event::Planned(failed(format!("the planner panicked: {message}"))))
+        self.start(work, move |message| {
+            let answer = failed(format!("the planner panicked: {message}"));
+            Event::Planned { interrupted, answer }
+        })
     }
 
     /// Starts work, whose end is always reported: `broken` says how it ended when it panicked where nothing else

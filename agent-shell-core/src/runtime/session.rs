@@ -12,7 +12,7 @@ use super::keyring::{Place, SessionKeys, name_digest};
 use super::manager::TurnManager;
 use super::reader::corrupt;
 use super::submit::{Request, Submit};
-use crate::data::{ChildOf, Mail, MailKind, Payload};
+use crate::data::{ChildOf, Mail, MailKind, Payload, TurnRequest};
 use crate::failpoint::reach;
 use crate::ports::{Dedupe, Deed, NewSession, Post, Posted, SessionEntry, SessionFilter};
 use crate::words::{
@@ -280,6 +280,10 @@ fn content_of(mail: &Mail) -> Vec<u8> {
         }
         Mail::Submit { input, planner, wants, .. } => {
             serde_json::json!({ "input": input, "planner": planner, "wants": wants })
+        }
+        Mail::Steer { request, at_once } => {
+            let TurnRequest { input, planner, wants, .. } = &**request;
+            serde_json::json!({ "input": input, "planner": planner, "wants": wants, "at_once": at_once })
         }
         other => serde_json::json!(other),
     };

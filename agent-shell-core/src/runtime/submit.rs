@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::session::Session;
 use super::turn::Turn;
-use crate::data::{AnswerFormat, Ceiling, Mail, Payload, Plan, PlannerRef};
+use crate::data::{AnswerFormat, Ceiling, Mail, Payload, Plan, PlannerRef, TurnRequest};
 use crate::ports::{Deed, Posted};
 use crate::words::{Actor, DedupeKey, Error, ErrorKind, InvalidName, PlannerName, Result, TurnId};
 
@@ -79,12 +79,30 @@ pub struct Submit {
     deadline: Option<Duration>,
     wants: Option<AnswerFormat>,
     budget: Option<Ceiling>,
+    meets: Meets,
     actor: Actor,
+}
+
+/// What a request does that meets a running turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meets {
+    Queues,
+    Steers,
+    Interrupts,
 }
 
 impl Submit {
     pub(crate) fn new(session: Session, request: Request) -> Self {
-        Self { session, request, dedupe: None, deadline: None, wants: None, budget: None, actor: Actor::Host }
+        Self {
+            session,
+            request,
+            dedupe: None,
+            deadline: None,
+            wants: None,
+            budget: None,
+            meets: Meets::Queues,
+            actor: Actor::Host,
+        }
     }
 
     /// The caller's own name for this request. Submitted again with the same name and input it is the same turn, as
@@ -126,6 +144,23 @@ impl Submit {
         self
     }
 
+    /// Says it to the turn that runs, if one does: its planner's next call sees it ([`PlanView::steers`](crate::PlanView::steers)),
+    /// and what runs goes on. Once a plan has taken it up, this turn ends together with that one and has its outcome; deadline,
+    /// form and budget are those of the turn that it joined. What no plan took up becomes the next turn, before any other that
+    /// waits. `docs/GUARANTEES.md` has a table of what becomes of it, wherever the turn stands.
+    pub fn steer(mut self) -> Self {
+        self.meets = Meets::Steers;
+        self
+    }
+
+    /// As [`steer`](Self::steer), and at once: steps of the running turn that have not begun are given up, running `Pure` work is
+    /// dropped, acts that have begun go on to their end, nothing is undone, and then the planner is asked again. A turn with a
+    /// fixed plan has nobody to ask again: there it waits for the turn's end.
+    pub fn interrupt(mut self) -> Self {
+        self.meets = Meets::Interrupts;
+        self
+    }
+
     /// Who asks. Without it, [`Actor::Host`].
     pub fn actor(mut self, actor: Actor) -> Self {
         self.actor = actor;
@@ -150,15 +185,16 @@ impl Submit {
         }
         let turn: TurnId = core.ids.make();
         let deadline = self.deadline.map(|after| core.clock.now().plus(after));
-        let mail = Mail::Submit {
-            turn,
-            input: Payload::from(self.request.input),
-            planner,
-            by_default,
-            deadline,
-            wants: self.wants.map(Box::new),
-            budget: self.budget.map(Box::new),
-            untrusted: false,
+        let (input, wants, budget) =
+            (Payload::from(self.request.input), self.wants.map(Box::new), self.budget.map(Box::new));
+        let mail = match self.meets {
+            Meets::Queues => {
+                Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted: false }
+            }
+            meets => Mail::Steer {
+                request: Box::new(TurnRequest { turn, input, planner, deadline, wants, budget }),
+                at_once: meets == Meets::Interrupts,
+            },
         };
         let dedupe = self.dedupe.transpose()?;
         inner.authorize(&self.actor, Deed::Submit).await?;

@@ -113,7 +113,7 @@ async fn has_work(core: &Core, entry: &SessionEntry) -> Result<bool> {
     if entry.waiting_mail == 0 {
         return Ok(false);
     }
-    for lane in [Lane::Input, Lane::Control, Lane::Signal] {
+    for lane in Lane::ALL {
         if entry.mark.status.reads(lane)
             && !core.store.mailbox.waiting(entry.id, lane, None, 1).await?.is_empty()
         {

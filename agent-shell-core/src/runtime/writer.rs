@@ -11,7 +11,7 @@ use crate::data::{Body, Header, Kind, Payload, RECORD_VERSION, Record, Requireme
 use crate::failpoint::reach;
 use crate::machine::{Entry, FOLD_VERSION, Folded, Parcel};
 use crate::ports::{Append, AppendError, Blob, Fence, Mark, Outgoing, Post, Settlement, Snapshot, TurnMark};
-use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant};
+use crate::words::{AppendId, Digest, Head, MailId, Seq, SessionId, Tenant, TurnId};
 
 /// The longest pause between two tries of one append.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -108,7 +108,14 @@ impl SessionWriter {
         for entry in entries {
             match &entry.body {
                 Body::TurnStarted { turn, .. } => turns.push(TurnMark::Started(*turn, entry.seq)),
-                Body::TurnEnded { turn, .. } => turns.push(TurnMark::Ended(*turn, entry.seq)),
+                Body::TurnEnded { turn, joined, .. } => {
+                    turns.push(TurnMark::Ended(*turn, entry.seq));
+                    // They have no life of their own.
+                    let marks = |turn: &TurnId| {
+                        [TurnMark::Started(*turn, entry.seq), TurnMark::Ended(*turn, entry.seq)]
+                    };
+                    turns.extend(joined.iter().flat_map(marks));
+                }
                 Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {
                     turns.extend([TurnMark::Started(*turn, entry.seq), TurnMark::Ended(*turn, entry.seq)]);
                 }

@@ -74,6 +74,10 @@ pub struct Limits {
     ///
     /// Default: 256.
     pub buffered_signals: usize,
+    /// Inputs that came while a turn ran, and that no plan has taken up yet, in one session. Further ones stay in the mailbox.
+    ///
+    /// Default: 64.
+    pub buffered_steers: usize,
     /// Turns that one process drives at once. Further ones wait their tenant's turn.
     ///
     /// Default: 1,024.
@@ -213,6 +217,7 @@ impl Default for Limits {
             user_mail_per_session: 1024,
             system_mail_per_session: 1024,
             buffered_signals: 256,
+            buffered_steers: 64,
             running_turns: 1024,
             held_sessions: 4096,
             question_bytes: 4 << 20,
@@ -247,7 +252,7 @@ impl Default for Limits {
 impl Limits {
     /// What is wrong with the bounds, if anything: one that is zero would let nothing run.
     pub(crate) fn problem(&self) -> Option<String> {
-        let bounds: [(&str, u64); 18] = [
+        let bounds: [(&str, u64); 19] = [
             ("payload_bytes", self.payload_bytes as u64),
             ("turn_bytes", self.turn_bytes as u64),
             ("steps_per_turn", self.steps_per_turn as u64),
@@ -255,6 +260,7 @@ impl Limits {
             ("parallel_steps", self.parallel_steps as u64),
             ("user_mail_per_session", self.user_mail_per_session as u64),
             ("system_mail_per_session", self.system_mail_per_session as u64),
+            ("buffered_steers", self.buffered_steers as u64),
             ("running_turns", self.running_turns as u64),
             ("question_bytes", self.question_bytes as u64),
             ("model_ms", self.model_ms),

@@ -150,7 +150,7 @@ fn aged(mut given: Arguments) -> Result<(), BenchError> {
 /// Measures what a turn costs a long conversation beside a short one.
 fn long(mut given: Arguments) -> Result<(), BenchError> {
     let turns: u64 = given.option("--turns")?.unwrap_or(10_000);
-    let young: usize = given.option("--young")?.unwrap_or(10);
+    let young: usize = given.option("--young")?.unwrap_or(20);
     let json: Option<PathBuf> = given.option("--json")?;
     let folder = data_folder(&mut given)?;
     given.finish()?;

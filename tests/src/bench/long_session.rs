@@ -33,7 +33,7 @@ const SAID_BYTES: usize = 150;
 pub(super) struct Settings<'a> {
     /// The ages at which is measured, the youngest first; each but the first in the one long session.
     pub(super) marks: Vec<u64>,
-    /// How many new sessions are measured beside each age.
+    /// How many new sessions are measured beside each age, in turn with the turns around it.
     pub(super) young: usize,
     pub(super) folder: &'a Path,
 }
@@ -72,13 +72,31 @@ pub(super) struct Row {
     /// The median.
     pub(super) us_per_turn: f64,
     pub(super) cpu_us_per_turn: f64,
+    /// The same two of the new sessions that took turns with these: a slow minute of the machine falls on both.
+    pub(super) beside_us_per_turn: f64,
+    pub(super) beside_cpu_us_per_turn: f64,
     /// Of the messages of a question, in JSON.
     pub(super) longest_prompt_bytes: u64,
     pub(super) bound_bytes: u64,
 }
 
 impl Cost {
-    pub(super) fn row(&self, turn: u64) -> Row {
+    fn us_per_turn(&self) -> f64 {
+        rounded(median(self.turns_us.iter().copied()).unwrap_or(0.0), 1)
+    }
+
+    fn cpu_us_per_turn(&self) -> f64 {
+        rounded(self.cpu.as_secs_f64() * 1e6 / self.turns_us.len().max(1) as f64, 1)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.turns_us.extend(other.turns_us);
+        self.bytes += other.bytes;
+        self.cpu += other.cpu;
+        self.longest_bytes = self.longest_bytes.max(other.longest_bytes);
+    }
+
+    pub(super) fn row(&self, turn: u64, beside: &Self) -> Row {
         let turns = self.turns_us.len().max(1) as f64;
         Row {
             bench: "long-session",
@@ -87,8 +105,10 @@ impl Cost {
             turn,
             measured_turns: self.turns_us.len(),
             bytes_per_turn: rounded(self.bytes as f64 / turns, 1),
-            us_per_turn: rounded(median(self.turns_us.iter().copied()).unwrap_or(0.0), 1),
-            cpu_us_per_turn: rounded(self.cpu.as_secs_f64() * 1e6 / turns, 1),
+            us_per_turn: self.us_per_turn(),
+            cpu_us_per_turn: self.cpu_us_per_turn(),
+            beside_us_per_turn: beside.us_per_turn(),
+            beside_cpu_us_per_turn: beside.cpu_us_per_turn(),
             longest_prompt_bytes: self.longest_bytes,
             bound_bytes: WINDOW_BYTES,
         }
@@ -105,21 +125,31 @@ pub(super) fn run(settings: &Settings<'_>, mut say: impl FnMut(&str)) -> Result<
         let (long, mut young, mut old) = (session("long".into())?, Cost::default(), Vec::new());
         let Some((&first, later)) = settings.marks.split_first() else { return Ok(Vec::new()) };
         let mut turns = 0;
-        // The young are measured beside each age, so that a slow minute of the machine falls on both.
         for (nth, &mark) in later.iter().chain(later.is_empty().then_some(&first)).enumerate() {
+            say(&format!("turn {turns}: on to {mark}"));
+            turns = if later.is_empty() { turns } else { go_on(&long, turns, mark - side(mark)).await? };
+            let (mut cost, mut beside) = (Cost::default(), Cost::default());
             for fresh in 0..settings.young {
-                say(&format!("turn {turns}: new session {fresh} of {}", settings.young));
-                bench.around(&session(format!("young-{nth}-{fresh}"))?, 0, first, &mut young).await?;
+                let of_age = 2 * side(mark) * (fresh as u64 + 1) / settings.young as u64;
+                let through = mark - side(mark) + of_age;
+                // Now one is first, now the other.
+                for is_old in [fresh % 2 == 0, fresh % 2 == 1] {
+                    if !is_old {
+                        let new = session(format!("young-{nth}-{fresh}"))?;
+                        let had = go_on(&new, 0, first - side(first)).await?;
+                        bench.measure(&new, had, first + side(first), &mut beside).await?;
+                    } else if !later.is_empty() {
+                        turns = bench.measure(&long, turns, through, &mut cost).await?;
+                    }
+                }
             }
             if !later.is_empty() {
-                let mut cost = Cost::default();
-                say(&format!("turn {turns}: on to {mark}"));
-                turns = bench.around(&long, turns, mark, &mut cost).await?;
-                old.push(cost.row(mark));
+                old.push(cost.row(mark, &beside));
             }
+            young.add(beside);
         }
         bench.shell.shutdown().await.map_err(BenchError::system)?;
-        Ok(std::iter::once(young.row(first)).chain(old).collect())
+        Ok(std::iter::once(young.row(first, &young)).chain(old).collect())
     })
 }
 
@@ -154,21 +184,17 @@ impl Bench {
         Ok(Self { shell: shell.open().await.map_err(BenchError::system)?, written, longest })
     }
 
-    /// Goes on with a session that has had `turns`, measures the turns around `mark`, and returns how many it has had then.
-    async fn around(
+    /// Goes on with a session that has had `turns` until it has had `through`, which it returns, and measures these.
+    async fn measure(
         &self,
         session: &Session,
         mut turns: u64,
-        mark: u64,
+        through: u64,
         cost: &mut Cost,
     ) -> Result<u64, BenchError> {
-        while turns < mark - side(mark) {
-            turn(session, turns).await?;
-            turns += 1;
-        }
         self.longest.store(0, Ordering::Relaxed);
         let (before, cpu) = (self.written.load(Ordering::Relaxed), Stopwatch::start());
-        while turns < mark + side(mark) {
+        while turns < through {
             let watch = Stopwatch::start();
             turn(session, turns).await?;
             cost.turns_us.push(watch.stop(1).elapsed.as_secs_f64() * 1e6);
@@ -179,6 +205,14 @@ impl Bench {
         cost.longest_bytes = cost.longest_bytes.max(self.longest.load(Ordering::Relaxed));
         Ok(turns)
     }
+}
+
+/// Goes on with a session that has had `turns` until it has had `through`, which it returns.
+async fn go_on(session: &Session, turns: u64, through: u64) -> Result<u64, BenchError> {
+    for nth in turns..through {
+        turn(session, nth).await?;
+    }
+    Ok(through)
 }
 
 async fn turn(session: &Session, nth: u64) -> Result<(), BenchError> {
@@ -205,7 +239,7 @@ fn bytes_of(request: &ModelRequest) -> u64 {
     request.messages.iter().map(|message| json!(message).to_string().len() as u64).sum()
 }
 
-/// The table, with what each row is to the first.
+/// The table, with what each row is to the first in bytes, and in time to what ran in turn with it.
 pub(super) fn table(rows: &[Row]) -> String {
     let head = [
         "turn",
@@ -234,8 +268,8 @@ pub(super) fn table(rows: &[Row]) -> String {
                 format!("{:.0}", row.us_per_turn),
                 format!("{:.0}", row.cpu_us_per_turn),
                 ratio(row.bytes_per_turn, first.bytes_per_turn),
-                ratio(row.us_per_turn, first.us_per_turn),
-                ratio(row.cpu_us_per_turn, first.cpu_us_per_turn),
+                ratio(row.us_per_turn, row.beside_us_per_turn),
+                ratio(row.cpu_us_per_turn, row.beside_cpu_us_per_turn),
                 row.longest_prompt_bytes.to_string(),
                 row.bound_bytes.to_string(),
             ]

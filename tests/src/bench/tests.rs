@@ -207,15 +207,18 @@ fn what_the_turns_around_an_age_cost_is_added_up() {
     };
     let mut old = young.clone();
     (old.bytes, old.longest_bytes) = (5_000, 5_950);
-    let rows = [young.row(10), old.row(1_000)];
+    let mut beside = young.clone();
+    beside.turns_us.iter_mut().for_each(|us| *us /= 2.0);
+    beside.cpu /= 2;
+    let rows = [young.row(10, &young), old.row(1_000, &beside)];
     assert_eq!(
         report::json(&rows[1..]).unwrap().trim_end(),
-        r#"{"bench":"long-session","system":"agent-shell","journal":"sqlite","turn":1000,"measured_turns":4,"bytes_per_turn":1250.0,"us_per_turn":400.0,"cpu_us_per_turn":200.0,"longest_prompt_bytes":5950,"bound_bytes":6000}"#
+        r#"{"bench":"long-session","system":"agent-shell","journal":"sqlite","turn":1000,"measured_turns":4,"bytes_per_turn":1250.0,"us_per_turn":400.0,"cpu_us_per_turn":200.0,"beside_us_per_turn":200.0,"beside_cpu_us_per_turn":100.0,"longest_prompt_bytes":5950,"bound_bytes":6000}"#
     );
     let table = long_session::table(&rows);
     let last: Vec<&str> = table.lines().next_back().unwrap().split('|').map(str::trim).collect();
     let cells =
-        ["1000", "agent-shell", "sqlite", "4", "1250", "400", "200", "1.25", "1.00", "1.00", "5950", "6000"];
+        ["1000", "agent-shell", "sqlite", "4", "1250", "400", "200", "1.25", "2.00", "2.00", "5950", "6000"];
     assert_eq!(last[1..last.len() - 1], cells);
 }
 

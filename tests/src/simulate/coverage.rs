@@ -29,6 +29,10 @@ macro_rules! world_faults {
 }
 
 world_faults! {
+    /// Steps of a turn that does not succeed are undone.
+    Undone = "steps are undone",
+    /// Somebody cancels a turn.
+    Cancelled = "somebody cancels a turn",
     /// A process dies between two polls.
     Crash = "crash between two polls",
     /// A process stands still.
@@ -193,6 +197,11 @@ fn is_of_children(row: &Transition) -> bool {
     row.record == BodyKind::TurnAnswered || [row.from, row.to].contains(&Stage::Delegated)
 }
 
+/// Whether a simulation can come there.
+fn is_simulated(row: &Transition) -> bool {
+    row.record != NOT_SIMULATED && !is_of_guards(row) && !is_of_children(row)
+}
+
 /// What was reached, and how often.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -237,7 +246,7 @@ impl Coverage {
     pub fn rows(&self) -> Vec<(String, u64)> {
         let transitions = TRANSITIONS
             .iter()
-            .filter(|row| row.record != NOT_SIMULATED && !is_of_guards(row) && !is_of_children(row))
+            .filter(|row| is_simulated(row))
             .map(|row| (format!("transition {row}"), self.transitions.get(row).copied().unwrap_or_default()));
         let world = WorldFault::ALL.iter().map(|fault| {
             (format!("fault {}", fault.name()), self.world.get(fault).copied().unwrap_or_default())

@@ -27,6 +27,7 @@ use super::settings::Settings;
 use super::talking::Number;
 use super::tools;
 use super::truth::{LifeId, Truth, USER, tenant_name};
+use super::undoing;
 use super::work::Work;
 use crate::crash::scenario::{self, Act, Fate, session_name};
 
@@ -68,7 +69,7 @@ impl Host {
         }
         loop {
             self.sleep_ms(if self.truth.is_calm() { 60 } else { 150 }).await;
-            let done = match self.entropy.below(26) {
+            let done = match self.entropy.below(27) {
                 0..7 => self.submit(&shell).await,
                 7..13 => self.see_to_rests(&shell).await,
                 13..15 => self.look(&shell).await,
@@ -80,6 +81,7 @@ impl Host {
                     Ok(())
                 }
                 22..24 => self.keep_books(&shell).await,
+                24 => self.cancel(&shell).await,
                 _ => self.forget(&shell),
             };
             if let Err(error) = done {
@@ -317,6 +319,16 @@ impl Host {
         Ok(())
     }
 
+    /// Cancels some turn of which anything may come, wherever it is.
+    async fn cancel(&self, shell: &Shell) -> Result<()> {
+        let Some(turn) = self.any_turn().filter(|turn| self.truth.may_cancel(*turn)) else { return Ok(()) };
+        if self.truth.is_calm() || self.percent(50) {
+            return Ok(());
+        }
+        self.truth.count(WorldFault::Cancelled);
+        shell.turn(turn).cancel("on second thoughts", &self.person()?).await
+    }
+
     /// A signal that nobody waits for.
     async fn make_noise(&self, shell: &Shell) -> Result<()> {
         if self.truth.is_calm() {
@@ -359,7 +371,12 @@ impl Host {
                     Work::Drawn(scenario) => scenario.gives_up,
                     Work::Wild(_) | Work::Talk(_) => self.percent(40),
                 };
-                let resolution = match serde_json::from_value::<scenario::Work>((**input).clone()) {
+                let undone = undoing::undone_work(input);
+                let work_of = || match undone {
+                    Some(work) => Ok(work),
+                    None => serde_json::from_value::<scenario::Work>((**input).clone()),
+                };
+                let resolution = match work_of() {
                     Ok(work) if applied => Resolution::Applied(tools::output(tool, &work)),
                     Ok(_) if gives_up => Resolution::GiveUp,
                     Ok(_) => Resolution::Retry,
@@ -367,6 +384,15 @@ impl Host {
                         self.truth.say(Rule::Input, format!("{rest:?}: {error}"));
                         return Ok(());
                     }
+                };
+                turn.resolve(rest.step.as_str(), resolution, &self.person()?).await
+            }
+            // It was not undone: it is tried again, was undone by hand, or stays.
+            Needs::Undo { .. } => {
+                let resolution = match self.entropy.below(3) {
+                    0 => Resolution::Retry,
+                    1 => Resolution::Applied(Value::Null),
+                    _ => Resolution::GiveUp,
                 };
                 turn.resolve(rest.step.as_str(), resolution, &self.person()?).await
             }

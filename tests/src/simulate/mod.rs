@@ -27,6 +27,7 @@ mod sights;
 mod talking;
 mod tools;
 mod truth;
+mod undoing;
 mod watched;
 mod watched_budgets;
 mod watched_events;

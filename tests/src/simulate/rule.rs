@@ -48,6 +48,9 @@ pub enum Rule {
     Early,
     /// A step ends once, in its order, and is repeated only as its class allows.
     Step,
+    /// What a turn applied that does not succeed is undone where it can be: what happened, and nothing else, once, and nothing
+    /// stands any more that came after it.
+    Undo,
     /// A model is asked what the records say: its prompt, and each message once, in order, results behind their calls; what
     /// users said stays, what was shown is shown in the same bytes, within the policy's bound; an answer is final; and a loop
     /// gives up in time.

@@ -30,7 +30,8 @@ pub(super) fn tools(truth: &Truth, clock: &SimClock) -> Vec<Tool> {
         ToolSpec { name: PEEK, class: EffectClass::Pure, remembers: None },
         ToolSpec { name: STAMP, class: EffectClass::Idempotent, remembers: Some(REMEMBERS) },
     ];
-    specs.into_iter().chain(own).map(|spec| tool(spec, truth, clock)).collect()
+    let tools = specs.into_iter().chain(own).map(|spec| tool(spec, truth, clock));
+    tools.chain(super::undoing::tools(truth, clock)).collect()
 }
 
 fn class_of(kind: ToolKind) -> EffectClass {
@@ -42,9 +43,12 @@ fn class_of(kind: ToolKind) -> EffectClass {
     }
 }
 
-fn tool(spec: ToolSpec, truth: &Truth, clock: &SimClock) -> Tool {
+pub(super) fn tool(spec: ToolSpec, truth: &Truth, clock: &SimClock) -> Tool {
     let (of_run, of_probe) = ((truth.clone(), clock.clone()), truth.clone());
-    let run = move |work: Work, call: Call| act(of_run.0.clone(), of_run.1.clone(), spec, work, call);
+    let run = move |work: Work, call: Call| {
+        let input = json!(work);
+        act(of_run.0.clone(), of_run.1.clone(), spec, (work, input), call)
+    };
     let probe = move |work: Work, call: Call| ask(of_probe.clone(), spec, work, call);
     let description = "Acts on the simulated world";
     let mut tool = match spec.class {
@@ -74,14 +78,15 @@ pub(super) fn output(tool: &str, work: &Work) -> Value {
     }
 }
 
-async fn act(
+/// Does some work, as the call's input says.
+pub(super) async fn act(
     truth: Truth,
     clock: SimClock,
     spec: ToolSpec,
-    work: Work,
+    (work, input): (Work, Value),
     call: Call,
 ) -> Result<Value, ToolError> {
-    let (running, _caller) = truth.called(spec, &work, &call, &clock);
+    let (running, _caller) = truth.called(spec, (&work, &input), &call, &clock);
     if work.refuse {
         return Err(ToolError::refused("refused on purpose"));
     }
@@ -114,7 +119,12 @@ async fn clock_sleep(clock: &SimClock, duration: Duration) {
     agent_shell_core::words::Clock::sleep(clock, duration).await;
 }
 
-async fn ask(truth: Truth, spec: ToolSpec, work: Work, call: Call) -> Result<ProbeAnswer, ToolError> {
+pub(super) async fn ask(
+    truth: Truth,
+    spec: ToolSpec,
+    work: Work,
+    call: Call,
+) -> Result<ProbeAnswer, ToolError> {
     let probing = truth.asked(&call);
     truth.pause().await;
     match probing {

@@ -8,6 +8,7 @@ use agent_shell_core::{Plan, Step, Template, from};
 use serde_json::{Value, json};
 
 use super::talking::Talk;
+use super::undoing;
 use crate::crash::scenario::{Act, Scenario, ToolKind, TurnKey};
 use crate::random::Random;
 
@@ -260,7 +261,10 @@ impl WildStep {
     fn draw(random: &mut Random, id: String, earlier: &[String], steps: &[Self]) -> Self {
         let act = match random.below(21) {
             0..13 => WildAct::Tool {
-                name: TOOLS[random.below(TOOLS.len() as u64) as usize],
+                name: match random.percent(45) {
+                    true => undoing::TOOLS[random.below(undoing::TOOLS.len() as u64) as usize],
+                    false => TOOLS[random.below(TOOLS.len() as u64) as usize],
+                },
                 attempts: [1, 1, 2, 3][random.below(4) as usize],
                 attempt_ms: random.percent(40).then(|| 30 + random.below(400)),
                 refuse: random.percent(7),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agent_shell_core::data::Ceiling;
-use agent_shell_core::ports::{SessionFilter, SessionStatus};
+use agent_shell_core::ports::{SessionEntry, SessionFilter, SessionStatus};
 use agent_shell_core::words::{SessionId, UserId};
 use agent_shell_core::{Actor, Needs, Resolution, Shell, Subject, Tenant, Turn};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -35,7 +36,7 @@ pub(super) struct Lives {
 }
 
 /// After each look at what rests fewer than so many turns are cancelled.
-const MOST_CANCELS: u64 = 24;
+const MOST_CANCELS: u64 = 14;
 
 type Turns = BTreeMap<SessionId, Vec<Turn>>;
 
@@ -49,25 +50,67 @@ pub(super) async fn drive(
     let turns = submit(shell, &load).await?;
     let mut lives = Lives { workers: trouble.workers, ..Lives::default() };
     lives.turns = turns.values().map(Vec::len).sum();
-    let mut random = Random::of(&[load.seed, 0x6b69_6c6c]);
     let held = (load.sessions as usize * 13 / 10).div_ceil(trouble.workers);
     let mut workers = Vec::new();
     for _ in 0..trouble.workers {
         workers.push(Worker::start(folder, &load, held)?);
     }
-    let mut person = Random::of(&[load.seed, 0x7065_7273]);
-    let (mut kills, mut stops) = (trouble.kills, trouble.stops);
-    open_gate(shell, folder, &load, began + trouble.finish_within).await?;
+    let until = began + trouble.finish_within;
+    open_gate(shell, folder, &load, until).await?;
     let finance = Finance::new(folder, load.seed)?.works(shell.clone());
-    let mut next = Instant::now() + Duration::from_millis(300);
-    while !all_ended(shell).await? {
-        if began.elapsed() > trouble.finish_within {
+    let is_over = AtomicBool::new(false);
+    let start = || Worker::start(folder, &load, held);
+    // Whoever looks after rests takes long when much is at work, and kills must not wait for that.
+    let ((), (kills, stops)) = tokio::try_join!(
+        async {
+            let done = look_after(shell, &turns, load.seed, until, &mut lives).await;
+            is_over.store(true, Ordering::SeqCst);
+            done
+        },
+        make_trouble(workers, start, (load.seed, trouble), &is_over),
+    )?;
+    (lives.kills, lives.stops) = (kills, stops);
+    (lives.reopened, lives.bills) = finance.end().await?;
+    lives.took = began.elapsed();
+    Ok(lives)
+}
+
+/// Resolves, abandons and cancels until everything has ended.
+async fn look_after(
+    shell: &Shell,
+    turns: &Turns,
+    seed: u64,
+    until: Instant,
+    lives: &mut Lives,
+) -> Result<(), SpendError> {
+    let mut person = Random::of(&[seed, 0x7065_7273]);
+    loop {
+        let at_work = at_work(shell).await?;
+        if at_work.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
             return Err(SpendError::Stuck("not everything ended in time".into()));
         }
-        attend(shell, &turns, &mut person, &mut lives).await?;
+        attend(shell, turns, &mut person, lives).await?;
         for _ in 0..person.below(MOST_CANCELS) {
-            cancel(&turns, &mut person, &mut lives).await;
+            cancel(turns, &at_work, &mut person, lives).await;
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Kills and stops workers until everything has ended, and says how many.
+async fn make_trouble(
+    mut workers: Vec<Worker>,
+    start: impl Fn() -> Result<Worker, SpendError>,
+    (seed, trouble): (u64, Trouble),
+    is_over: &AtomicBool,
+) -> Result<(u64, u64), SpendError> {
+    let mut random = Random::of(&[seed, 0x6b69_6c6c]);
+    let (mut kills, mut stops) = (trouble.kills, trouble.stops);
+    let mut next = Instant::now() + Duration::from_millis(300);
+    while !is_over.load(Ordering::SeqCst) {
         for worker in &mut workers {
             worker.look()?;
         }
@@ -77,23 +120,19 @@ pub(super) async fn drive(
             if random.below(kills + stops) < kills {
                 kills -= 1;
                 workers.swap_remove(place).kill()?;
-                workers.push(Worker::start(folder, &load, held)?);
-                lives.kills += 1;
+                workers.push(start()?);
             } else if workers[place].stopped.is_none() {
                 stops -= 1;
                 let length = LEASE_MS * 11 / 10 + random.below(LEASE_MS);
                 workers[place].stop(Duration::from_millis(length))?;
-                lives.stops += 1;
             }
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for worker in workers {
         worker.kill()?;
     }
-    (lives.reopened, lives.bills) = finance.end().await?;
-    lives.took = began.elapsed();
-    Ok(lives)
+    Ok((trouble.kills - kills, trouble.stops - stops))
 }
 
 /// Waits until the first turn of every session has started, and lets all of them go on at once.
@@ -142,14 +181,16 @@ async fn submit_to(shell: &Shell, load: &Load, number: u64) -> Result<(SessionId
     Ok((session.id().await?, turns))
 }
 
-async fn all_ended(shell: &Shell) -> Result<bool, SpendError> {
+/// The sessions in which something has not ended.
+async fn at_work(shell: &Shell) -> Result<Vec<SessionId>, SpendError> {
     let entries = shell.sessions(SessionFilter::default(), None, usize::MAX >> 1).await?;
-    Ok(entries.iter().all(|entry| entry.mark.status == SessionStatus::Idle && entry.waiting_mail == 0))
+    let works = |entry: &SessionEntry| entry.mark.status != SessionStatus::Idle || entry.waiting_mail > 0;
+    Ok(entries.iter().filter(|entry| works(entry)).map(|entry| entry.id).collect())
 }
 
 /// Cancels a turn, wherever it is: before its start, among its steps, while it rests.
-async fn cancel(turns: &Turns, random: &mut Random, lives: &mut Lives) {
-    let session = turns.values().nth(random.below(turns.len() as u64) as usize);
+async fn cancel(turns: &Turns, at_work: &[SessionId], random: &mut Random, lives: &mut Lives) {
+    let session = random.pick(at_work).and_then(|session| turns.get(session));
     let Some(turn) = session.and_then(|turns| random.pick(turns)) else { return };
     // One that has ended is refused.
     lives.cancels += u64::from(turn.cancel("it is not needed any more", &Actor::Host).await.is_ok());

@@ -70,7 +70,7 @@ impl Load {
     fn take(given: &mut Arguments) -> Result<Self, UsageError> {
         let seed = given.option("--seed")?.unwrap_or(1);
         let sessions = given.option("--sessions")?.unwrap_or(1_000);
-        let rounds = given.option("--rounds")?.unwrap_or(2);
+        let rounds = given.option("--rounds")?.unwrap_or(3);
         if !(1..=4_000).contains(&sessions) || !(1..=100).contains(&rounds) {
             return Err(UsageError::new("--sessions: at least 1, at most 4000; --rounds: at most 100"));
         }
@@ -83,10 +83,10 @@ impl Load {
             .map(String::from)
     }
 
-    /// In how many answers of models one is an overrun: about a dozen in a run, for each stops everybody until somebody has
-    /// looked at it.
+    /// In how many answers of models one is an overrun: a few in a run, for each stops everybody until somebody has looked at
+    /// it, and whoever asks meanwhile is refused.
     fn overrun_in(&self) -> u64 {
-        (self.sessions * self.rounds / 5).max(2)
+        (self.sessions * self.rounds / 7).max(2)
     }
 
     /// How many users share the sessions.

@@ -102,7 +102,8 @@ impl Model for Vendor {
             }
             17 => Err(ModelError::new(ModelErrorKind::InvalidRequest, "the vendor does not like this one")),
             _ => {
-                let overruns = random.below(self.overrun_in) == 0;
+                // Not at once, when every turn asks: all of them would be refused.
+                let overruns = request.messages.len() > 2 && random.below(self.overrun_in) == 0;
                 if overruns {
                     self.log.say(&Line::Overran { attempt: attempt_of(&call).digest() });
                 }

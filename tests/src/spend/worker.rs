@@ -106,13 +106,13 @@ fn ceilings(load: &Load) -> Ceilings {
     let of_user = turns.div_ceil(load.users());
     Ceilings {
         tenant: Ceiling {
-            nano_usd: Some(turns * 60_000),
-            tokens: Some(turns * 2_500),
-            tool_calls: Some(turns * 5),
-            steps: Some(turns * 9),
+            nano_usd: Some(turns * 27_000),
+            tokens: Some(turns * 2_000),
+            tool_calls: Some(turns * 3),
+            steps: Some(turns * 5),
             time_ms: None,
         },
-        user: Ceiling { nano_usd: Some(of_user * 66_000), steps: Some(of_user * 10), ..Ceiling::NONE },
+        user: Ceiling { nano_usd: Some(of_user * 30_000), steps: Some(of_user * 6), ..Ceiling::NONE },
         session: Ceiling {
             tokens: Some(load.rounds * 6_000),
             tool_calls: Some(load.rounds * 8),

@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
                     terms: terms(),
                     prompts: Default::default(),
                 };
-                self.react(Event::Planned(Ok(answer)));
+                self.react(Event::Planned { interrupted: 0, answer: Ok(answer) });
                 return true;
             }
             Command::Check { step, input, .. } => {
@@ -257,8 +257,8 @@ impl<'a> Run<'a> {
                 let rulings = vec![GuardRuling::new("lax".try_into().unwrap(), Verdict::Allowed, "")];
                 self.waiting.push(Event::Ruled { step, place, value, rulings, rewritten: None });
             }
-            // No plan here asks a model or has a child.
-            Command::Ask { .. } | Command::Delegate { .. } => {}
+            // No plan here asks a model or has a child, and nobody interrupts.
+            Command::Ask { .. } | Command::Delegate { .. } | Command::DropPlan => {}
             Command::Probe { step, .. } => {
                 self.live.probing.insert(step);
                 let id = self.id(step);

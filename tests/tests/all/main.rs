@@ -38,6 +38,7 @@ mod sagas;
 mod simulation;
 mod sleeping;
 mod spend_program;
+mod steered;
 mod support;
 mod test_kit;
 mod turns;

@@ -178,7 +178,8 @@ impl Asking {
             return Err(PlannerError::new(problem));
         }
         let mut conversation = view.conversation.clone();
-        conversation.next_bytes = bytes;
+        let untold = view.untold().iter().map(|steered| json_bytes(&steered.input) + AROUND_A_PART);
+        conversation.next_bytes = bytes + untold.sum::<u64>();
         conversation.summary_failed =
             summaries(view).any(|(_, summary)| matches!(summary, StepReport::Failed(_)));
         let history = match &self.history {
@@ -189,7 +190,8 @@ impl Asking {
         prompt.settings = self.settings.clone();
         let step = match history.summary {
             None => {
-                let ask = Ask::new(model, prompt, say).in_conversation(history.first);
+                let steers = u32::try_from(view.steers.len()).unwrap_or(u32::MAX);
+                let ask = Ask::new(model, prompt, say).in_conversation(history.first).steers(steers);
                 Step::model(ask_name(view.round), ask.handles_above(self.handles(view)))
             }
             Some(_) if conversation.summary_failed => {
@@ -240,6 +242,11 @@ impl Asking {
         self.may_correct(view, &problem)?;
         let bytes = text_bytes(&problem) + AROUND_A_PART;
         self.ask(view, prompt, Say::Correction(problem), bytes)
+    }
+
+    /// Tells the model what came while the turn ran, and nothing else.
+    pub(super) fn steer(&self, view: &PlanView, prompt: Prompt) -> Result<Planned, PlannerError> {
+        self.ask(view, prompt, Say::Steers, 0)
     }
 
     /// Whether the model may make further calls: what it was told too often it may answer to, and no more.

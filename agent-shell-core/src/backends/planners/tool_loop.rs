@@ -25,6 +25,9 @@ use crate::words::StepId;
 ///   a row; then the turn fails with [`FailureCode::Stuck`](crate::FailureCode::Stuck).
 /// - When the model was told [`repeats`](Self::repeats) times of the same failing call (the same tool, arguments and error),
 ///   the turn fails with [`FailureCode::Stuck`](crate::FailureCode::Stuck). Calls beside each other count once.
+/// - What comes while the turn runs ([`Submit::steer`](crate::runtime::Submit::steer)) is said with the next question: behind the
+///   results of calls, or as a question of its own before an answer becomes the turn's. After what interrupts, calls that were not
+///   made are closed, and the model is told so.
 /// - Of more calls than a plan or the turn may have, those that are too many are not made, and the model is told.
 /// - A model that does not answer fails the turn with [`FailureCode::Model`](crate::FailureCode::Model).
 ///
@@ -62,6 +65,13 @@ impl ToolLoop {
 
     /// What follows from an answer: calls, a correction, or the end.
     fn follow(&self, view: &PlanView, asked: u32, answer: &Answer) -> Result<Planned, PlannerError> {
+        let untold = view.untold();
+        if untold.iter().any(|steered| steered.interrupts) && answer.calls().next().is_some() {
+            return self.tell(view, asked, answer);
+        }
+        if answer.calls().next().is_none() && !untold.is_empty() {
+            return self.asking.steer(view, self.prompt(view));
+        }
         if answer.calls().next().is_none() {
             return match wanted(answer, view.wants.as_ref()) {
                 Ok(answer) => Ok(Planned::Answer(answer)),
@@ -83,10 +93,15 @@ impl ToolLoop {
 
     /// Tells the model what became of its calls.
     fn tell(&self, view: &PlanView, asked: u32, answer: &Answer) -> Result<Planned, PlannerError> {
+        if answer.calls().next().is_none() {
+            return self.asking.steer(view, self.prompt(view));
+        }
+        let is_interrupted = view.untold().iter().any(|steered| steered.interrupts);
         let result = |(place, call): (usize, &ToolCall)| {
             let step = StepId::new(call_name(asked, place)).ok().filter(|step| view.steps.contains_key(step));
             let of = match step {
                 Some(step) => ResultOf::Step(step),
+                None if is_interrupted => ResultOf::Interrupted,
                 None => ResultOf::Rejected(match self.step_of(view, call, asked, place) {
                     Err(problem) => problem,
                     Ok(_) => "it was not called: call it again".into(),
@@ -103,6 +118,8 @@ impl ToolLoop {
     fn bytes_of(&self, view: &PlanView, result: &CallResult) -> u64 {
         let told = match &result.of {
             ResultOf::Rejected(problem) => json_bytes(&reason(problem)),
+            // A sentence says that it was not made.
+            ResultOf::Interrupted => 2 * AROUND_A_PART,
             ResultOf::Step(step) => match view.steps.get(step) {
                 Some(StepReport::Succeeded(output)) => self.asking.output_bytes(view, output),
                 Some(StepReport::Failed(failure)) => json_bytes(&reason(&failure.message)),

@@ -41,6 +41,10 @@ const MOST_ANSWER_BYTES: u64 = 64 << 20;
 ///   it never sees an output, in later turns neither. When it was told [`repeats`](Self::repeats) times of the same failing
 ///   call (the same tool, input and error), it may answer, and no more plan.
 ///
+/// What comes while the turn runs ([`Submit::steer`](crate::runtime::Submit::steer)) is told to the model before a plan begins, or
+/// with what the steps led to where the model is asked again; it then plans anew or answers. A plan that runs whole, without
+/// reviews and without a form to look at, asks nobody again: there it waits for the next turn, unless it interrupts.
+///
 /// In the session's conversation stand the user's input and the model's plans. The tools are told in the instructions, so that
 /// a model does not call them by itself.
 ///
@@ -184,7 +188,15 @@ impl PlanByModel {
 
     /// What follows when the steps of a plan have ended and the turn goes on.
     fn ended(&self, view: &PlanView, answer: &Answer) -> Result<Planned, PlannerError> {
-        let draft = answer.json().and_then(|draft| Draft::read(&draft)).map_err(PlannerError::new)?;
+        let draft = match answer.json().and_then(|draft| Draft::read(&draft)) {
+            Ok(draft) => draft,
+            // What was to correct it was given up for what the user says now.
+            Err(problem) if !view.untold().is_empty() => return self.correct(view, answer, problem),
+            Err(problem) => return Err(PlannerError::new(problem)),
+        };
+        if !view.untold().is_empty() {
+            return self.tell(view, &draft);
+        }
         match draft.answer.as_ref().filter(|_| !self.reviews).map(|answer| final_answer(view, answer)) {
             Some(Ok(planned)) => Ok(planned),
             Some(Err(problem)) => self.correct(view, answer, problem),
@@ -298,6 +310,9 @@ impl Planner for PlanByModel {
         // The round after an answer adopts its plan; the one after that comes when the plan's steps have ended.
         if !is_new {
             return self.ended(&view, &answer);
+        }
+        if !view.untold().is_empty() && answer.calls().next().is_none() {
+            return self.asking.steer(&view, self.prompt(&view));
         }
         match self.follow(&view, &answer) {
             Ok(planned @ Planned::Answer(_)) => Ok(planned),

@@ -26,6 +26,7 @@ pub(super) const fn lane(lane: Lane) -> i64 {
         Lane::Input => 0,
         Lane::Control => 1,
         Lane::Signal => 2,
+        Lane::Steer => 3,
     }
 }
 

@@ -18,12 +18,12 @@ use crate::words::{Digest, MailId, OwnerId, SessionId, TurnId};
 #[derive(Default)]
 pub(super) struct Mailbag {
     /// What waits, by the number of its arrival.
-    letters: [BTreeMap<u64, Letter>; 3],
+    letters: [BTreeMap<u64, Letter>; Lane::ALL.len()],
     arrivals: u64,
     places: HashMap<MailId, (Lane, u64)>,
     used: HashMap<(MailKind, Digest), Dedupe>,
     /// How many of the letters of each lane the runtime itself posted.
-    system: [usize; 3],
+    system: [usize; Lane::ALL.len()],
 }
 
 struct Letter {
@@ -106,7 +106,7 @@ impl Mailbag {
 
     /// The mail that has waited longest, of the lanes that a session with this status reads.
     pub(super) fn oldest(&self, status: SessionStatus) -> Option<&MailItem> {
-        let lanes = [Lane::Input, Lane::Control, Lane::Signal].into_iter().filter(|lane| status.reads(*lane));
+        let lanes = Lane::ALL.into_iter().filter(|lane| status.reads(*lane));
         let first = lanes
             .filter_map(|lane| self.letters[index(lane)].first_key_value())
             .min_by_key(|(arrival, _)| *arrival);
@@ -132,6 +132,7 @@ fn index(lane: Lane) -> usize {
         Lane::Input => 0,
         Lane::Control => 1,
         Lane::Signal => 2,
+        Lane::Steer => 3,
     }
 }
 

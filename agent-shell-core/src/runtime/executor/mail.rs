@@ -24,13 +24,17 @@ impl PlanExecutor {
         if self.handle.take_mail() || next_wake(&self.state, &self.live).is_some_and(|wake| wake <= now) {
             self.inbox.mail_arrived();
         }
-        if self.state.turn.is_some() && self.place.is_none() && !self.inbox.has_purge().await? {
+        let has_turn = self.state.turn.is_some() || !self.state.next.is_empty();
+        if has_turn && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
         if self.take_control().await?.is_none() {
             return Ok(false);
         }
-        if self.state.turn.is_none() && !self.state.purged {
+        if !self.take_steers().await? {
+            return Ok(false);
+        }
+        if self.state.turn.is_none() && self.state.next.is_empty() && !self.state.purged {
             match self.inbox.input().await? {
                 None => {
                     // What was read above still waits in the mailbox, and would be read again.
@@ -115,6 +119,29 @@ impl PlanExecutor {
         let doubts = doubts(&self.state, &self.env());
         self.take(doubts, Pseudonym::RUNTIME)?;
         self.flush().await?;
+        Ok(true)
+    }
+
+    /// Reads what was said to the turn that runs, or starts one with it. False when the store can't say now what waits.
+    async fn take_steers(&mut self) -> Result<bool> {
+        // What is the next turn already comes first.
+        if self.state.purged || (self.state.turn.is_none() && !self.state.next.is_empty()) {
+            return Ok(true);
+        }
+        let Some(letters) = self.inbox.steers(&self.state).await? else {
+            // What was read before still waits in the mailbox, and would be read again.
+            self.flush().await?;
+            return Ok(false);
+        };
+        let has_any = !letters.is_empty();
+        for letter in letters {
+            self.enter().await?;
+            self.read(letter, &mut BTreeSet::new()).await?;
+        }
+        if has_any {
+            // The mailbox shows them until this is durable.
+            self.flush().await?;
+        }
         Ok(true)
     }
 

@@ -232,6 +232,7 @@ impl PlanExecutor {
         }
         for body in records {
             let (seq, time) = (self.state.seq.next(), self.core.clock.now());
+            let actor = self.state.asker_of(&body).unwrap_or(actor);
             let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
             let parcels = parcels(&self.state, &entry.body);
             fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;

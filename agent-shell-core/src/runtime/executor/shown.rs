@@ -11,7 +11,7 @@ use crate::words::TurnId;
 
 /// The turns that end with these entries.
 pub(super) fn ends(entries: &[Entry]) -> Vec<(TurnId, Outcome)> {
-    entries.iter().filter_map(|entry| Some((entry.body.turn()?, Outcome::recorded(&entry.body)?))).collect()
+    entries.iter().flat_map(|entry| Outcome::all_recorded(&entry.body)).collect()
 }
 
 impl PlanExecutor {

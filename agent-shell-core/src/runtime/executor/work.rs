@@ -69,6 +69,12 @@ impl PlanExecutor {
                 let deadline = self.core.clock.now().plus(self.core.limits.attempt());
                 self.begin(Work::Probe(step), tool, (input, key, attempt), deadline, EffectClass::Pure);
             }
+            Command::DropPlan => {
+                self.live.planning = None;
+                if let Some(handle) = self.handles.remove(&Work::Plan) {
+                    handle.abort();
+                }
+            }
             Command::Drop { step } => {
                 self.live.running.remove(&step);
                 if let Some(handle) = self.handles.remove(&Work::Act(step)) {
@@ -125,10 +131,11 @@ impl PlanExecutor {
             self.lacks = Some(lacking);
             return Ok(false);
         }
+        let interrupted = turn.interrupted;
         let named = match &turn.planner {
             PlannerRef::Fixed(plan) => {
                 let answer = self.core.plan_answer(plan.clone(), false);
-                self.happened(Event::Planned(answer))?;
+                self.happened(Event::Planned { interrupted, answer })?;
                 return Ok(true);
             }
             PlannerRef::Named(name) => name,
@@ -137,13 +144,13 @@ impl PlanExecutor {
         let view = match self.core.plan_view(&self.state, turn) {
             Ok(view) => view,
             Err(failure) => {
-                self.happened(Event::Planned(Err(failure)))?;
+                self.happened(Event::Planned { interrupted, answer: Err(failure) })?;
                 return Ok(true);
             }
         };
         let processor = self.processor(turn.id);
-        self.live.planning = true;
-        self.handles.insert(Work::Plan, processor.plan(planner, view));
+        self.live.planning = Some(interrupted);
+        self.handles.insert(Work::Plan, processor.plan(planner, view, interrupted));
         Ok(false)
     }
 
@@ -247,8 +254,12 @@ impl PlanExecutor {
             self.spent.extend(spent.map(|spent| *spent));
             let mut rides = false;
             match &*event {
-                Event::Planned(_) => {
-                    self.live.planning = false;
+                Event::Planned { interrupted, .. } => {
+                    // One that was dropped may have answered already.
+                    if self.live.planning != Some(*interrupted) {
+                        continue;
+                    }
+                    self.live.planning = None;
                     self.handles.remove(&Work::Plan);
                     rides = self.may_ride();
                 }

@@ -128,7 +128,7 @@ impl Cursor {
     /// told any more, whether some of it was or not.
     pub(super) fn passes(&mut self, entry: &Entry, channel: &Channel) {
         self.after = entry.seq;
-        self.is_at_end |= ends_turn(&entry.body) && entry.body.turn() == Some(self.turn);
+        self.is_at_end |= ends_turn(&entry.body, self.turn);
         let (step, attempt) = match Ends::of(&entry.body) {
             Ends::Step(step) => (step, u32::MAX),
             Ends::Attempt(step, attempt) => (step, attempt),

@@ -220,13 +220,16 @@ impl News {
         }
         for entry in entries {
             news.is_purged |= matches!(entry.body, Body::SessionPurged { .. });
+            for turn in whole(&entry.body) {
+                let about = news.about(turn);
+                (about.started, about.ended) = (Some(entry.seq), Some(entry.seq));
+            }
             let Some(turn) = entry.body.turn() else { continue };
             let about = news.about(turn);
-            if matches!(entry.body, Body::TurnStarted { .. } | Body::MailRefused { .. }) {
-                about.started = Some(entry.seq);
-            }
-            if ends_turn(&entry.body) {
-                about.ended = Some(entry.seq);
+            match &entry.body {
+                Body::TurnStarted { .. } => about.started = Some(entry.seq),
+                Body::TurnEnded { .. } => about.ended = Some(entry.seq),
+                _ => {}
             }
             match Ends::of(&entry.body) {
                 Ends::Nothing => {}
@@ -247,9 +250,21 @@ impl News {
     }
 }
 
-/// Whether a record is the last one of its turn.
-pub(super) fn ends_turn(body: &Body) -> bool {
-    matches!(body, Body::TurnEnded { .. } | Body::MailRefused { .. })
+/// The turns of which a record is the first and the last: they never started.
+fn whole(body: &Body) -> impl Iterator<Item = TurnId> {
+    let (one, joined): (_, &[TurnId]) = match body {
+        Body::MailRefused { turn, .. } => (*turn, &[]),
+        Body::TurnWithdrawn { turn, .. } => (Some(*turn), &[]),
+        Body::TurnEnded { joined, .. } => (None, joined),
+        _ => (None, &[]),
+    };
+    one.into_iter().chain(joined.iter().copied())
+}
+
+/// Whether a record is the last one of a turn.
+pub(super) fn ends_turn(body: &Body, turn: TurnId) -> bool {
+    whole(body).any(|whole| whole == turn)
+        || matches!(body, Body::TurnEnded { turn: ended, .. } if *ended == turn)
 }
 
 /// Whose text a record puts an end to.

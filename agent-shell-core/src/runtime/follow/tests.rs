@@ -102,7 +102,7 @@ fn failed(seq: u64, name: &str) -> Entry {
 
 fn ended(seq: u64) -> Entry {
     let outcome = Outcome::Failed(Failure::of_turn(FailureCode::Planner, "enough"));
-    entry(seq, Body::TurnEnded { turn: turn(), outcome, answer: None, undone: None })
+    entry(seq, Body::TurnEnded { turn: turn(), outcome, answer: None, undone: None, joined: Vec::new() })
 }
 
 fn durable(live: &Live, entry: &Entry) {

@@ -6,10 +6,9 @@ use agent_shell_core::Call;
 use agent_shell_core::data::Body;
 use agent_shell_core::machine::{Phase, StepState};
 use agent_shell_core::words::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Facts;
-use crate::crash::scenario::Work;
 use crate::simulate::rule::Rule;
 
 impl Facts {
@@ -35,7 +34,7 @@ impl Facts {
     /// An act begins: its intent is durable, and so is all that its input is made of; and its owner is the owner.
     pub(super) fn check_begun(
         &self,
-        work: &Work,
+        input: &Value,
         call: &Call,
         now: Duration,
         lease_ms: u64,
@@ -64,8 +63,7 @@ impl Facts {
             let StepState { phase, attempt, .. } = step;
             found.push((Rule::Intent, format!("durable are {phase:?} and attempt {attempt}")));
         }
-        let input: Value = json!(work);
-        if is_intended && step.input.as_deref() != Some(&input) {
+        if is_intended && step.input.as_deref() != Some(input) {
             found.push((Rule::Input, format!("is called with {input}, and fixed is {:?}", step.input)));
         }
         let turn = mirror.state.turn.as_ref();

@@ -155,7 +155,10 @@ impl Facts {
         let Some(mirror) = self.sessions.get(&rest.session) else { return false };
         if let Some(turn) = mirror.state.turn.as_ref().filter(|turn| turn.id == rest.turn)
             && let Some(place) = turn.index.get(&rest.step)
-            && matches!(turn.steps[*place].phase, Phase::Waiting(_) | Phase::InDoubt { .. })
+            && matches!(
+                turn.steps[*place].phase,
+                Phase::Waiting(_) | Phase::InDoubt { .. } | Phase::Parked { .. }
+            )
         {
             return true;
         }
@@ -164,7 +167,8 @@ impl Facts {
                 Body::WaitOpened { turn, step, wait: WaitFor::Approval { digest, .. } },
                 Needs::Approval { digest: shown, .. },
             ) => *turn == rest.turn && *step == rest.step && digest == shown,
-            (Body::StepInDoubt { turn, step, .. }, Needs::Resolution { .. }) => {
+            (Body::StepInDoubt { turn, step, .. }, Needs::Resolution { .. })
+            | (Body::UndoParked { turn, step, .. }, Needs::Undo { .. }) => {
                 *turn == rest.turn && *step == rest.step
             }
             _ => false,

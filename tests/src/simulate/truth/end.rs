@@ -23,6 +23,8 @@ enum Told {
     Applied,
     /// It did not happen, the records say.
     NotApplied,
+    /// It did not happen, and a person has not said yet how it goes on.
+    Parked,
     /// The records leave it open, or say that its outcome could not be kept.
     Open,
 }
@@ -124,14 +126,14 @@ impl Facts {
             }
             let end = told.get(of).copied().unwrap_or(Told::NotApplied);
             let problem = match (end, target.applied) {
-                (Told::Applied, 1) | (Told::NotApplied, 0) | (Told::Open, 0 | 1) => continue,
+                (Told::Applied, 1) | (Told::NotApplied | Told::Parked, 0) | (Told::Open, 0 | 1) => continue,
                 (Told::Applied, 0) => {
                     "the records say that it succeeded, and it was never applied".to_owned()
                 }
-                (Told::NotApplied, times) if is_done => {
+                (Told::NotApplied | Told::Parked, times) if is_done => {
                     format!("it was applied {times} times, and the records do not say so")
                 }
-                (Told::NotApplied, _) => continue,
+                (Told::NotApplied | Told::Parked, _) => continue,
                 (_, times) => format!("it was applied {times} times"),
             };
             found.push((Rule::Effect, format!("turn {} step {}: {problem}", of.0, of.1)));
@@ -145,7 +147,10 @@ fn told_by(entry: &Entry, before: Told) -> Told {
         // A tool speaks of its own attempt only: an earlier one may be open.
         Body::AttemptFailed { .. } => before,
         Body::StepSucceeded { .. } => Told::Applied,
+        // It was undone by hand.
+        Body::StepResolved { resolution: Resolution::Applied(_), .. } if before == Told::Parked => Told::Open,
         Body::StepResolved { resolution: Resolution::Applied(_), .. } => Told::Applied,
+        Body::UndoParked { .. } => Told::Parked,
         Body::StepResolved { .. } => Told::NotApplied,
         Body::StepFailed { failure, .. } => match failure.code {
             FailureCode::TooLarge | FailureCode::Context => Told::Open,

@@ -284,7 +284,7 @@ impl FollowBook {
             Body::TurnEnded { turn, .. } => {
                 self.spans.entry(*turn).or_insert((entry.seq, None)).1 = Some(entry.seq);
             }
-            Body::MailRefused { turn: Some(turn), .. } => {
+            Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {
                 self.spans.insert(*turn, (entry.seq, Some(entry.seq)));
             }
             _ => {}

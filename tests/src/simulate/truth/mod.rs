@@ -13,6 +13,7 @@ mod purge;
 mod records;
 mod shapes;
 mod talk;
+mod undo;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

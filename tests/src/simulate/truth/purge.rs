@@ -227,7 +227,10 @@ fn open_acts(mirror: &Mirror) -> Vec<(String, u32)> {
                 known.open = false;
             }
             Body::StepInDoubt { .. } => known.open = true,
-            Body::StepSucceeded { .. } | Body::StepFailed { .. } | Body::StepResolved { .. } => {
+            Body::StepSucceeded { .. }
+            | Body::StepFailed { .. }
+            | Body::StepResolved { .. }
+            | Body::UndoParked { .. } => {
                 (known.open, known.unknown) = (false, BTreeSet::new());
             }
             _ => {}

@@ -97,6 +97,8 @@ impl Facts {
             check_skipped(mirror, before, &entry, &mut self.coverage, &mut found);
         }
         found.extend(purged);
+        self.check_undoing(append.session, &entry, &mut found);
+        let Some(mirror) = self.sessions.get_mut(&append.session) else { return Ok(found) };
         let row = fold(&mut mirror.state, &entry).map_err(|error| (Rule::Fold, error.to_string()))?;
         *self.coverage.transitions.entry(*row).or_default() += 1;
         if entry.epoch != append.fence.epoch {
@@ -132,6 +134,18 @@ impl Facts {
                 self.ended(*turn, outcome, answer.as_ref(), found)
             }
             Body::SessionPurged { turn: Some(turn), .. } => self.ended(*turn, &Outcome::Purged, None, found),
+            Body::TurnWithdrawn { turn, .. } => {
+                let asked = self.book.iter().find(|(_, known)| known.accepted == Some(*turn));
+                match asked.map(|(key, _)| *key) {
+                    Some(key) => {
+                        self.turns.insert(*turn, TurnFacts { key, outcome: None });
+                        self.ended(*turn, &Outcome::Cancelled, None, found);
+                    }
+                    None => {
+                        found.push((Rule::Outcome, format!("turn {turn} is withdrawn, and nobody asked")))
+                    }
+                }
+            }
             _ => {}
         }
     }

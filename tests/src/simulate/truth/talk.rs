@@ -441,6 +441,8 @@ impl TalkTurn {
         let told = results.iter().map(|result| {
             let (status, output) = match &result.of {
                 ResultOf::Rejected(reason) => (CallStatus::Rejected, json!(reason)),
+                // Nobody interrupts a turn of a simulation.
+                ResultOf::Interrupted => (CallStatus::Closed, json!(null)),
                 ResultOf::Step(step) => match self.ends.get(step) {
                     Some(End::Done(output, record)) => {
                         (CallStatus::Done, shown(output, *record, ask.handles_above))

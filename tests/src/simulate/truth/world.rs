@@ -10,6 +10,7 @@ use agent_shell_core::Call;
 use agent_shell_core::data::EffectClass;
 use agent_shell_core::simulation::SimClock;
 use agent_shell_core::words::{Clock, Entropy, Epoch, StepId, TurnId};
+use serde_json::Value;
 
 use super::Truth;
 use crate::crash::scenario::Work;
@@ -127,11 +128,11 @@ impl Truth {
     pub(in crate::simulate) fn called(
         &self,
         tool: ToolSpec,
-        work: &Work,
+        (work, input): (&Work, &Value),
         call: &Call,
         clock: &SimClock,
     ) -> (Running, Caller) {
-        self.check_call(tool, work, call, clock);
+        self.check_call(tool, input, call, clock);
         self.tell(|| {
             let Call { turn, step, epoch, attempt, .. } = call;
             format!("call of {} for turn {turn} step {step}, epoch {epoch}, attempt {attempt}", tool.name)
@@ -178,7 +179,7 @@ impl Truth {
         End::Answers
     }
 
-    fn check_call(&self, tool: ToolSpec, work: &Work, call: &Call, clock: &SimClock) {
+    fn check_call(&self, tool: ToolSpec, input: &Value, call: &Call, clock: &SimClock) {
         let mut found = Vec::new();
         let now = self.now();
         let mut facts = self.facts();
@@ -201,7 +202,7 @@ impl Truth {
             if call.deadline.has_passed(clock) {
                 found.push((Rule::Lease, "begins after its deadline".into()));
             }
-            facts.check_begun(work, call, now, self.settings().limits.lease_ms, &mut found);
+            facts.check_begun(input, call, now, self.settings().limits.lease_ms, &mut found);
         }
         drop(facts);
         for (rule, problem) in found {

@@ -7,7 +7,8 @@ use agent_shell_core::data::{
     Answer, AnswerFormat, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode, Finish,
     GuardPlace, GuardRuling, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt,
     PromptRef, Reducer, RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall,
-    ToolContract, ToolSpec, ToolTerms, Undone, Verdict, WaitEnd, WaitFor, context, from, input, output,
+    ToolContract, ToolSpec, ToolTerms, TurnRequest, Undone, Verdict, WaitEnd, WaitFor, context, from, input,
+    output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, Seq, SessionId, SessionName, SignalName, StepId,
@@ -31,6 +32,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(undoing());
     bodies.extend(forked());
     bodies.extend(super::children::bodies());
+    bodies.extend(steered());
     bodies
 }
 
@@ -294,7 +296,8 @@ fn ends() -> Vec<Body> {
         reason: "the turn has ended".into(),
     };
     let of_turn = Failure::of_turn(FailureCode::Interrupted, "it failed");
-    let ended = |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer, undone: None };
+    let ended =
+        |outcome, answer| Body::TurnEnded { turn: TURN, outcome, answer, undone: None, joined: Vec::new() };
     let mut bodies: Vec<Body> = codes.into_iter().map(failed).chain(kinds.into_iter().map(refused)).collect();
     bodies.extend([
         Body::TurnInterrupted { turn: TURN, times: 1, failure: None },
@@ -478,6 +481,54 @@ fn undoing() -> Vec<Body> {
             outcome: Outcome::Cancelled,
             answer: None,
             undone: Some(Box::new(undone)),
+            joined: Vec::new(),
+        },
+    ]
+}
+
+/// What is said to a turn that runs, and what becomes of it.
+fn steered() -> Vec<Body> {
+    let own = TurnId::from_bytes([4; 16]);
+    let named = PlannerRef::Named(PlannerName::new("default").unwrap());
+    let plain = TurnRequest::new(own, value(), named.clone());
+    let mut full = TurnRequest::new(own, blob(), named);
+    full.deadline = Some(LATER);
+    full.wants = Some(Box::new(AnswerFormat::new("number", json!({ "type": "integer" }))));
+    full.budget = Some(Box::new(Ceiling { nano_usd: Some(5), ..Ceiling::NONE }));
+    let steered =
+        |request, at_once| Body::TurnSteered { turn: TURN, request: Box::new(request), posted: AT, at_once };
+    let adopted = |plan| Body::PlanAdopted { turn: TURN, round: 2, plan, more: true, terms: BTreeMap::new() };
+    let mut ask = Ask::new(ModelName::new("large").unwrap(), Prompt::default(), Say::Steers);
+    ask.prompt = PromptRef::Recorded(Digest::from_bytes([7; 32]));
+    let mut told = ask.clone();
+    told.say = Say::Results(vec![CallResult::new("c1", "refund", ResultOf::Interrupted)]);
+    let questions = [
+        Step::model("told", told.in_conversation(3).steers(1)),
+        Step::model("steers", ask.in_conversation(3).steers(2)).after(["told"]),
+    ];
+    vec![
+        steered(plain, false),
+        steered(full, true),
+        adopted(Plan::new(questions).unwrap()),
+        adopted(Plan::builder().step(Step::timer("nap", Duration::ZERO)).takes_up(2).build().unwrap()),
+        Body::StepFailed {
+            turn: TURN,
+            step: step("nap"),
+            failure: Failure::of_step(&step("nap"), FailureCode::Superseded, "it failed"),
+            applied: false,
+        },
+        Body::MailRefused {
+            mail: MailId::from_bytes([6; 16]),
+            mail_kind: MailKind::Steer,
+            turn: Some(own),
+            reason: "it can't be read".into(),
+        },
+        Body::TurnEnded {
+            turn: TURN,
+            outcome: Outcome::Expired,
+            answer: None,
+            undone: None,
+            joined: vec![own],
         },
     ]
 }

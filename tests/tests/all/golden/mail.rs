@@ -1,6 +1,6 @@
 //! Mail, which may wait in a mailbox while the process that will read it is replaced by a newer one.
 
-use agent_shell_core::data::{Decision, Mail, PlannerRef, Resolution};
+use agent_shell_core::data::{Decision, Mail, PlannerRef, Resolution, TurnRequest};
 use agent_shell_core::words::{Digest, PlannerName, Seq, SignalName};
 use serde_json::json;
 
@@ -20,6 +20,7 @@ fn mail() -> Vec<Mail> {
         untrusted: false,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
+    let again = named.clone();
     let digest = Digest::from_bytes([7; 32]);
     let decide = |decision| Mail::Decide { turn: TURN, step: step("ask"), digest, decision };
     let signal = |payload| Mail::Signal { name: SignalName::new("payment").unwrap(), payload };
@@ -39,6 +40,7 @@ fn mail() -> Vec<Mail> {
         Mail::Fork { parent: PARENT, seq: Seq::new(17), hash: Digest::from_bytes([8; 32]), effects: false },
     ];
     mail.extend(super::children::mail());
+    mail.push(Mail::Steer { request: Box::new(TurnRequest::new(TURN, value(), again)), at_once: true });
     mail
 }
 

@@ -124,6 +124,10 @@ impl Facts {
         settings: &Settings,
         found: &mut Vec<(Rule, String)>,
     ) {
+        // What undoes a step is charged to nobody.
+        if call.step.as_str().starts_with("undo:") {
+            return;
+        }
         let Some(mirror) = self.sessions.get(&call.session) else { return };
         // A process that has lost its session may still do what it was about to do.
         let is_running = mirror.state.turn.as_ref().is_some_and(|turn| turn.id == call.turn);

@@ -19,9 +19,16 @@ fn turns_before_the_first_record_of_the_page_are_forgotten_and_counted() {
     let mut journal = Journal::new();
     for nth in 1..=5 {
         let turn = TurnId::from_bytes([nth; 16]);
-        for body in
-            [started(turn), Body::TurnEnded { turn, outcome: Outcome::Expired, answer: None, undone: None }]
-        {
+        for body in [
+            started(turn),
+            Body::TurnEnded {
+                turn,
+                outcome: Outcome::Expired,
+                answer: None,
+                undone: None,
+                joined: Vec::new(),
+            },
+        ] {
             journal.add(body);
             // The third turn begins before the page does, and ends in it.
             journal.turns.forget_before(Seq::new(6));

@@ -209,7 +209,13 @@ fn a_turn_says_how_it_ended() {
     ];
     for (outcome, state, end) in ends {
         let mut journal = Journal::new();
-        journal.add(started(TURN)).add(Body::TurnEnded { turn: TURN, outcome, answer: None, undone: None });
+        journal.add(started(TURN)).add(Body::TurnEnded {
+            turn: TURN,
+            outcome,
+            answer: None,
+            undone: None,
+            joined: Vec::new(),
+        });
         let turn = journal.turn();
         assert_eq!((turn.state, turn.end.as_deref()), (state, Some(end)));
         assert_eq!(turn.ended, Some(Timestamp::from_millis(1020)));
