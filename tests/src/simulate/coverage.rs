@@ -188,18 +188,6 @@ fn is_of_guards(row: &Transition) -> bool {
     matches!(row.record, BodyKind::GuardRuled | BodyKind::StepReturned) || row.from == Stage::Returned
 }
 
-/// Nobody cancels a turn of a simulation, and its tools have no compensations.
-fn is_of_undoing(row: &Transition) -> bool {
-    use BodyKind::{TurnCancelled, TurnWithdrawn, UndoParked, UndoPlanned};
-    matches!(row.record, TurnCancelled | TurnWithdrawn | UndoParked | UndoPlanned)
-        || row.from == Stage::Parked
-}
-
-/// Whether a simulation can come there.
-fn is_simulated(row: &Transition) -> bool {
-    row.record != NOT_SIMULATED && !is_of_guards(row) && !is_of_undoing(row)
-}
-
 /// What was reached, and how often.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -244,7 +232,7 @@ impl Coverage {
     pub fn rows(&self) -> Vec<(String, u64)> {
         let transitions = TRANSITIONS
             .iter()
-            .filter(|row| is_simulated(row))
+            .filter(|row| row.record != NOT_SIMULATED && !is_of_guards(row))
             .map(|row| (format!("transition {row}"), self.transitions.get(row).copied().unwrap_or_default()));
         let world = WorldFault::ALL.iter().map(|fault| {
             (format!("fault {}", fault.name()), self.world.get(fault).copied().unwrap_or_default())
