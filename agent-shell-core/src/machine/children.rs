@@ -333,7 +333,12 @@ impl TurnState {
 
     /// Takes a record of a child into its step.
     pub(super) fn take_child(&mut self, place: usize, record: &Body) -> Result<(), &'static str> {
+        // A fork has no part in a child of its parent: it only knows what it brought.
+        let of_parent = self.steps[place].of_parent;
         match record {
+            Body::ChildStarted { input, .. } if of_parent => self.steps[place].input = Some(input.value()),
+            Body::ChildCancelled { .. } if of_parent => {}
+            Body::ChildEnded { untrusted, .. } if of_parent => self.steps[place].untrusted |= untrusted,
             Body::ChildStarted { session, child, input, .. } => {
                 self.delegate(place).ok_or("its step is no child's")?;
                 let (session, turn) = (*session, *child);

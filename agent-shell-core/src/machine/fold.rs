@@ -154,7 +154,8 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
         return Err("the step is not in a phase that it can follow");
     }
     let signal = awaited(&turn.steps[place].phase);
-    let of_parent = turn.steps[place].of_parent && !matches!(entry.body, Body::StepStarted { .. });
+    let begins = matches!(entry.body, Body::StepStarted { .. } | Body::ChildStarted { .. });
+    let of_parent = turn.steps[place].of_parent && !begins;
     turn.steps[place].of_parent = is_copy || of_parent;
     match &entry.body {
         Body::ModelAnswered { .. } => answered(turn, talk, place, &entry.body)?,
@@ -414,7 +415,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         (Body::StepResolved { resolution, context, .. }, _) => match resolution {
             Resolution::Applied(output) => turn.succeed(place, Arc::new(output.clone()), context),
             // It has not begun yet, or is begun without a record.
-            Resolution::Retry if step.key.is_none() => {
+            Resolution::Retry if step.key.is_none() && matches!(step.phase, Phase::Parked { .. }) => {
                 (step.failures, step.interruptions) = (0, 0);
                 turn.pauses_anew(place);
             }

@@ -16,8 +16,8 @@ use super::event::Env;
 use super::fold::Entry;
 use super::state::{Folded, Phase, TurnState};
 use super::talk::Talk;
-use crate::data::{Body, EffectClass, Failure, Payload, WaitEnd, is_undo};
-use crate::words::{Digest, Head, Seq, SessionId, SignalName, Timestamp, ToolName, TurnId};
+use crate::data::{Body, ChildOf, EffectClass, Failure, Payload, WaitEnd, is_undo};
+use crate::words::{Digest, Head, PlannerName, Seq, SessionId, SignalName, Timestamp, ToolName, TurnId};
 
 /// Where a session comes from, when it is a fork.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,11 @@ struct Carried {
     turns: u64,
     signals: VecDeque<(SignalName, Arc<Value>)>,
     talk: Talk,
+    /// The fork of a child is nobody's child, and may use no more tools than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    child_of: Option<Box<ChildOf>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handed_to: Option<PlannerName>,
 }
 
 impl RecordedCall {
@@ -110,7 +115,8 @@ impl Forked {
 /// The state that a fork begins with.
 pub(crate) fn carried(state: &Folded) -> Value {
     let (turns, signals, talk) = (state.turns, state.signals.clone(), state.talk.clone());
-    json!(Carried { turns, signals, talk })
+    let (child_of, handed_to) = (state.child_of.clone(), state.handed_to.clone());
+    json!(Carried { turns, signals, talk, child_of, handed_to })
 }
 
 /// Takes over what a fork begins with.
@@ -125,6 +131,7 @@ pub(super) fn begin(state: &mut Folded, entry: &Entry) -> Result<(), &'static st
     }
     let carried = Carried::deserialize(&*from.value()).map_err(|_| "its state can't be read")?;
     (state.turns, state.signals, state.talk) = (carried.turns, carried.signals, carried.talk);
+    (state.child_of, state.handed_to) = (carried.child_of, carried.handed_to);
     state.epoch = entry.epoch;
     state.forked = Some(Box::new(Forked {
         parent: *parent,
@@ -167,9 +174,11 @@ pub(crate) struct ForkedAt {
 }
 
 /// The records of a turn, as they are copied.
-pub(crate) struct Copied {
+pub(crate) struct Copied<'a> {
     /// The id that the turn has in the fork.
     pub(crate) turn: TurnId,
+    /// Makes an id for what was steered into the turn.
+    pub(crate) make: &'a (dyn Fn() -> TurnId + Sync),
     /// When the record was made at which it is forked, and now.
     pub(crate) then: Timestamp,
     pub(crate) now: Timestamp,
@@ -195,11 +204,25 @@ impl ForkedAt {
 
 /// The records of the turn that runs, as a fork begins with them. `entries` are all since the turn's first.
 ///
-/// Left out are mail to other turns, interruptions, what undoes (it is the parent's), and an approval of a call that has
-/// not begun: it was given to the parent, and the fork asks for its own. A deadline is as far off as it was.
-pub(crate) fn copied(turn: &TurnState, entries: &[Entry], of: &Copied) -> Result<Vec<Body>, &'static str> {
+/// Left out are mail to other turns, interruptions, what undoes (it is the parent's), what was steered into the turn and
+/// withdrawn, an approval of a call that has not begun (it was given to the parent, and the fork asks for its own), and
+/// that a child's turn has answered: nobody waits for the fork of one. A deadline is as far off as it was.
+pub(crate) fn copied(
+    turn: &TurnState,
+    entries: &[Entry],
+    of: &Copied<'_>,
+) -> Result<Vec<Body>, &'static str> {
+    let withdrawn = |steered: TurnId| {
+        let withdraws =
+            |entry: &Entry| matches!(&entry.body, Body::TurnWithdrawn { turn, .. } if *turn == steered);
+        entries.iter().any(withdraws)
+    };
     let is_kept = |body: &Body| match body {
-        Body::MailRefused { .. } | Body::TurnWithdrawn { .. } | Body::UndoPlanned { .. } => false,
+        Body::MailRefused { .. }
+        | Body::TurnWithdrawn { .. }
+        | Body::UndoPlanned { .. }
+        | Body::TurnAnswered { .. } => false,
+        Body::TurnSteered { request, .. } => !withdrawn(request.turn),
         Body::TurnInterrupted { failure: None, .. } => false,
         _ => body.step().is_none_or(|step| !is_undo(step)),
     };
@@ -222,6 +245,9 @@ pub(crate) fn copied(turn: &TurnState, entries: &[Entry], of: &Copied) -> Result
                 u64::try_from(deadline.since(of.then).as_millis()).unwrap_or(u64::MAX),
             ));
         }
+        if let Body::TurnSteered { request, .. } = &mut body {
+            request.turn = (of.make)();
+        }
         copies.push(body);
     }
     Ok(copies)
@@ -243,12 +269,14 @@ fn in_turn(body: &Body, turn: TurnId) -> Result<Body, &'static str> {
 pub(crate) fn doubts(state: &Folded, env: &Env<'_>) -> Vec<Body> {
     let Some(turn) = &state.turn else { return Vec::new() };
     let begun = |place: &&usize| {
-        let open = matches!(
-            turn.steps[**place].phase,
-            Phase::Started { .. } | Phase::Paused { .. } | Phase::Probing { .. }
-        );
-        open && turn.class_of(**place) != EffectClass::Pure
-            && (turn.ending.is_none() || turn.may_take_effect(**place))
+        let open = match turn.steps[**place].phase {
+            Phase::Delegated => true,
+            Phase::Started { .. } | Phase::Paused { .. } | Phase::Probing { .. } => {
+                turn.class_of(**place) != EffectClass::Pure
+            }
+            _ => false,
+        };
+        open && (turn.ending.is_none() || turn.may_take_effect(**place))
     };
     let doubt = |&place: &usize| {
         let reason =

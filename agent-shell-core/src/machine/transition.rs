@@ -170,7 +170,8 @@ pub const TRANSITIONS: &[Transition] = rows! {
     ChildStarted: Pending -> Delegated, Paused -> Delegated;
     ChildCancelled: Pending -> Delegated, Delegated -> Delegated;
     ChildEnded: Delegated -> Delegated;
-    StepInDoubt: Started -> InDoubt, Paused -> InDoubt, Probing -> InDoubt;
+    // From `Delegated`: in a fork, of a child that is the parent's.
+    StepInDoubt: Started -> InDoubt, Paused -> InDoubt, Probing -> InDoubt, Delegated -> InDoubt;
     StepResolved: InDoubt -> Succeeded, InDoubt -> Paused, Parked -> Succeeded, Parked -> Paused, Parked -> Pending;
     // What undoes another step does not fail: it rests.
     UndoParked: Pending -> Parked, Waiting -> Parked, Approved -> Parked, Paused -> Parked, Started -> Parked,

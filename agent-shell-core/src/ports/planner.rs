@@ -42,7 +42,7 @@ pub struct PlanView {
     /// The round that is being planned, from 1.
     pub round: u32,
     /// What became of the steps so far.
-    pub steps: BTreeMap<StepId, StepReport>,
+    pub steps: Arc<BTreeMap<StepId, StepReport>>,
     /// The turn's context.
     pub context: BTreeMap<ContextKey, Value>,
     /// The tools of the shell, in the order of their names.

@@ -18,13 +18,14 @@ use super::watchers::Watchers;
 use crate::data::{
     Action, Extent, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms, extent,
 };
-use crate::machine::{Folded, Phase, PlanAnswer, TurnState};
+use crate::machine::{Folded, PlanAnswer, TurnState};
 use crate::ports::{
     Authorizer, Checks, Conversation, DynTool, Headroom, Model, ModelView, PlanView, Planner, ShownMessage,
     Spawn, Steered, StepReport, Store,
 };
 use crate::words::{
-    Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, ModelName, OwnerId, PlannerName, Result, ToolName,
+    Clock, Digest, Entropy, Error, ErrorKind, Ids, Limits, ModelName, OwnerId, PlannerName, Result, StepId,
+    ToolName,
 };
 
 /// The shared parts of a shell. One task owns each session; this holds only what they all read, and the handles by
@@ -186,7 +187,7 @@ impl Core {
         Ok(PlanAnswer::Plan { plan, more, terms, prompts })
     }
 
-    /// What a planner is shown of a turn.
+    /// What a planner is shown of a turn, of whose steps there is this to tell.
     ///
     /// # Errors
     /// The failure of a turn to whose planner a model can't be shown, because it panics.
@@ -194,23 +195,15 @@ impl Core {
         &self,
         state: &Folded,
         turn: &TurnState,
+        steps: Arc<BTreeMap<StepId, StepReport>>,
     ) -> std::result::Result<PlanView, Failure> {
-        let report = |place: usize| match &turn.steps[place].phase {
-            Phase::Succeeded(output) if let Some(answer) = &turn.steps[place].answer => {
-                Some(StepReport::Answered { answer: answer.clone(), output: output.clone() })
-            }
-            Phase::Succeeded(output) => Some(StepReport::Succeeded(output.clone())),
-            Phase::Failed(failure) => Some(StepReport::Failed(failure.clone())),
-            _ if turn.held.contains(&place) => Some(StepReport::Held),
-            _ => None,
-        };
         let (tools, checks) = self.shown_tools(state.child_of.as_deref());
         Ok(PlanView {
             session: state.session,
             turn: turn.id,
             input: turn.input.clone(),
             round: turn.round + 1,
-            steps: turn.index.iter().filter_map(|(id, &place)| Some((id.clone(), report(place)?))).collect(),
+            steps,
             context: turn.context.values.clone(),
             tools,
             deadline: turn.deadline,

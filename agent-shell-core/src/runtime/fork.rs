@@ -81,8 +81,12 @@ impl Session {
     /// that it copies.
     ///
     /// Amid a turn, the fork has a turn of its own with the same outcomes. What had begun and not ended is in doubt there,
-    /// but for `Pure` steps, which run again; an approval that was not used is asked for anew, and nothing is undone in the
-    /// fork that was done here.
+    /// but for `Pure` steps, which run again; so is a step whose child had not ended, for the child is this session's. An approval
+    /// that was not used is asked for anew, and nothing is undone in the fork that was done here. What was steered into the turn
+    /// is in the fork's turn, too; what no plan takes up there is the fork's next turn.
+    ///
+    /// The fork of a child's session is nobody's child. It may use no more tools than the child, and what it spends does not count
+    /// against the child's parents.
     pub fn fork(&self, name: impl AsRef<str>) -> Fork {
         Fork {
             session: self.clone(),

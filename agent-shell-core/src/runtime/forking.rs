@@ -149,7 +149,11 @@ pub(super) async fn records(
             let began = entries.first().map_or(at.seq, |first| first.seq);
             before.up_to(Seq::new(began.number().saturating_sub(1))).await?;
             let then = entries.last().map(|last| last.time).unwrap_or_default();
-            let copies = copied(running, entries, &Copied { turn, then, now: core.clock.now() });
+            let copies = copied(
+                running,
+                entries,
+                &Copied { turn, make: &|| core.ids.make(), then, now: core.clock.now() },
+            );
             let copies = copies.map_err(|problem| corrupt(format!("session {parent}: {problem}")))?;
             (&before.at.state, copies)
         }

@@ -13,6 +13,7 @@ use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
 use self::pace::{Apart, Timer, weight};
+use self::reports::Reports;
 use self::shown::ends;
 use self::work::Work;
 use super::admission::Place;
@@ -32,6 +33,7 @@ use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, Sessi
 
 mod mail;
 mod pace;
+mod reports;
 mod shown;
 mod work;
 
@@ -60,6 +62,7 @@ pub(crate) struct PlanExecutor {
     spent: Vec<Spent>,
     budget: SessionBudget,
     purse: Option<(TurnId, Option<Arc<Purse>>)>,
+    reports: Reports,
     letters_read: u64,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
@@ -114,6 +117,7 @@ impl PlanExecutor {
             spent: Vec::new(),
             budget,
             purse: None,
+            reports: Reports::default(),
             letters_read: 0,
             urgent: false,
             riding_since: None,
@@ -240,6 +244,7 @@ impl PlanExecutor {
                 self.handles.values().for_each(AbortHandle::abort);
                 self.handles.clear();
                 self.live = Live { durable: self.live.durable, ..Live::default() };
+                self.reports = Reports::default();
             }
             self.parcels.extend(parcels);
             self.pending_bytes += weight(&entry);

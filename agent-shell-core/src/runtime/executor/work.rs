@@ -141,7 +141,7 @@ impl PlanExecutor {
             PlannerRef::Named(name) => name,
         };
         let Some(planner) = self.core.planners.get(named).cloned() else { return Ok(false) };
-        let view = match self.core.plan_view(&self.state, turn) {
+        let view = match self.core.plan_view(&self.state, turn, self.reports.of(turn)) {
             Ok(view) => view,
             Err(failure) => {
                 self.happened(Event::Planned { interrupted, answer: Err(failure) })?;

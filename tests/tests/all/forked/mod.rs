@@ -2,6 +2,7 @@
 
 mod crashed;
 mod every_record;
+mod families;
 mod hundred;
 mod lives;
 mod off;

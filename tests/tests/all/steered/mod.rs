@@ -1,7 +1,7 @@
 //! What is said while a turn runs: it waits for the planner, interrupts, or becomes the next turn.
 
 mod points;
-mod scene;
+pub(crate) mod scene;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 /// A place at which everything stops until it is opened.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     came: watch::Sender<usize>,
     open: watch::Sender<bool>,
 }
@@ -22,22 +22,22 @@ impl Default for Gate {
 
 impl Gate {
     /// Stops here.
-    pub(super) async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         self.came.send_modify(|came| *came += 1);
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
     }
 
     /// Somebody has come.
-    pub(super) async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         self.came.subscribe().wait_for(|came| *came > 0).await.unwrap();
     }
 
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
 
     /// An idempotent tool that stops here.
-    pub(super) fn tool(self: &Arc<Self>, name: &'static str) -> Tool {
+    pub(crate) fn tool(self: &Arc<Self>, name: &'static str) -> Tool {
         let gate = self.clone();
         Tool::idempotent(name, "Waits", move |_: Value, _: Call| {
             let gate = gate.clone();
@@ -49,19 +49,19 @@ impl Gate {
     }
 
     /// A model whose every answer stops here.
-    pub(super) fn model(self: &Arc<Self>, replies: impl IntoIterator<Item = Reply>) -> Slow {
+    pub(crate) fn model(self: &Arc<Self>, replies: impl IntoIterator<Item = Reply>) -> Slow {
         Slow { gate: self.clone(), inner: Scripted::new(replies) }
     }
 }
 
 #[derive(Clone)]
-pub(super) struct Slow {
+pub(crate) struct Slow {
     gate: Arc<Gate>,
     inner: Scripted,
 }
 
 impl Slow {
-    pub(super) fn requests(&self) -> Vec<Arc<ModelRequest>> {
+    pub(crate) fn requests(&self) -> Vec<Arc<ModelRequest>> {
         self.inner.requests()
     }
 }
