@@ -175,7 +175,7 @@ pub const TRANSITIONS: &[Transition] = rows! {
     StepResolved: InDoubt -> Succeeded, InDoubt -> Paused, Parked -> Succeeded, Parked -> Paused, Parked -> Pending;
     // What undoes another step does not fail: it rests.
     UndoParked: Pending -> Parked, Waiting -> Parked, Approved -> Parked, Paused -> Parked, Started -> Parked,
-        Probing -> Parked, InDoubt -> Parked;
+        Probing -> Parked;
     StepSucceeded: Pending -> Succeeded, Approved -> Succeeded, Paused -> Succeeded, Started -> Succeeded,
         Probing -> Succeeded, Returned -> Succeeded, Delegated -> Succeeded;
     // A question is `Pure`.

@@ -227,6 +227,34 @@ fn sub_agent() {
 }
 
 #[test]
+fn saga() {
+    let lines = [
+        "  booked a train",
+        "  booked a room",
+        "  gave back a room",
+        "  gave back a train",
+        r#"failed: there is no such flight; {"left":[],"undone":["leg-1","leg-0"]}"#,
+        "  booked a bus",
+        "  booked a tent",
+        "  gave back a tent",
+        "  gave back a bus",
+        r#""cancelled": {"left":[],"undone":["leg-1","leg-0"]}"#,
+    ];
+    assert_eq!(printed(env!("CARGO_BIN_EXE_saga"), &[]), lines);
+}
+
+/// Rome is never looked at, and all that was said ends with the turn into which it was said.
+#[test]
+fn steering() {
+    let lines = printed(env!("CARGO_BIN_EXE_steering"), &[]);
+    assert_eq!(lines[..2], [r#"looking at "Oslo""#, r#"looking at "Bergen""#]);
+    assert_eq!(lines[2..5], [r#"{"answered":{"seen":"Bergen"}}"#; 3]);
+    assert!(lines[5].starts_with("told: ") && lines[5].contains("it was not made"), "{lines:?}");
+    let said = |text: &str| format!(r#"told: {{"user":[{{"text":"{text}"}}]}}"#);
+    assert_eq!(lines[6..], [said("Trains only, please"), said("Not Rome: Bergen!")]);
+}
+
+#[test]
 fn each_has_at_most_sixty_lines() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
     let programs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_shell_core::data::{EffectClass, Retry};
 use agent_shell_core::simulation::SimClock;
-use agent_shell_core::{Call, Tool, Undo};
+use agent_shell_core::{Call, Tool, ToolError, Undo};
 use serde_json::{Value, json};
 
 use super::tools::{act, ask};
@@ -27,6 +27,27 @@ pub(super) const TOOLS: [&str; 6] = ["hire", "rent", "sign", "ship", "note", "fi
 
 /// One compensation in so many refuses each time.
 const UNWILLING: u64 = 3;
+
+/// How one refuses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unwilling {
+    /// For good.
+    Never,
+    /// For now, each time.
+    Later,
+    /// Nothing is done, and nothing is said: the target has to be asked.
+    Silent,
+}
+
+impl Unwilling {
+    const fn of(class: EffectClass, own: u64) -> Self {
+        match (class, own.is_multiple_of(2)) {
+            (EffectClass::Probed, true) => Self::Silent,
+            (_, true) => Self::Later,
+            (_, false) => Self::Never,
+        }
+    }
+}
 
 /// Compensations give up soon.
 const RETRY: Retry = Retry { attempts: 2, base_ms: 10, max_ms: 40 };
@@ -53,8 +74,13 @@ fn undoing(spec: ToolSpec, asks_first: bool, truth: &Truth, clock: &SimClock) ->
         let (truth, clock) = of_run.clone();
         let work = work(&truth, &input, &call);
         async move {
-            act(truth, clock, spec, (work, input), call).await?;
-            Ok(json!(null))
+            let (refuses, how) = (work.refuse, Unwilling::of(spec.class, work.own));
+            match act(truth, clock, spec, (work, input), call).await {
+                Err(_) if refuses && how == Unwilling::Later => Err(ToolError::retry("refused for now")),
+                Err(_) if refuses && how == Unwilling::Silent => Err(ToolError::ambiguous("it says nothing")),
+                Err(error) => Err(error),
+                Ok(_) => Ok(json!(null)),
+            }
         }
     };
     let probe = move |input: Value, call: Call| {
