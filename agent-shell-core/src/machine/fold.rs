@@ -448,6 +448,8 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             if step.undoes.is_none() {
                 return Err("it undoes no other step");
             }
+            // As long as an attempt may have taken effect it is in doubt, or the target is asked.
+            step.unknown = false;
             turn.enter(place, Phase::Parked { failure: failure.clone() });
         }
         (Body::StepFailed { failure, applied, .. }, _) => {

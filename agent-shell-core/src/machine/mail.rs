@@ -84,6 +84,9 @@ fn decide(
     let Phase::Waiting(WaitFor::Approval { digest: asked, expires, .. }) = &step.phase else {
         return Err("the step does not wait for an approval any more".into());
     };
+    if turn.stops(place) {
+        return Err("the turn can only end already, and the step does not go on".into());
+    }
     if *asked != digest {
         return Err("the decision is about another call than the one that waits".into());
     }

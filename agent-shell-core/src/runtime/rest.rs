@@ -105,6 +105,10 @@ impl Rest {
         let mut rests = Vec::new();
         for &place in &turn.active {
             let step = &turn.steps[place];
+            // What a turn that can only end has asked for, nobody can give any more.
+            if turn.stops(place) && matches!(step.phase, Phase::Waiting(_)) {
+                continue;
+            }
             let tool = match &step.step.action {
                 crate::data::Action::Tool { name, .. } => Some(name.clone()),
                 _ => None,

@@ -259,6 +259,10 @@ impl Turn {
                             break;
                         }
                         if let Some(found) = found(&view) {
+                            // The subject may have been purged while the end was written.
+                            if view.outcome.as_ref().is_some_and(|outcome| *outcome != Outcome::Purged) {
+                                self.opened().await?;
+                            }
                             return Ok(found);
                         }
                     }

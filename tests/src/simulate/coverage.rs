@@ -33,6 +33,18 @@ world_faults! {
     Undone = "steps are undone",
     /// Somebody cancels a turn.
     Cancelled = "somebody cancels a turn",
+    /// A guard denies.
+    GuardDenied = "guard denies",
+    /// A guard wants a person to approve.
+    GuardAsked = "guard asks",
+    /// A guard puts something else in the place of what it is shown.
+    GuardRewrote = "guard rewrites",
+    /// A guard can't tell.
+    GuardFailed = "guard fails",
+    /// A guard does not come back.
+    GuardHung = "guard hangs",
+    /// A guard panics.
+    GuardPanicked = "guard panics",
     /// A process dies between two polls.
     Crash = "crash between two polls",
     /// A process stands still.
@@ -187,19 +199,15 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No shell of a simulation has guards.
-fn is_of_guards(row: &Transition) -> bool {
-    matches!(row.record, BodyKind::GuardRuled | BodyKind::StepReturned) || row.from == Stage::Returned
-}
-
-/// No turn of a simulation has children.
-fn is_of_children(row: &Transition) -> bool {
-    row.record == BodyKind::TurnAnswered || [row.from, row.to].contains(&Stage::Delegated)
+/// No session of a simulation has children or forks, and nothing is steered into its turns.
+fn is_of_others(row: &Transition) -> bool {
+    matches!(row.record, BodyKind::TurnAnswered | BodyKind::SessionForked | BodyKind::TurnSteered)
+        || [row.from, row.to].contains(&Stage::Delegated)
 }
 
 /// Whether a simulation can come there.
 fn is_simulated(row: &Transition) -> bool {
-    row.record != NOT_SIMULATED && !is_of_guards(row) && !is_of_children(row)
+    row.record != NOT_SIMULATED && !is_of_others(row)
 }
 
 /// What was reached, and how often.

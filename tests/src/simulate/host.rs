@@ -329,15 +329,17 @@ impl Host {
         shell.turn(turn).cancel("on second thoughts", &self.person()?).await
     }
 
-    /// A signal that nobody waits for.
+    /// A signal that nobody waits for, or a hand-off.
     async fn make_noise(&self, shell: &Shell) -> Result<()> {
         if self.truth.is_calm() {
             return Ok(());
         }
-        let session = self.entropy.below(self.truth.settings().sessions);
-        self.session(shell, session)?
-            .signal(format!("noise-{}", self.entropy.number()), json!(null), None, &Actor::Host)
-            .await
+        let session = self.session(shell, self.entropy.below(self.truth.settings().sessions))?;
+        if self.percent(50) {
+            // Every turn names its planner, so it is another's session now, and nothing else.
+            return session.hand_off(PLANNER, "as it goes", &self.person()?).await;
+        }
+        session.signal(format!("noise-{}", self.entropy.number()), json!(null), None, &Actor::Host).await
     }
 
     async fn see_to_rests(&self, shell: &Shell) -> Result<()> {

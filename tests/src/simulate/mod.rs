@@ -16,6 +16,7 @@ mod command;
 mod coverage;
 mod events;
 mod following;
+mod guarding;
 mod host;
 mod model;
 mod planner;

@@ -8,6 +8,7 @@ mod budget;
 mod end;
 mod events;
 mod follow;
+mod guard;
 mod mirror;
 mod purge;
 mod records;
