@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::runtime::Needs;
-use agent_shell_core::words::Clock;
-use agent_shell_core::{ErrorKind, Outcome, Resolution, Rest, Turn};
+use agent_shell_core::words::{Clock, StepId};
+use agent_shell_core::{ErrorKind, Failure, Outcome, Resolution, Rest, Turn};
 
 use crate::Trouble;
 use crate::ask::{Answer, Operator, Question};
@@ -51,6 +51,7 @@ impl Conversation<'_> {
         match &rest.needs {
             Needs::Approval { .. } => self.approve().await,
             Needs::Resolution { .. } => self.resolve(rest).await,
+            Needs::Undo { undoes, failure, .. } => self.undo(rest, undoes, failure).await,
             _ => Err(Trouble::Unknown(format!("step `{}` waits for something new", rest.step))),
         }
     }
@@ -107,6 +108,27 @@ impl Conversation<'_> {
             (Answer::No, Resolution::Applied(_)) => return Ok(Answer::Nobody),
             (Answer::No, _) => Resolution::GiveUp,
             (Answer::Yes, resolution) => resolution,
+        };
+        if let Resolution::Applied(_) = resolution {
+            let finished = tools::finish(tool.as_str(), input).await;
+            finished.map_err(|error| Trouble::Unknown(format!("`{}`: {error}", rest.step)))?;
+        }
+        self.turn.resolve(&rest.step, resolution, self.operator.actor()).await?;
+        Ok(answer)
+    }
+
+    /// What undoes a step keeps failing. --yes is no answer to that: it would be asked for ever.
+    async fn undo(&self, rest: &Rest, undoes: &StepId, failure: &Failure) -> Result<Answer, Trouble> {
+        let about = format!("`{undoes}` is not undone: {}", failure.message);
+        if self.operator.is_yes() {
+            self.desk.progress.note(&about);
+            return Ok(Answer::Nobody);
+        }
+        let answer = self.ask("Try again to undo it? No leaves it as it is.", vec![about], None).await;
+        let resolution = match answer {
+            Answer::Yes => Resolution::Retry,
+            Answer::No => Resolution::GiveUp,
+            Answer::Nobody => return Ok(answer),
         };
         self.turn.resolve(&rest.step, resolution, self.operator.actor()).await?;
         Ok(answer)

@@ -30,6 +30,7 @@ mod state;
 mod summary;
 mod timeline;
 mod tools;
+mod undone;
 mod verify;
 
 use std::io::{self, Write};
@@ -46,8 +47,10 @@ use timeline::TimelineError;
 
 /// Ended with this the command line is wrong.
 const WRONG_COMMAND_LINE: u8 = 2;
-/// Ended with this the run waits for an approval.
+/// Ended with this the run waits for a person.
 const PARKED: u8 = 3;
+/// Ended with this the run failed, and nothing of what it did is left.
+const UNDONE: u8 = 4;
 
 /// Why the quickstart can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +87,9 @@ fn main() -> ExitCode {
     let folder = args::default_folder(std::env::var_os("CARGO_MANIFEST_DIR").as_deref());
     let done = match args::parse(std::env::args_os().skip(1), folder) {
         Ok(Arguments::Help) => say(args::HELP.trim_end()).map(|()| ExitCode::SUCCESS),
-        Ok(Arguments::Ledger { file }) => {
-            let served = ledger::serve(&file, io::stdin().lock(), io::stdout().lock());
+        Ok(Arguments::Ledger { file, refuses_publications }) => {
+            let (input, output) = (io::stdin().lock(), io::stdout().lock());
+            let served = ledger::serve(&file, refuses_publications, input, output);
             served.map(|()| ExitCode::SUCCESS).map_err(Trouble::from)
         }
         Ok(Arguments::Run(options)) => run(&options),
