@@ -38,7 +38,8 @@ impl Conversation<'_> {
                 if answered.contains(&rest) {
                     continue;
                 }
-                if self.answer(&rest).await? == Answer::Nobody {
+                let is_again = answered.iter().any(|earlier: &Rest| earlier.step == rest.step);
+                if self.answer(&rest, is_again).await? == Answer::Nobody {
                     return Ok(None);
                 }
                 answered.push(rest);
@@ -47,11 +48,11 @@ impl Conversation<'_> {
         }
     }
 
-    async fn answer(&self, rest: &Rest) -> Result<Answer, Trouble> {
+    async fn answer(&self, rest: &Rest, is_again: bool) -> Result<Answer, Trouble> {
         match &rest.needs {
             Needs::Approval { .. } => self.approve().await,
             Needs::Resolution { .. } => self.resolve(rest).await,
-            Needs::Undo { undoes, failure, .. } => self.undo(rest, undoes, failure).await,
+            Needs::Undo { undoes, failure, .. } => self.undo(rest, undoes, failure, is_again).await,
             _ => Err(Trouble::Unknown(format!("step `{}` waits for something new", rest.step))),
         }
     }
@@ -117,10 +118,16 @@ impl Conversation<'_> {
         Ok(answer)
     }
 
-    /// What undoes a step keeps failing. --yes is no answer to that: it would be asked for ever.
-    async fn undo(&self, rest: &Rest, undoes: &StepId, failure: &Failure) -> Result<Answer, Trouble> {
+    /// What undoes a step keeps failing. --yes tries it again, and not for ever.
+    async fn undo(
+        &self,
+        rest: &Rest,
+        undoes: &StepId,
+        failure: &Failure,
+        is_again: bool,
+    ) -> Result<Answer, Trouble> {
         let about = format!("`{undoes}` is not undone: {}", failure.message);
-        if self.operator.is_yes() {
+        if is_again && self.operator.is_yes() {
             self.desk.progress.note(&about);
             return Ok(Answer::Nobody);
         }

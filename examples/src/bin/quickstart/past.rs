@@ -74,8 +74,7 @@ impl Past {
         match &entry.body {
             Body::TurnStarted { turn, .. } => {
                 let (turn, epoch_before) = (*turn, self.epoch_of_last_end);
-                let run =
-                    Run { turn, has_ended: false, steps: 0, is_undone: false, doubts: 0, epoch_before };
+                let run = Run { turn, has_ended: false, steps: 0, is_undone: false, doubts: 0, epoch_before };
                 self.latest = Some(run);
                 self.tools.clear();
                 self.acts.clear();

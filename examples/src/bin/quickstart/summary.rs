@@ -170,7 +170,8 @@ fn parked(options: &Options, past: &Past) -> String {
     if past.latest.as_ref().is_some_and(|run| run.is_undone) {
         return format!(
             "Parked: the run failed, and something that it did can't be undone.\n\
-             To say how that goes on, run this again in a terminal:\n  {program} --state {state} {folder}"
+             Run this again in a terminal to say how that goes on, or with --yes to try it again:\n  \
+             {program} --yes --state {state} {folder}"
         );
     }
     let fail = if options.fail_publish { " --fail publish" } else { "" };

@@ -191,7 +191,8 @@ fn publish(desk: &Arc<Desk>) -> Tool {
 /// The output of a call that was cut off, from what the ledger has under its key; none when the call was not carried
 /// out.
 pub(crate) fn carried_out(tool: &str, input: &Value, found: &Found) -> Option<Value> {
-    let known = |about: About, number| serde_json::to_value(about.known(Ticket { number, repeated: true })).ok();
+    let known =
+        |about: About, number| serde_json::to_value(about.known(Ticket { number, repeated: true })).ok();
     match (tool, found) {
         (names::OPEN_TICKET | names::CLOSE_TICKET, Found { ticket: Some(number), .. }) => {
             known(About::deserialize(input).ok()?, *number)

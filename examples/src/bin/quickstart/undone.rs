@@ -36,9 +36,8 @@ pub(crate) fn told(past: &Past, aftermath: &Undone) -> String {
 fn line(past: &Past, step: &StepId) -> String {
     let Some((tool, known)) = past.act(step) else { return format!("`{step}`") };
     let ticket = known.ticket.map_or_else(|| "a ticket".to_owned(), |ticket| format!("ticket {ticket}"));
-    let became = match tool {
-        names::OPEN_TICKET => "withdrawn, which was opened",
-        _ => "open again, which was closed",
-    };
-    format!("{ticket} is {became}: {}", known.title)
+    match tool {
+        names::OPEN_TICKET => format!("withdrew {ticket}: {}", known.title),
+        _ => format!("opened {ticket} again: {}", known.title),
+    }
 }

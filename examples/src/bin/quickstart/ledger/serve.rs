@@ -11,7 +11,7 @@ use super::{Summary, audit};
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// What is said to who would publish when nothing is taken.
-const CLOSED: &str = "it takes no publications, as it was told when it was started";
+const CLOSED: &str = "it takes no publications now (--fail publish)";
 
 /// Answers requests until the input ends. A request without its line end was not sent whole, and is
 /// not carried out. With `refuses_publications` nothing is published, whoever asks.

@@ -1,8 +1,8 @@
 //! What a record says, in one line.
 
-use agent_shell_core::{Outcome, Undone};
 use agent_shell_core::data::{Body, Failure, PlannerRef, Resolution, WaitEnd, WaitFor};
 use agent_shell_core::words::Timestamp;
+use agent_shell_core::{Outcome, Undone};
 
 use super::bounds::LINE_BYTES;
 
