@@ -22,8 +22,9 @@ Options:
   --model auto Let a model plan, which calls the tools. (auto: a scripted stand-in, because no
                provider is built yet)
   --fail publish
-               Let the ledger refuse the publication, after the approval: the run fails, and its
-               tickets are undone, what came last first
+               Let the ledger refuse the publication, after the approval: the run fails, and what
+               it did is undone in the reverse order: tickets that it closed are opened again,
+               then those that it opened are withdrawn
   --crash N    Kill itself with SIGKILL N times at random instants, and start again
   --json       Print the closing summary as one JSON object; progress goes to standard error
   --state DIR  Where the journal and the tickets are kept. (.agent-shell in the current folder)

@@ -6,7 +6,7 @@
 //! `timeline` makes a page of it. What is below them (`scan`, `findings`, `changes`, `briefing`,
 //! `ledger`) knows nothing of Agent Shell.
 //!
-//! Those five, about 730 lines, are the embedding: what a program of your own needs, readable in one sitting. Half of
+//! Those five, about 930 lines, are the embedding: what a program of your own needs, readable in one sitting. Half of
 //! them is about this program's own tools. The rest is the review itself (`scan`, `findings`, `changes`, `briefing`),
 //! the outside world on which it acts (`ledger`), and what a command needs around it.
 

@@ -248,8 +248,8 @@ fn what_can_not_undo_a_step_waits_for_a_person() {
     let step = &turn.steps[1];
     assert_eq!((step.state, step.reason.as_deref()), (StepState::Stuck, Some("the door is shut")));
     let expected = [
-        (SpanKind::Attempt, SpanEnd::Failed, 1050, 1060, 5, 6),
-        (SpanKind::Stuck, SpanEnd::Open, 1060, 0, 6, 0),
+        (SpanKind::Attempt, SpanEnd::Failed, 1060, 1070, 6, 7),
+        (SpanKind::Stuck, SpanEnd::Open, 1070, 0, 7, 0),
     ];
     assert_eq!(spans(step), expected);
 }
