@@ -46,6 +46,7 @@ pub(crate) fn planner() -> ToolLoop {
     ToolLoop::new()
         .instructions("Review the folder, file what you find, and publish a briefing.")
         .history(Window::bytes(SHOWN_BYTES))
+        .tools(names::FOR_PLANS)
 }
 
 /// The model. It keeps nothing, so one in another process says the same.

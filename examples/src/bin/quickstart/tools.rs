@@ -37,6 +37,10 @@ pub(crate) mod names {
     pub(crate) const REOPEN_TICKET: &str = "reopen_ticket";
     pub(crate) const WRITE: &str = "write_briefing";
     pub(crate) const PUBLISH: &str = "publish";
+
+    /// What plans may call. What undoes a call is called by the runtime alone.
+    pub(crate) const FOR_PLANS: [&str; 9] =
+        [FILES, LANGUAGES, HEADINGS, NOTES, HISTORY, OPEN_TICKET, CLOSE_TICKET, WRITE, PUBLISH];
 }
 
 /// A folder with a million files takes its time.

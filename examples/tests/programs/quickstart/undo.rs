@@ -190,6 +190,18 @@ fn what_a_model_did_is_undone_too_also_when_it_is_killed() {
     assert_eq!(told.matches("starting again").count(), 5, "{told}");
     assert_undone(&place, &before, 4, 4);
     assert_ended(&summary(&output), &told, [8, 8, 8]);
+    // What undoes is not the model's to call.
+    let page = page(&place);
+    let prompts = page["records"].as_array().unwrap().iter().filter(|record| record["kind"] == "prompt.set");
+    let prompts: Vec<_> = prompts.map(|prompt| prompt["body"]["json"].as_str().unwrap()).collect();
+    assert!(
+        !prompts.is_empty() && prompts.iter().all(|prompt| prompt.contains("open_ticket")),
+        "{prompts:?}"
+    );
+    assert!(
+        !prompts.iter().any(|prompt| prompt.contains("withdraw") || prompt.contains("reopen")),
+        "{prompts:?}"
+    );
     place.finish(&["--model=auto"]);
     assert!(place.briefing().contains("4 new, 4 gone, 8 unchanged."), "{}", place.briefing());
 }
@@ -280,16 +292,21 @@ fn what_can_not_be_undone_waits_for_a_person_and_the_rest_is_undone() {
     assert_eq!(open(&place.ledger()), BTreeSet::new());
 }
 
-#[test]
-fn the_page_shows_what_undid_what() {
-    let place = changed(2, 1, 1);
-    assert_eq!(place.run(&FAIL).status.code(), Some(UNDONE));
+/// What the page of the only session holds.
+fn page(place: &Place) -> Value {
     let file = place.state().join("page.html");
     let output = place.run(&["--html", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let html = fs::read_to_string(file).unwrap();
     let (_, data) = html.split_once(r#"id="data">"#).unwrap();
-    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn the_page_shows_what_undid_what() {
+    let place = changed(2, 1, 1);
+    assert_eq!(place.run(&FAIL).status.code(), Some(UNDONE));
+    let data = page(&place);
     let turn = &data["turns"][1];
     assert_eq!(turn["state"], "failed");
     let steps = turn["steps"].as_array().unwrap();
