@@ -114,7 +114,7 @@ fn acting(turn: &TurnState, live: &Live) -> usize {
                 | Phase::Approved
                 | Phase::Delegated
         );
-        !waits || live.running.contains_key(place)
+        (!waits && !turn.lets_go(**place)) || live.running.contains_key(place)
     };
     let pure = live.running.keys().filter(|place| !turn.active.contains(place)).count();
     turn.active.iter().filter(acts).count() + pure

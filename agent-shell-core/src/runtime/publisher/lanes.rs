@@ -107,11 +107,13 @@ impl Lanes {
     pub(super) async fn look_back(&mut self) -> Result<Option<OutboxPosition>, Trouble> {
         for (topic, lanes) in &mut self.topics {
             for (partition, lane) in (0..).zip(lanes) {
+                let mut is_lost = false;
                 while let Some(seen) = lane.seen.back() {
                     match self.bus.peek(topic, partition, At::Offset(seen.offset)).await? {
                         Peeked::Found(delivery) if delivery.message.id == seen.id => break,
-                        Peeked::Past => break,
-                        Peeked::Found(_) | Peeked::Nothing => {}
+                        // Where a later one was lost, others may have stood here, and have been read.
+                        Peeked::Past if !is_lost => break,
+                        Peeked::Found(_) | Peeked::Nothing | Peeked::Past => is_lost = true,
                     }
                     tracing::warn!(%topic, partition, "the bus lost events; they are published again");
                     lane.seen.pop_back();

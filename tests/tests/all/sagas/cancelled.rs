@@ -9,7 +9,7 @@ use agent_shell_core::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{For, Log, call};
+use super::{For, Log, call, tools};
 use crate::support::{limits, on_each};
 
 fn names(steps: &[agent_shell_core::words::StepId]) -> Vec<&str> {
@@ -150,4 +150,52 @@ async fn of_an_act_that_can_not_be_undone_a_person_says_what_became_of_it() {
     shell.resolve(&rest, Resolution::Applied(json!(null)), &Actor::Host).await.unwrap();
     is_cancelled(&turn).await;
     assert_eq!(names(&turn.undone().await.unwrap().left), ["a"]);
+}
+
+/// A step that waits for its next try when its turn is cancelled goes on no more: no compensation waits for its lock, or for
+/// its place among those that may run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_on_no_more_holds_up_no_compensation() {
+    for asks_first in [false, true] {
+        let world = Arc::new(Log::default());
+        let mut limits = limits();
+        limits.parallel_steps = 1;
+        let mut shell = Shell::volatile().limits(limits);
+        // The second one is what undoes.
+        for (place, tool) in tools(&world).into_iter().enumerate() {
+            shell = shell.tool(if place == 1 && asks_first { tool.ask_first() } else { tool });
+        }
+        let tried = Arc::new(tokio::sync::Notify::new());
+        let tries = tried.clone();
+        let later = Tool::idempotent("later", "", move |_: For, _: Call| {
+            tries.notify_one();
+            async { Err::<(), _>(ToolError::retry("not now")) }
+        });
+        let retry = agent_shell_core::Retry { attempts: 9, base_ms: 600_000, max_ms: 600_000 };
+        let shell = shell.tool(later.retry(retry)).open().await.unwrap();
+        let session = shell.session("ada").unwrap();
+        let steps = [call("a", "book").lock("left"), call("b", "later").lock("left").after(["a"])];
+        let turn = session.submit(Plan::new(steps).unwrap()).await.unwrap();
+        tried.notified().await;
+        while !kinds(&session).await.contains(&"attempt.failed") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        turn.cancel("enough", &Actor::Host).await.unwrap();
+        if asks_first {
+            let approval = tokio::time::timeout(Duration::from_secs(20), turn.approval()).await;
+            approval.expect("it asks").unwrap().unwrap().approve(&Actor::Host).await.unwrap();
+        }
+        let outcome = tokio::time::timeout(Duration::from_secs(20), turn.outcome()).await;
+        assert_eq!(outcome.expect("it ends").unwrap(), Outcome::Cancelled);
+        assert_eq!(
+            world.all(),
+            [("book", "a"), ("unbook", "a")].map(|(tool, step)| (tool.into(), step.into()))
+        );
+        shell.shutdown().await.unwrap();
+    }
+}
+
+async fn kinds(session: &agent_shell_core::Session) -> Vec<&'static str> {
+    let records = session.history().await.unwrap().next(1_000).await.unwrap();
+    records.iter().map(|entry| entry.body.kind()).collect()
 }

@@ -264,6 +264,25 @@ async fn what_is_lost_while_another_publishes_in_its_place_comes_again() {
 }
 
 #[tokio::test]
+async fn where_a_later_one_was_lost_what_is_out_of_sight_may_be_lost_too() {
+    let mut scene = Scene::new(6).await;
+    let mut lanes = scene.lanes();
+    lanes.publish(&scene.rows(1..=3)).await.unwrap();
+    lanes.publish(&scene.rows(4..=6)).await.unwrap();
+    // From the second on all is lost. Late messages of others take the places, and most of them are read and let go of.
+    assert_eq!(scene.bus.inner.lose_from(&topic(), 0, 1), 5);
+    scene.sent([6, 4, 5]).await;
+    scene.handed().await;
+    scene.sent([4, 5]).await;
+
+    let back = lanes.look_back().await.unwrap();
+    assert!(back.is_some_and(|back| back <= OutboxPosition(1)), "{back:?}");
+    lanes.publish(&scene.rows(1..=6)).await.unwrap();
+    let handed = scene.handed().await;
+    assert!([2, 3].iter().all(|row| handed.contains(row)), "{handed:?}");
+}
+
+#[tokio::test]
 async fn what_stands_twice_counts_where_all_before_it_is_there() {
     let scene = Scene::new(4).await;
     scene.sent([1, 2, 4, 3, 4]).await;
