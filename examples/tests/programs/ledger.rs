@@ -105,7 +105,8 @@ fn killed_between_its_write_and_its_answer_it_knows_the_call() {
     assert_eq!(ledger.ask(&open_ticket("k1", "f1")), expected);
     let summary = ledger.ask(&json!({"id": 2, "summary": {}}));
     let expected = json!({
-        "tickets": 1, "calls": 2, "keys": 1, "repeated": 1, "doubled": 0, "closed": 0, "published": 0,
+        "tickets": 1, "calls": 2, "keys": 1, "repeated": 1, "doubled": 0, "closed": 0,
+        "withdrawn": 0, "reopened": 0, "published": 0,
     });
     assert_eq!(summary["summary"], expected);
 }

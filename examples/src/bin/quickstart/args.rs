@@ -21,6 +21,10 @@ Options:
   --yes        Publish without asking
   --model auto Let a model plan, which calls the tools. (auto: a scripted stand-in, because no
                provider is built yet)
+  --fail publish
+               Let the ledger refuse the publication, after the approval: the run fails, and what
+               it did is undone in the reverse order: tickets that it closed are opened again,
+               then those that it opened are withdrawn
   --crash N    Kill itself with SIGKILL N times at random instants, and start again
   --json       Print the closing summary as one JSON object; progress goes to standard error
   --state DIR  Where the journal and the tickets are kept. (.agent-shell in the current folder)
@@ -32,7 +36,8 @@ Options:
 
 The summary's tickets and calls are the ledger's own count, over all runs in the state folder.
 Ends with 0 when the briefing is published, 1 when something failed or the chain is broken,
-2 when the command line is wrong, 3 when the run is parked until somebody approves.
+2 when the command line is wrong, 3 when the run is parked until somebody answers, 4 when the run
+failed and nothing of what it did is left, because it is undone.
 ";
 
 /// What the program was asked to be.
@@ -42,6 +47,7 @@ pub(crate) enum Arguments {
     /// The ledger program, for the quickstart's own use.
     Ledger {
         file: PathBuf,
+        refuses_publications: bool,
     },
     Run(Options),
 }
@@ -57,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// A model plans, and not the program.
     pub(crate) model: bool,
+    /// The ledger is to refuse the publication.
+    pub(crate) fail_publish: bool,
     /// How often the program is to kill itself.
     pub(crate) crashes: u32,
     /// Set in a process that `--crash` started: how many were killed before it.
@@ -102,6 +110,7 @@ impl Options {
         arguments.extend(self.yes.then(|| "--yes".into()));
         arguments.extend(self.json.then(|| "--json".into()));
         arguments.extend(self.model.then(|| "--model=auto".into()));
+        arguments.extend(self.fail_publish.then(|| "--fail=publish".into()));
         // A folder's name may look like an option.
         arguments.extend(["--".into(), self.folder.clone().into_os_string()]);
         arguments
@@ -121,11 +130,12 @@ pub(crate) fn parse(
     default_folder: PathBuf,
 ) -> Result<Arguments, ArgumentError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let [command, option, file] = arguments.as_slice()
+    if let [command, option, file, rest @ ..] = arguments.as_slice()
         && command == "ledger"
         && option == "--file"
+        && (rest.is_empty() || rest == ["--refuse", "publish"])
     {
-        return Ok(Arguments::Ledger { file: file.into() });
+        return Ok(Arguments::Ledger { file: file.into(), refuses_publications: !rest.is_empty() });
     }
     let mut parser = Parser::default();
     let mut rest = arguments.into_iter();
@@ -151,6 +161,7 @@ struct Parser {
     yes: bool,
     json: bool,
     model: bool,
+    fail_publish: bool,
     history: bool,
     verify: bool,
     html: Option<PathBuf>,
@@ -189,7 +200,8 @@ impl Parser {
                 let missing = ArgumentError::ValueMissing { option: "--html", what: "a file" };
                 self.html = Some(value().ok_or(missing)?.into());
             }
-            "--model" => self.model = is_auto(value())?,
+            "--model" => self.model = is_the_one("--model", "auto", value())?,
+            "--fail" => self.fail_publish = is_the_one("--fail", "publish", value())?,
             "--crash" => self.crashes = Some(number("--crash", value())?),
             "--worker" => self.worker = Some(number("--worker", value())?),
             _ if has_value => return self.needless_value(name),
@@ -223,8 +235,13 @@ impl Parser {
             ("--verify", self.verify),
         ];
         let mut asked = asked.into_iter().filter_map(|(option, is_asked)| is_asked.then_some(option));
-        if let (Some(first), Some(second)) = (asked.next(), asked.next()) {
+        let asked_first = asked.next();
+        if let (Some(first), Some(second)) = (asked_first, asked.next()) {
             return Err(ArgumentError::Conflict(first, second));
+        }
+        // A run may kill itself and fail; who only looks does neither.
+        if let (Some(looks), true) = (asked_first.filter(|first| *first != "--crash"), self.fail_publish) {
+            return Err(ArgumentError::Conflict("--fail", looks));
         }
         let mode = match self.html {
             Some(file) => Mode::Html { file, folder: self.folder.clone() },
@@ -239,15 +256,19 @@ impl Parser {
             yes: self.yes,
             json: self.json,
             model: self.model,
+            fail_publish: self.fail_publish,
             crashes,
             worker: self.worker,
         })
     }
 }
 
-/// Whether a model is asked for: there is one so far.
-fn is_auto(value: Option<OsString>) -> Result<bool, ArgumentError> {
-    let (option, what) = ("--model", "auto");
+/// Whether an option has the one value that it takes so far.
+fn is_the_one(
+    option: &'static str,
+    what: &'static str,
+    value: Option<OsString>,
+) -> Result<bool, ArgumentError> {
     let given = value.ok_or(ArgumentError::ValueMissing { option, what })?.to_string_lossy().into_owned();
     if given == what { Ok(true) } else { Err(ArgumentError::BadValue { option, what, given }) }
 }

@@ -58,7 +58,7 @@ impl Changes {
     /// Compares a review with what earlier runs left.
     ///
     /// New is what the last published briefing did not tell; a ticket is opened for what has none, which is not the
-    /// same after a run that was not published. No ticket is closed when part of the folder was not reviewed: what
+    /// same after a run that was given up. No ticket is closed when part of the folder was not reviewed: what
     /// is gone may only lie there.
     pub(crate) fn between(review: &Review, past: &Remembered) -> Self {
         let findings = findings::findings(review);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agent_shell_core::backends::SystemClock;
 use agent_shell_core::runtime::Needs;
-use agent_shell_core::words::Clock;
-use agent_shell_core::{ErrorKind, Outcome, Resolution, Rest, Turn};
+use agent_shell_core::words::{Clock, StepId};
+use agent_shell_core::{ErrorKind, Failure, Outcome, Resolution, Rest, Turn};
 
 use crate::Trouble;
 use crate::ask::{Answer, Operator, Question};
@@ -38,7 +38,8 @@ impl Conversation<'_> {
                 if answered.contains(&rest) {
                     continue;
                 }
-                if self.answer(&rest).await? == Answer::Nobody {
+                let is_again = answered.iter().any(|earlier: &Rest| earlier.step == rest.step);
+                if self.answer(&rest, is_again).await? == Answer::Nobody {
                     return Ok(None);
                 }
                 answered.push(rest);
@@ -47,10 +48,11 @@ impl Conversation<'_> {
         }
     }
 
-    async fn answer(&self, rest: &Rest) -> Result<Answer, Trouble> {
+    async fn answer(&self, rest: &Rest, is_again: bool) -> Result<Answer, Trouble> {
         match &rest.needs {
             Needs::Approval { .. } => self.approve().await,
             Needs::Resolution { .. } => self.resolve(rest).await,
+            Needs::Undo { undoes, failure, .. } => self.undo(rest, undoes, failure, is_again).await,
             _ => Err(Trouble::Unknown(format!("step `{}` waits for something new", rest.step))),
         }
     }
@@ -107,6 +109,33 @@ impl Conversation<'_> {
             (Answer::No, Resolution::Applied(_)) => return Ok(Answer::Nobody),
             (Answer::No, _) => Resolution::GiveUp,
             (Answer::Yes, resolution) => resolution,
+        };
+        if let Resolution::Applied(_) = resolution {
+            let finished = tools::finish(tool.as_str(), input).await;
+            finished.map_err(|error| Trouble::Unknown(format!("`{}`: {error}", rest.step)))?;
+        }
+        self.turn.resolve(&rest.step, resolution, self.operator.actor()).await?;
+        Ok(answer)
+    }
+
+    /// What undoes a step keeps failing. --yes tries it again, and not for ever.
+    async fn undo(
+        &self,
+        rest: &Rest,
+        undoes: &StepId,
+        failure: &Failure,
+        is_again: bool,
+    ) -> Result<Answer, Trouble> {
+        let about = format!("`{undoes}` is not undone: {}", failure.message);
+        if is_again && self.operator.is_yes() {
+            self.desk.progress.note(&about);
+            return Ok(Answer::Nobody);
+        }
+        let answer = self.ask("Try again to undo it? No leaves it as it is.", vec![about], None).await;
+        let resolution = match answer {
+            Answer::Yes => Resolution::Retry,
+            Answer::No => Resolution::GiveUp,
+            Answer::Nobody => return Ok(answer),
         };
         self.turn.resolve(&rest.step, resolution, self.operator.actor()).await?;
         Ok(answer)

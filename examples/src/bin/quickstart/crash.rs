@@ -28,6 +28,8 @@ pub(crate) enum Stage {
     Scanning,
     Filing,
     Publishing,
+    /// The run has failed, and what it did is undone.
+    Undoing,
     /// The turn has ended, or waits for an approval, and nobody was told.
     Ended,
 }
@@ -35,11 +37,12 @@ pub(crate) enum Stage {
 impl Stage {
     /// The stage for the worker at this place in the row of all workers, from 0 to 99, and how many steps' beginnings
     /// and ends it passes there at most.
-    fn at(percent: u64) -> (Self, u64) {
-        match percent {
-            0..35 => (Self::Scanning, 10),
-            35..75 => (Self::Filing, 12),
-            _ => (Self::Publishing, 4),
+    fn at(percent: u64, undoes: bool) -> (Self, u64) {
+        match (percent, undoes) {
+            (0..35, false) | (0..20, true) => (Self::Scanning, 10),
+            (35..75, false) | (20..45, true) => (Self::Filing, 12),
+            (_, false) | (45..60, true) => (Self::Publishing, 4),
+            (_, true) => (Self::Undoing, 12),
         }
     }
 }
@@ -64,7 +67,7 @@ impl Fuse {
             return Self(None);
         }
         let random = SystemEntropy::new();
-        let (stage, most) = Stage::at((kills * 100 + random.below(100)) / of);
+        let (stage, most) = Stage::at((kills * 100 + random.below(100)) / of, options.fail_publish);
         let passes_left = u32::try_from(random.below(most)).unwrap_or(0).into();
         // The first worker dies at its work, that there is something to resume.
         Self(Some(Draw { stage, passes_left, early: kills > 0 && random.below(5) == 0 }))

@@ -14,12 +14,12 @@ use crate::desk::{Desk, scope};
 use crate::ledger::{LedgerClient, LedgerProgram};
 use crate::past::Past;
 use crate::planner::{Assignment, Reviewer};
-use crate::progress::Progress;
+use crate::progress::{Progress, State};
 use crate::scan::{self, Folder};
 use crate::stand_in::{self, Briefed};
 use crate::state::{StateFolder, briefing_of};
 use crate::summary::{End, Summary};
-use crate::{PARKED, Trouble, tools};
+use crate::{PARKED, Trouble, UNDONE, tools};
 
 /// Reviews the folder: goes on with the run that is not over, if there is one, else begins one.
 pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
@@ -33,11 +33,12 @@ pub(crate) async fn review(options: &Options) -> Result<ExitCode, Trouble> {
     let turn = host.turn(options, &shell, &session, &past).await?;
     let (operator, desk) = (&host.operator, &*host.desk);
     let outcome = Conversation { turn: &turn, operator, desk }.until_end().await?;
+    let undone = turn.undone().await?;
     let (id, past) = (session.id().await?, Past::of(&session).await?);
     shell.shutdown().await?;
     host.desk.fuse.passes(Stage::Ended);
     let restarts = host.state.restarts(&scope(&host.folder));
-    let summary = Summary::of(&host.desk, &host.state, id, &past, restarts).await?;
+    let summary = Summary::of(&host.desk, &host.state, id, &past, restarts, undone).await?;
     host.finish(options, &summary, &past, outcome)
 }
 
@@ -68,8 +69,8 @@ impl Host {
         let state = StateFolder::open(&options.state).await?;
         // Before anything is taken over. Whether there was something to take over, the journal will say.
         state.keep_restarts(&scope(&folder), state.restarts(&scope(&folder)) + 1)?;
-        let ledger = LedgerProgram::this_executable(&state.ledger()).map_err(Trouble::Program)?;
-        let ledger = LedgerClient::start(ledger);
+        let ledger = LedgerProgram::this_executable(&state.ledger(), options.fail_publish);
+        let ledger = LedgerClient::start(ledger.map_err(Trouble::Program)?);
         let progress = if options.json { Progress::on_stderr() } else { Progress::on_stdout() };
         progress.note(&format!("Reviewing {folder}; the journal is {}", state.journal().display()));
         let desk = Arc::new(Desk::new(folder.clone(), state.path(), ledger, progress, fuse));
@@ -106,10 +107,11 @@ impl Host {
                 return Ok(shell.turn(run.turn));
             }
             Some(run) if !run.has_ended => {
-                let steps = run.steps;
-                self.desk
-                    .progress
-                    .note(&format!("Run {number} is not over, and goes on: {steps} steps are done."));
+                let note = match run.is_undone {
+                    false => format!("Run {number} is not over, and goes on: {} steps are done.", run.steps),
+                    true => format!("Run {number} has failed, and what it did goes on being undone."),
+                };
+                self.desk.progress.note(&note);
                 return Ok(shell.turn(run.turn));
             }
             _ => {
@@ -140,6 +142,10 @@ impl Host {
         outcome: Option<Outcome>,
     ) -> Result<ExitCode, Trouble> {
         let end = End::of(outcome);
+        if !summary.aftermath.undone.is_empty() {
+            let undone = format!("{} undone", summary.aftermath.undone.len());
+            self.desk.show(&self.folder, "undo", State::Done(undone));
+        }
         self.desk.progress.rest();
         summary.print(options, past, &end, &briefing_of(self.state.name(), &self.folder))?;
         if !matches!(end, End::Parked) {
@@ -148,6 +154,7 @@ impl Host {
         Ok(match end {
             _ if !summary.verified => ExitCode::FAILURE,
             End::Published(_) => ExitCode::SUCCESS,
+            End::Failed(_) if summary.aftermath.left.is_empty() => ExitCode::from(UNDONE),
             End::Failed(_) => ExitCode::FAILURE,
             End::Parked => ExitCode::from(PARKED),
         })

@@ -81,6 +81,9 @@ impl Line {
         if let Some(attempt) = attempt {
             about.push_str(&format!(", attempt {attempt}"));
         }
+        if let Some(undone) = self.body.pointer("/steps").and_then(Value::as_object) {
+            about.push_str(&format!("steps that undo others: {}", undone.len()));
+        }
         let why = text("/reason").or(text("/failure/message")).or(text("/outcome/failed/message"));
         if let Some(why) = why {
             about.push_str(&format!(": {why}"));

@@ -6,7 +6,7 @@
 //! `timeline` makes a page of it. What is below them (`scan`, `findings`, `changes`, `briefing`,
 //! `ledger`) knows nothing of Agent Shell.
 //!
-//! Those five, about 730 lines, are the embedding: what a program of your own needs, readable in one sitting. Half of
+//! Those five, about 930 lines, are the embedding: what a program of your own needs, readable in one sitting. Half of
 //! them is about this program's own tools. The rest is the review itself (`scan`, `findings`, `changes`, `briefing`),
 //! the outside world on which it acts (`ledger`), and what a command needs around it.
 
@@ -30,6 +30,7 @@ mod state;
 mod summary;
 mod timeline;
 mod tools;
+mod undone;
 mod verify;
 
 use std::io::{self, Write};
@@ -46,8 +47,10 @@ use timeline::TimelineError;
 
 /// Ended with this the command line is wrong.
 const WRONG_COMMAND_LINE: u8 = 2;
-/// Ended with this the run waits for an approval.
+/// Ended with this the run waits for a person.
 const PARKED: u8 = 3;
+/// Ended with this the run failed, and nothing of what it did is left.
+const UNDONE: u8 = 4;
 
 /// Why the quickstart can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +87,9 @@ fn main() -> ExitCode {
     let folder = args::default_folder(std::env::var_os("CARGO_MANIFEST_DIR").as_deref());
     let done = match args::parse(std::env::args_os().skip(1), folder) {
         Ok(Arguments::Help) => say(args::HELP.trim_end()).map(|()| ExitCode::SUCCESS),
-        Ok(Arguments::Ledger { file }) => {
-            let served = ledger::serve(&file, io::stdin().lock(), io::stdout().lock());
+        Ok(Arguments::Ledger { file, refuses_publications }) => {
+            let (input, output) = (io::stdin().lock(), io::stdout().lock());
+            let served = ledger::serve(&file, refuses_publications, input, output);
             served.map(|()| ExitCode::SUCCESS).map_err(Trouble::from)
         }
         Ok(Arguments::Run(options)) => run(&options),

@@ -28,6 +28,10 @@ pub(crate) struct Past {
     open: BTreeMap<FindingId, Known>,
     /// The tool of each step of the latest run.
     tools: BTreeMap<StepId, ToolName>,
+    /// What its steps did with tickets.
+    acts: BTreeMap<StepId, Known>,
+    /// Which of its steps undo which.
+    undoes: BTreeMap<StepId, StepId>,
     epoch_of_last_end: Epoch,
 }
 
@@ -38,6 +42,8 @@ pub(crate) struct Run {
     pub(crate) has_ended: bool,
     /// Steps that have succeeded.
     pub(crate) steps: u64,
+    /// It has failed, and what it did is undone.
+    pub(crate) is_undone: bool,
     /// How often nobody knew what had become of a step.
     pub(crate) doubts: u64,
     /// The epoch of the last owner before this run.
@@ -68,8 +74,11 @@ impl Past {
         match &entry.body {
             Body::TurnStarted { turn, .. } => {
                 let (turn, epoch_before) = (*turn, self.epoch_of_last_end);
-                self.latest = Some(Run { turn, has_ended: false, steps: 0, doubts: 0, epoch_before });
+                let run = Run { turn, has_ended: false, steps: 0, is_undone: false, doubts: 0, epoch_before };
+                self.latest = Some(run);
                 self.tools.clear();
+                self.acts.clear();
+                self.undoes.clear();
             }
             Body::PlanAdopted { plan, .. } => {
                 for step in plan.steps() {
@@ -81,6 +90,10 @@ impl Past {
             Body::StepSucceeded { step, output, .. } => self.succeeded(step, &output.value()),
             Body::StepResolved { step, resolution: Resolution::Applied(output), .. } => {
                 self.succeeded(step, output);
+            }
+            Body::UndoPlanned { steps, .. } => {
+                self.undoes.extend(steps.clone());
+                self.latest.iter_mut().for_each(|run| run.is_undone = true);
             }
             Body::StepInDoubt { .. } => self.latest.iter_mut().for_each(|run| run.doubts += 1),
             Body::TurnEnded { outcome, answer, .. } => {
@@ -105,13 +118,32 @@ impl Past {
         self.tools.get(step).map_or("", |tool| tool.as_str())
     }
 
-    /// A ticket that was opened stays open in whatever way its run ends.
+    /// What a step of the latest run did with a ticket: the tool that it called, and the ticket.
+    pub(crate) fn act(&self, step: &StepId) -> Option<(&str, &Known)> {
+        Some((self.tool(step), self.acts.get(step)?))
+    }
+
+    /// A ticket stands as the last step says that was about it; one that undoes another puts it back.
     fn succeeded(&mut self, step: &StepId, output: &Value) {
+        if let Some(undone) = self.undoes.get(step) {
+            let undone = self.act(undone).map(|(tool, known)| (tool == names::CLOSE_TICKET, known.clone()));
+            return undone.into_iter().for_each(|(is_open, known)| self.stands(is_open, known));
+        }
         self.latest.iter_mut().for_each(|run| run.steps += 1);
-        let known = |tool: &str| (self.tool(step) == tool).then(|| Known::deserialize(output).ok()).flatten();
-        if let Some(known) = known(names::OPEN_TICKET) {
+        let is_open = match self.tool(step) {
+            names::OPEN_TICKET => true,
+            names::CLOSE_TICKET => false,
+            _ => return,
+        };
+        let Ok(known) = Known::deserialize(output) else { return };
+        self.acts.insert(step.clone(), known.clone());
+        self.stands(is_open, known);
+    }
+
+    fn stands(&mut self, is_open: bool, known: Known) {
+        if is_open {
             self.open.insert(known.id.clone(), known);
-        } else if let Some(known) = known(names::CLOSE_TICKET) {
+        } else {
             self.open.remove(&known.id);
         }
     }

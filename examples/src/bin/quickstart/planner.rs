@@ -26,7 +26,7 @@ const SCANS: [(&str, &str); 5] = [
     ("history", names::HISTORY),
 ];
 
-/// Plans a review in two rounds.
+/// Plans a review in two rounds; in three, when there are tickets to open and tickets to close.
 pub(crate) struct Reviewer {
     /// The state folder, in which briefings are published.
     pub(crate) state: String,
@@ -44,7 +44,7 @@ impl Planner for Reviewer {
     async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
         match view.round {
             1 => Ok(Planned::Next(scans()?)),
-            _ => Ok(Planned::Whole(self.acts(&view)?)),
+            _ => self.acts(&view),
         }
     }
 }
@@ -56,8 +56,9 @@ fn scans() -> Result<Plan, PlanError> {
 }
 
 impl Reviewer {
-    /// Every ticket in parallel, then the briefing, which names them, then the held step that publishes it.
-    fn acts(&self, view: &PlanView) -> Result<Plan, PlannerError> {
+    /// Every ticket in parallel, then the briefing, which names them, then the held step that publishes it. Nothing is
+    /// closed before all that is new is on file, and so nothing new is withdrawn before what was closed is open again.
+    fn acts(&self, view: &PlanView) -> Result<Planned, PlannerError> {
         let Assignment { folder, past } = Assignment::deserialize(&*view.input)?;
         let review = Review {
             files: found(view, "files")?,
@@ -79,6 +80,9 @@ impl Reviewer {
         };
         let opened: Vec<Step> = changes.to_open.iter().map(open).collect();
         let closed: Vec<Step> = changes.to_close.iter().map(close).collect();
+        if view.round == 2 && !opened.is_empty() && !closed.is_empty() {
+            return Ok(Planned::Next(view.next_plan().steps(opened).build()?));
+        }
         let tickets = Template::list(opened.iter().map(|step| output(step.id.as_str())));
         let review = SCANS.map(|(step, _)| (step, output(step)));
         let review = Template::object(review.into_iter().chain([("folder", input("/folder"))]));
@@ -93,8 +97,9 @@ impl Reviewer {
         ]);
         let publish = Step::tool("publish", names::PUBLISH, publish);
         let answer = ["digest", "told", "reported"].map(|part| (part, from("briefing", format!("/{part}"))));
-        let steps = opened.into_iter().chain(closed).chain([write, publish]);
-        Ok(view.next_plan().steps(steps).answer(Template::object(answer)).build()?)
+        let opened = opened.into_iter().filter(|_| view.round == 2);
+        let steps = opened.chain(closed).chain([write, publish]);
+        Ok(Planned::Whole(view.next_plan().steps(steps).answer(Template::object(answer)).build()?))
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn planner() -> ToolLoop {
     ToolLoop::new()
         .instructions("Review the folder, file what you find, and publish a briefing.")
         .history(Window::bytes(SHOWN_BYTES))
+        .tools(names::FOR_PLANS)
 }
 
 /// The model. It keeps nothing, so one in another process says the same.
@@ -55,7 +56,7 @@ pub(crate) fn model(state: String) -> Scripted {
     })
 }
 
-/// What it says next: scans, tickets, the briefing, its publication, and then the answer.
+/// What it says next: scans, tickets to open, tickets to close, the briefing, its publication, and then the answer.
 fn says(state: &str, request: &ModelRequest) -> Result<Reply, String> {
     let shown = Shown::of(request)?;
     let Assignment { folder, past } = shown.assignment()?;
@@ -75,13 +76,17 @@ fn says(state: &str, request: &ModelRequest) -> Result<Reply, String> {
         let changes = Changes::between(&review, &past);
         let about =
             |finding: &str, title: &str| json!({ "folder": folder, "finding": finding, "title": title });
-        let open = changes.to_open.iter();
-        let open = open.map(|new| (names::OPEN_TICKET, about(new.id.as_str(), &new.title)));
-        let close = changes.to_close.iter();
-        let close = close.map(|gone| (names::CLOSE_TICKET, about(gone.id.as_str(), &gone.title)));
-        let tickets: Vec<_> = open.chain(close).collect();
-        if !tickets.is_empty() && !shown.has(names::OPEN_TICKET) && !shown.has(names::CLOSE_TICKET) {
-            return Ok(Reply::calls(tickets));
+        if !changes.to_open.is_empty() && !shown.has(names::OPEN_TICKET) {
+            let open = changes.to_open.iter();
+            return Ok(Reply::calls(
+                open.map(|new| (names::OPEN_TICKET, about(new.id.as_str(), &new.title))),
+            ));
+        }
+        if !changes.to_close.is_empty() && !shown.has(names::CLOSE_TICKET) {
+            let close = changes.to_close.iter();
+            return Ok(Reply::calls(
+                close.map(|gone| (names::CLOSE_TICKET, about(gone.id.as_str(), &gone.title))),
+            ));
         }
         let opened: Vec<Known> = shown.all(names::OPEN_TICKET)?;
         return Ok(Reply::call(names::WRITE, json!({ "review": review, "past": past, "opened": opened })));

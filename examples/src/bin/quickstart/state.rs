@@ -124,15 +124,40 @@ pub(crate) fn briefing_of(state: &str, folder: &str) -> String {
 }
 
 /// Writes a file so that at any instant, and after any crash, there is the old text or the new one.
-pub(crate) fn write_durably(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_added_extension("draft");
-    let mut file = File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    match path.parent() {
-        // The name is on the disk when its folder is.
-        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
-        _ => Ok(()),
+fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+    Prepared::write(path, text)?.put_in_place()
+}
+
+/// A file that is on the disk under another name, and goes again unless it is put in its place.
+pub(crate) struct Prepared {
+    path: PathBuf,
+    draft: PathBuf,
+}
+
+impl Prepared {
+    /// Writes the draft.
+    pub(crate) fn write(path: &Path, text: &str) -> io::Result<Self> {
+        let prepared = Self { path: path.to_owned(), draft: path.with_added_extension("draft") };
+        let mut file = File::create(&prepared.draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        Ok(prepared)
+    }
+
+    /// Puts it in its place, instead of what was there.
+    pub(crate) fn put_in_place(self) -> io::Result<()> {
+        std::fs::rename(&self.draft, &self.path)?;
+        match self.path.parent() {
+            // The name is on the disk when its folder is.
+            Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // After it was put in its place there is none.
+        let _ = std::fs::remove_file(&self.draft);
     }
 }

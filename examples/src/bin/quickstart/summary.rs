@@ -1,17 +1,18 @@
 //! What is said at the end.
 
-use agent_shell_core::{FailureCode, Outcome};
 use std::path::Path;
 
 use agent_shell_core::words::SessionId;
-use serde::{Deserialize, Serialize};
+use agent_shell_core::{FailureCode, Outcome, Undone};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::args::Options;
 use crate::changes::Told;
 use crate::desk::Desk;
 use crate::past::Past;
 use crate::state::StateFolder;
-use crate::{Trouble, say, verify};
+use crate::{Trouble, say, undone, verify};
 
 /// The closing summary, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -28,6 +29,13 @@ pub(crate) struct Summary {
     resumed: u64,
     /// Calls whose key had been used before; each got the ticket that it had.
     repeated: u64,
+    /// Tickets that were withdrawn again, because their run failed.
+    withdrawn: u64,
+    /// How often a ticket that was closed was opened again, because its run failed.
+    reopened: u64,
+    /// What was undone of this run, and what of it stays although it failed: numbers of steps.
+    #[serde(flatten, serialize_with = "in_numbers")]
+    pub(crate) aftermath: Undone,
     /// Records in the journal; unknown when it is broken.
     records: Option<u64>,
     /// Whether the journal's chain holds.
@@ -70,6 +78,7 @@ impl Summary {
         session: SessionId,
         past: &Past,
         restarts: u64,
+        aftermath: Undone,
     ) -> Result<Self, Trouble> {
         let counted = desk.ledger.summary().await?;
         let store = verify::store(&state.journal()).await?;
@@ -90,6 +99,9 @@ impl Summary {
             // person is let go, and taken again under another epoch, within one process.
             resumed: epoch.saturating_sub(before + 1).min(restarts),
             repeated: counted.repeated,
+            withdrawn: counted.withdrawn,
+            reopened: counted.reopened,
+            aftermath,
             records: chain.as_ref().ok().map(|report| report.records),
             verified: chain.is_ok(),
         })
@@ -108,8 +120,8 @@ impl Summary {
                 false,
             ),
             End::Published(None) => (format!("Published {briefing}."), false),
-            End::Failed(why) => (format!("Not published: {why}"), true),
-            End::Parked => (parked(options), true),
+            End::Failed(why) => (self.failed(why, options, past), true),
+            End::Parked => (parked(options, past), true),
         };
         if options.json {
             eprintln!("{about}");
@@ -124,33 +136,66 @@ impl Summary {
         say(&self.text(past))
     }
 
+    /// Why it failed, what became of what it did, and where there is more to see.
+    fn failed(&self, why: &str, options: &Options, past: &Past) -> String {
+        let undone = undone::told(past, &self.aftermath);
+        let (program, state, folder) = (program(), quoted(&options.state), quoted(&options.folder));
+        format!(
+            "Not published: {why}\n{undone}\nTo look further:\n  {program} --history --state {state}\n  \
+             {program} --html timeline.html --state {state} {folder}"
+        )
+    }
+
     fn text(&self, past: &Past) -> String {
-        let Self { tickets, calls, keys, doubled, resumed, repeated, .. } = self;
+        let Self { tickets, calls, keys, doubled, resumed, repeated, withdrawn, reopened, .. } = self;
+        let undone = match (withdrawn, reopened) {
+            (0, 0) => String::new(),
+            _ => format!("\n  undone    {withdrawn} tickets withdrawn, {reopened} opened again"),
+        };
         let doubts = past.latest.as_ref().map_or(0, |run| run.doubts);
         let records = match self.records {
             Some(records) => format!("{records}, and the chain holds"),
             None => "the chain is broken".to_owned(),
         };
         format!(
-            "  tickets   {tickets}\n  calls     {calls} under {keys} keys; {repeated} were repeats, and got the same ticket\n  \
+            "  tickets   {tickets}{undone}\n  calls     {calls} under {keys} keys; {repeated} were repeats, and got the same ticket\n  \
              doubled   {doubled}\n  resumed   {resumed}\n  in doubt  {doubts}, answered by the ledger\n  \
              records   {records}"
         )
     }
 }
 
-fn parked(options: &Options) -> String {
-    let program = if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
-        "cargo run --bin quickstart --"
-    } else {
-        "quickstart"
-    };
-    let (state, folder) = (quoted(&options.state), quoted(&options.folder));
+fn parked(options: &Options, past: &Past) -> String {
+    let (program, state, folder) = (program(), quoted(&options.state), quoted(&options.folder));
+    if past.latest.as_ref().is_some_and(|run| run.is_undone) {
+        return format!(
+            "Parked: the run failed, and something that it did can't be undone.\n\
+             Run this again in a terminal to say how that goes on, or with --yes to try it again:\n  \
+             {program} --yes --state {state} {folder}"
+        );
+    }
+    let fail = if options.fail_publish { " --fail publish" } else { "" };
     format!(
         "Parked: the briefing waits for an approval, and there is no terminal to ask at.\n\
          To approve it, run this again in a terminal, or with --yes:\n  \
-         {program} --yes --state {state} {folder}"
+         {program} --yes{fail} --state {state} {folder}"
     )
+}
+
+/// How this program is started.
+fn program() -> &'static str {
+    if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
+        "cargo run --bin quickstart --"
+    } else {
+        "quickstart"
+    }
+}
+
+fn in_numbers<S: Serializer>(aftermath: &Undone, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut numbers = serializer.serialize_map(Some(2))?;
+    numbers.serialize_entry("undone", &aftermath.undone.len())?;
+    numbers.serialize_entry("left", &aftermath.left.len())?;
+    numbers.end()
 }
 
 /// A path as a shell takes it.

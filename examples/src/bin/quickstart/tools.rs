@@ -1,11 +1,13 @@
-//! The tools. The constructor of each says what may happen when it is called twice.
+//! The tools. The constructor of each says what may happen when it is called twice, and `compensated_by` what undoes it
+//! should the run fail.
+
+mod tickets;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent_shell_core::{Call, Tool, ToolError};
+use agent_shell_core::{Call, Tool, ToolError, Undo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,12 +15,14 @@ use serde_json::{Value, json};
 use crate::briefing::digest;
 use crate::changes::{Changes, Draft, Remembered};
 use crate::crash::Stage;
-use crate::desk::{Desk, scope};
-use crate::findings::{FindingId, Known};
+use crate::desk::Desk;
+use crate::findings::Known;
 use crate::ledger::{Found, LedgerError, Ticket};
 use crate::progress::State;
 use crate::scan::{self, Folder, FolderError, History, Review};
-use crate::state::write_durably;
+use crate::state::Prepared;
+
+use tickets::About;
 
 /// The names by which plans call the tools.
 pub(crate) mod names {
@@ -29,8 +33,14 @@ pub(crate) mod names {
     pub(crate) const HISTORY: &str = "scan_history";
     pub(crate) const OPEN_TICKET: &str = "open_ticket";
     pub(crate) const CLOSE_TICKET: &str = "close_ticket";
+    pub(crate) const WITHDRAW_TICKET: &str = "withdraw_ticket";
+    pub(crate) const REOPEN_TICKET: &str = "reopen_ticket";
     pub(crate) const WRITE: &str = "write_briefing";
     pub(crate) const PUBLISH: &str = "publish";
+
+    /// What plans may call. What undoes a call is called by the runtime alone.
+    pub(crate) const FOR_PLANS: [&str; 9] =
+        [FILES, LANGUAGES, HEADINGS, NOTES, HISTORY, OPEN_TICKET, CLOSE_TICKET, WRITE, PUBLISH];
 }
 
 /// A folder with a million files takes its time.
@@ -60,8 +70,10 @@ pub(crate) fn all(desk: &Arc<Desk>) -> Vec<Tool> {
                 History::Absent { reason } => reason.clone(),
             },
         ),
-        open_ticket(desk),
-        close_ticket(desk),
+        tickets::open(desk),
+        tickets::close(desk),
+        tickets::withdraw(desk),
+        tickets::reopen(desk),
         write_briefing(desk),
         publish(desk),
     ]
@@ -108,61 +120,6 @@ fn scan<T: Serialize + Send + 'static>(
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct About {
-    folder: String,
-    finding: String,
-    title: String,
-}
-
-/// Idempotent: the ledger gives the same ticket to the same key.
-fn open_ticket(desk: &Arc<Desk>) -> Tool {
-    let desk = Arc::clone(desk);
-    let opened = Arc::new(AtomicU64::new(0));
-    let tool = Tool::idempotent(
-        names::OPEN_TICKET,
-        "Opens a ticket for a finding",
-        move |about: About, call: Call| {
-            let (desk, opened) = (Arc::clone(&desk), Arc::clone(&opened));
-            async move {
-                let ticket = desk.ledger.open_ticket(call.key(), &about.title, &about.in_ledger()).await;
-                let ticket = ticket.map_err(what_is_known)?;
-                let count = opened.fetch_add(1, Ordering::Relaxed) + 1;
-                desk.show(&about.folder, "tickets", State::Running(format!("{count} filed")));
-                desk.fuse.passes(Stage::Filing);
-                Ok(about.known(ticket))
-            }
-        },
-    );
-    tool.remembers_keys(Duration::MAX)
-}
-
-/// Idempotent, as opening is.
-fn close_ticket(desk: &Arc<Desk>) -> Tool {
-    let desk = Arc::clone(desk);
-    let tool = Tool::idempotent(names::CLOSE_TICKET, "Closes a ticket", move |about: About, call: Call| {
-        let desk = Arc::clone(&desk);
-        async move {
-            let ticket = desk.ledger.close_ticket(call.key(), &about.in_ledger()).await;
-            let ticket = ticket.map_err(what_is_known)?;
-            desk.fuse.passes(Stage::Filing);
-            Ok(about.known(ticket))
-        }
-    });
-    tool.remembers_keys(Duration::MAX)
-}
-
-impl About {
-    /// The finding as the ledger knows it: two folders may have the same.
-    fn in_ledger(&self) -> String {
-        format!("{}:{}", scope(&self.folder), self.finding)
-    }
-
-    fn known(self, ticket: Ticket) -> Known {
-        Known { id: FindingId::from(self.finding), title: self.title, ticket: Some(ticket.number) }
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
 struct Material {
     #[schemars(with = "Value")]
     review: Review,
@@ -202,8 +159,8 @@ pub(crate) struct Publication {
 /// Irreversible: what is out is out, and whoever reads it does not know our keys. It is held until all else is done,
 /// and asks first.
 ///
-/// The briefing counts as published when the ledger says so. The file is written before: should this be cut off
-/// between the two, the same bytes are written again.
+/// The briefing counts as published when the ledger says so, and only then stands where people read it: refused, it
+/// leaves nothing. Should this be cut off between the two, whoever learns from the ledger that it is published puts it there.
 fn publish(desk: &Arc<Desk>) -> Tool {
     let desk = Arc::clone(desk);
     let tool =
@@ -215,16 +172,18 @@ fn publish(desk: &Arc<Desk>) -> Tool {
                     return Err(ToolError::refused("the text is not the one that the digest names"));
                 }
                 let (path, text) = (what.path.clone(), what.text);
-                let written = blocking(move || write_durably(Path::new(&path), &text)).await?;
-                written.map_err(|error| {
-                    ToolError::refused(format!(
-                        "{} can't be written ({error}); nothing was published",
-                        what.path
-                    ))
+                let draft = blocking(move || Prepared::write(Path::new(&path), &text)).await?;
+                let draft = draft.map_err(|error| {
+                    let path = &what.path;
+                    ToolError::refused(format!("{path} can't be written ({error}); nothing was published"))
                 })?;
                 desk.fuse.passes(Stage::Publishing);
                 let published = desk.ledger.publish(call.key(), &what.path, &what.digest).await;
-                let published = published.map_err(what_is_known)?;
+                let published = published.map_err(|error| {
+                    desk.progress.step("publish", State::Failed(error.to_string()));
+                    what_is_known(error)
+                })?;
+                blocking(move || draft.put_in_place()).await??;
                 desk.progress.step("publish", State::Done(what.path));
                 desk.fuse.passes(Stage::Publishing);
                 Ok(json!({ "times": published.times }))
@@ -236,14 +195,28 @@ fn publish(desk: &Arc<Desk>) -> Tool {
 /// The output of a call that was cut off, from what the ledger has under its key; none when the call was not carried
 /// out.
 pub(crate) fn carried_out(tool: &str, input: &Value, found: &Found) -> Option<Value> {
+    let known =
+        |about: About, number| serde_json::to_value(about.known(Ticket { number, repeated: true })).ok();
     match (tool, found) {
         (names::OPEN_TICKET | names::CLOSE_TICKET, Found { ticket: Some(number), .. }) => {
-            let about = About::deserialize(input).ok()?;
-            serde_json::to_value(about.known(Ticket { number: *number, repeated: true })).ok()
+            known(About::deserialize(input).ok()?, *number)
+        }
+        (names::WITHDRAW_TICKET | names::REOPEN_TICKET, Found { ticket: Some(number), .. }) => {
+            known(Undo::<About>::deserialize(input).ok()?.input, *number)
         }
         (names::PUBLISH, Found { published: Some(_), .. }) => Some(json!({ "times": found.calls })),
         _ => None,
     }
+}
+
+/// Does what is left of a call that was cut off after the ledger had carried it out: a published briefing may not
+/// stand where people read it yet.
+pub(crate) async fn finish(tool: &str, input: &Value) -> Result<(), ToolError> {
+    if tool != names::PUBLISH {
+        return Ok(());
+    }
+    let what = Publication::deserialize(input)?;
+    Ok(blocking(move || Prepared::write(Path::new(&what.path), &what.text)?.put_in_place()).await??)
 }
 
 /// What a failed call to the ledger means for the step.

@@ -26,6 +26,7 @@ fn without_arguments_all_has_its_default() {
         yes: false,
         json: false,
         model: false,
+        fail_publish: false,
         crashes: 0,
         worker: None,
     };
@@ -38,6 +39,7 @@ fn options_stand_anywhere() {
     assert_eq!((all.folder, all.state), ("folder".into(), "s".into()));
     assert_eq!((all.yes, all.json, all.crashes), (true, true, 7));
     assert!(options("--model auto").model && options("--model=auto x").model);
+    assert!(options("--fail publish").fail_publish && options("x --crash 2 --fail=publish").fail_publish);
     assert_eq!(options("--verify").mode, Mode::Verify);
     assert_eq!(options("x --history").mode, Mode::History);
     let html = |folder: Option<&str>| Mode::Html { file: "f".into(), folder: folder.map(PathBuf::from) };
@@ -49,7 +51,10 @@ fn options_stand_anywhere() {
 
 #[test]
 fn the_ledger_is_a_command_and_also_a_name() {
-    assert_eq!(check("ledger --file f"), Ok(Arguments::Ledger { file: "f".into() }));
+    let ledger = |refuses_publications| Ok(Arguments::Ledger { file: "f".into(), refuses_publications });
+    assert_eq!(check("ledger --file f"), ledger(false));
+    assert_eq!(check("ledger --file f --refuse publish"), ledger(true));
+    assert_eq!(error("ledger --file f --refuse tickets"), "there is no option --file: see --help");
     assert_eq!(options("ledger --yes").folder, PathBuf::from("ledger"));
 }
 
@@ -62,6 +67,11 @@ fn mistakes_are_named() {
     assert_eq!(error("--state="), "--state needs a folder after it");
     assert_eq!(error("--model"), "--model needs auto after it");
     assert_eq!(error("--model large"), "--model takes auto, not \"large\"");
+    assert_eq!(error("--fail"), "--fail needs publish after it");
+    assert_eq!(error("--fail other"), "--fail takes publish, not \"other\"");
+    assert_eq!(error("--fail=publish --html f"), "--fail and --html can't go together");
+    assert_eq!(error("--fail publish --history"), "--fail and --history can't go together");
+    assert_eq!(error("--verify --fail publish"), "--fail and --verify can't go together");
     assert_eq!(error("--crash many"), "--crash takes a number from 0 to 1000, not \"many\"");
     assert_eq!(error("--crash 1001"), "--crash takes a number from 0 to 1000, not \"1001\"");
     assert_eq!(error("a b"), "there is one folder to review, but \"a\" and \"b\" were given");
@@ -74,7 +84,7 @@ fn mistakes_are_named() {
 
 #[test]
 fn a_worker_does_the_same_work() {
-    let parent = options("--yes --json --model auto --crash 5 --state s -- --odd");
+    let parent = options("--yes --json --model auto --fail publish --crash 5 --state s -- --odd");
     let worker = parse(parent.worker_arguments(3), "default".into()).unwrap();
     assert_eq!(worker, Arguments::Run(Options { worker: Some(3), ..parent }));
 }

@@ -21,11 +21,16 @@ pub(crate) struct Summary {
     pub(crate) keys: u64,
     /// Those of the calls whose key had been used before: harmless, each got the same ticket.
     pub(crate) repeated: u64,
-    /// Effects that really happened twice: findings that had two tickets open at once, and keys
-    /// under which a document was published more than once. It must be 0.
+    /// Effects that really happened twice: findings that had two tickets open at once, keys under
+    /// which a document was published more than once, and tickets that were withdrawn, or opened
+    /// again, when they were so already. It must be 0.
     pub(crate) doubled: u64,
     /// Tickets that were closed because their finding is gone.
     pub(crate) closed: u64,
+    /// Tickets that were withdrawn, because what they were opened for failed.
+    pub(crate) withdrawn: u64,
+    /// How often a ticket was opened again, because what it was closed for failed.
+    pub(crate) reopened: u64,
     /// Documents that were published.
     pub(crate) published: u64,
 }
@@ -43,6 +48,12 @@ struct Count {
     opening_keys: BTreeSet<String>,
     opened: BTreeSet<TicketNumber>,
     closed: BTreeSet<TicketNumber>,
+    withdrawn: BTreeSet<TicketNumber>,
+    reopened: u64,
+    /// What closed and what undid something: the keys, and the tickets that they were about. A call
+    /// that is repeated for the same ticket is a repeat; for another one it is an act of its own.
+    acts: BTreeSet<(String, TicketNumber)>,
+    doubled_undos: u64,
     open_by_finding: BTreeMap<String, BTreeSet<TicketNumber>>,
     doubled_findings: BTreeSet<String>,
     publications_by_key: BTreeMap<String, u64>,
@@ -63,10 +74,24 @@ impl Count {
                     }
                 }
             }
-            Line::Closed { ticket, finding, .. } => {
+            Line::Closed { key, ticket, finding } if self.acts.insert((key.clone(), ticket)) => {
                 self.closed.insert(ticket);
                 self.open_by_finding.entry(finding).or_default().remove(&ticket);
             }
+            Line::Withdrawn { key, ticket, finding, .. } if self.acts.insert((key.clone(), ticket)) => {
+                self.withdrawn.insert(ticket);
+                let was_open = self.open_by_finding.entry(finding).or_default().remove(&ticket);
+                self.doubled_undos += u64::from(!was_open);
+            }
+            Line::Reopened { key, ticket, finding, .. } if self.acts.insert((key.clone(), ticket)) => {
+                self.reopened += 1;
+                let open = self.open_by_finding.entry(finding.clone()).or_default();
+                self.doubled_undos += u64::from(!open.insert(ticket));
+                if open.len() > 1 {
+                    self.doubled_findings.insert(finding);
+                }
+            }
+            Line::Closed { .. } | Line::Withdrawn { .. } | Line::Reopened { .. } => {}
             Line::Published { key, .. } => *self.publications_by_key.entry(key).or_default() += 1,
         }
     }
@@ -79,8 +104,10 @@ impl Count {
             calls: self.calls,
             keys,
             repeated: self.calls - keys,
-            doubled: (self.doubled_findings.len() + published_twice) as u64,
+            doubled: (self.doubled_findings.len() + published_twice) as u64 + self.doubled_undos,
             closed: self.closed.len() as u64,
+            withdrawn: self.withdrawn.len() as u64,
+            reopened: self.reopened,
             published: self.publications_by_key.values().sum(),
         }
     }

@@ -25,6 +25,16 @@ pub(super) enum Line {
     Opened { key: String, ticket: TicketNumber, finding: String, title: String },
     Closed { key: String, ticket: TicketNumber, finding: String },
     Published { key: String, path: String, digest: String },
+    Withdrawn { key: String, of: String, ticket: TicketNumber, finding: String },
+    Reopened { key: String, of: String, ticket: TicketNumber, finding: String },
+}
+
+/// Where a ticket stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Open,
+    Closed,
+    Withdrawn,
 }
 
 /// Why the ledger stops.
@@ -45,6 +55,10 @@ pub(super) enum Refusal {
     KeyUsed,
     #[error("the finding has no open ticket")]
     NoOpenTicket,
+    #[error("there is no such call to undo")]
+    NothingToUndo,
+    #[error("the ticket is not as that call left it")]
+    ChangedSince,
     #[error("the ledger is full: it holds {MAX_ACTS} acts")]
     Full,
 }
@@ -62,6 +76,7 @@ pub(super) struct Book {
     keys: BTreeMap<String, (Line, u64)>,
     /// The open tickets of each finding, oldest first.
     open: BTreeMap<String, Vec<TicketNumber>>,
+    tickets: BTreeMap<TicketNumber, Standing>,
     last_ticket: u64,
 }
 
@@ -70,8 +85,8 @@ impl Book {
     pub(super) fn open(path: &Path) -> Result<Self, BookError> {
         let file = create_durably(path).map_err(|source| io_error(path, source))?;
         lock(path, &file)?;
-        let (keys, open) = (BTreeMap::new(), BTreeMap::new());
-        let mut book = Self { path: path.to_owned(), file, acts: 0, keys, open, last_ticket: 0 };
+        let (keys, open, tickets) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut book = Self { path: path.to_owned(), file, acts: 0, keys, open, tickets, last_ticket: 0 };
         let end = read_lines(path, |line| book.apply(line))?;
         book.cut_after(end).map_err(|source| io_error(path, source))?;
         Ok(book)
@@ -114,10 +129,44 @@ impl Book {
         Ok(done.map(|()| Published { times }))
     }
 
+    /// Withdraws the ticket that the call under the key `of` opened, if it is open.
+    pub(super) fn withdraw_ticket(&mut self, key: String, of: String) -> Outcome<Ticket> {
+        let (ticket, finding) = match self.keys.get(&of) {
+            Some((Line::Opened { ticket, finding, .. }, _)) => (*ticket, finding.clone()),
+            _ => return Ok(Err(Refusal::NothingToUndo)),
+        };
+        let may_begin = self.tickets.get(&ticket) == Some(&Standing::Open);
+        self.undo(Line::Withdrawn { key, of, ticket, finding }, ticket, may_begin)
+    }
+
+    /// Opens the ticket again that the call under the key `of` closed, if it is closed.
+    pub(super) fn reopen_ticket(&mut self, key: String, of: String) -> Outcome<Ticket> {
+        let (ticket, finding) = match self.keys.get(&of) {
+            Some((Line::Closed { ticket, finding, .. }, _)) => (*ticket, finding.clone()),
+            _ => return Ok(Err(Refusal::NothingToUndo)),
+        };
+        let may_begin = self.tickets.get(&ticket) == Some(&Standing::Closed);
+        self.undo(Line::Reopened { key, of, ticket, finding }, ticket, may_begin)
+    }
+
+    /// Does what a line says, under a new key if it may; under a key that did the same it is a repeat.
+    fn undo(&mut self, line: Line, number: TicketNumber, may_begin: bool) -> Outcome<Ticket> {
+        let repeated = match self.keys.get(line.key()) {
+            None if may_begin => false,
+            None => return Ok(Err(Refusal::ChangedSince)),
+            Some((first, _)) if *first == line => true,
+            Some(_) => return Ok(Err(Refusal::KeyUsed)),
+        };
+        Ok(self.append(line)?.map(|()| Ticket { number, repeated }))
+    }
+
     pub(super) fn lookup(&self, key: &str) -> Found {
         let Some((first, calls)) = self.keys.get(key) else { return Found::default() };
         let (ticket, published) = match first {
-            Line::Opened { ticket, .. } | Line::Closed { ticket, .. } => (Some(*ticket), None),
+            Line::Opened { ticket, .. }
+            | Line::Closed { ticket, .. }
+            | Line::Withdrawn { ticket, .. }
+            | Line::Reopened { ticket, .. } => (Some(*ticket), None),
             Line::Published { digest, .. } => (None, Some(digest.clone())),
         };
         Found { calls: *calls, ticket, published }
@@ -139,21 +188,30 @@ impl Book {
 
     fn apply(&mut self, line: Line) {
         self.acts += 1;
-        let key = match &line {
-            Line::Opened { key, .. } | Line::Closed { key, .. } | Line::Published { key, .. } => key.clone(),
-        };
-        let known = self.keys.entry(key).or_insert_with(|| (line.clone(), 0));
+        let known = self.keys.entry(line.key().to_owned()).or_insert_with(|| (line.clone(), 0));
         known.1 += 1;
-        let is_first = known.1 == 1;
+        if known.1 > 1 {
+            return;
+        }
         match line {
-            Line::Opened { ticket, finding, .. } if is_first => {
+            Line::Opened { ticket, finding, .. } => {
                 self.last_ticket = self.last_ticket.max(ticket.0);
-                self.open.entry(finding).or_default().push(ticket);
+                self.stands(ticket, finding, Standing::Open);
             }
-            Line::Closed { ticket, finding, .. } if is_first => {
-                self.open.entry(finding).or_default().retain(|open| *open != ticket);
-            }
-            _ => {}
+            Line::Reopened { ticket, finding, .. } => self.stands(ticket, finding, Standing::Open),
+            Line::Closed { ticket, finding, .. } => self.stands(ticket, finding, Standing::Closed),
+            Line::Withdrawn { ticket, finding, .. } => self.stands(ticket, finding, Standing::Withdrawn),
+            Line::Published { .. } => {}
+        }
+    }
+
+    fn stands(&mut self, ticket: TicketNumber, finding: String, standing: Standing) {
+        self.tickets.insert(ticket, standing);
+        let open = self.open.entry(finding).or_default();
+        open.retain(|other| *other != ticket);
+        if standing == Standing::Open {
+            open.push(ticket);
+            open.sort_unstable();
         }
     }
 
@@ -164,6 +222,19 @@ impl Book {
             self.file.sync_all()?;
         }
         self.file.seek(SeekFrom::Start(end)).map(drop)
+    }
+}
+
+impl Line {
+    /// The key of the call.
+    fn key(&self) -> &str {
+        match self {
+            Self::Opened { key, .. }
+            | Self::Closed { key, .. }
+            | Self::Published { key, .. }
+            | Self::Withdrawn { key, .. }
+            | Self::Reopened { key, .. } => key,
+        }
     }
 }
 

@@ -39,9 +39,12 @@ pub(crate) struct LedgerProgram {
 }
 
 impl LedgerProgram {
-    /// This same executable, with the given file.
-    pub(crate) fn this_executable(file: &Path) -> io::Result<Self> {
-        let arguments = vec!["ledger".into(), "--file".into(), file.into()];
+    /// This same executable, with the given file; one that refuses publications, if it shall.
+    pub(crate) fn this_executable(file: &Path, refuses_publications: bool) -> io::Result<Self> {
+        let mut arguments: Vec<OsString> = vec!["ledger".into(), "--file".into(), file.into()];
+        if refuses_publications {
+            arguments.extend(["--refuse".into(), "publish".into()]);
+        }
         Ok(Self { program: std::env::current_exe()?, arguments })
     }
 
@@ -102,6 +105,22 @@ impl LedgerClient {
     /// Closes the ticket of a finding that is gone. The same key closes it once.
     pub(crate) async fn close_ticket(&self, key: &str, finding: &str) -> Result<Ticket, LedgerError> {
         match self.call(Call::CloseTicket { key: key.to_owned(), finding: finding.to_owned() }).await? {
+            Answer::Ticket(ticket) => Ok(ticket),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Withdraws the ticket that the call under the key `of` opened. The same key withdraws it once.
+    pub(crate) async fn withdraw_ticket(&self, key: &str, of: &str) -> Result<Ticket, LedgerError> {
+        match self.call(Call::WithdrawTicket { key: key.to_owned(), of: of.to_owned() }).await? {
+            Answer::Ticket(ticket) => Ok(ticket),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Opens the ticket again that the call under the key `of` closed. The same key opens it once.
+    pub(crate) async fn reopen_ticket(&self, key: &str, of: &str) -> Result<Ticket, LedgerError> {
+        match self.call(Call::ReopenTicket { key: key.to_owned(), of: of.to_owned() }).await? {
             Answer::Ticket(ticket) => Ok(ticket),
             other => Err(unexpected(&other)),
         }

@@ -30,7 +30,7 @@ pub(super) struct Request {
     pub(super) call: Call,
 }
 
-/// What the ledger is asked to do. The first three are acts, recorded before they are answered.
+/// What the ledger is asked to do. The first five are acts, recorded before they are answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Call {
@@ -41,6 +41,10 @@ pub(super) enum Call {
     /// Publishes a document. A publisher knows no keys: every call publishes once more, and the
     /// key only tells whose call it was.
     Publish { key: String, path: String, digest: String },
+    /// Withdraws the ticket that the call under the key `of` opened: it should never have been.
+    WithdrawTicket { key: String, of: String },
+    /// Opens the ticket again that the call under the key `of` closed.
+    ReopenTicket { key: String, of: String },
     /// What happened under a key.
     Lookup { key: String },
     /// What happened in all.
@@ -68,7 +72,7 @@ pub(super) enum Answer {
     },
 }
 
-/// The ticket that a call opened or closed.
+/// The ticket that a call was about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     pub(crate) number: TicketNumber,
@@ -87,7 +91,7 @@ pub(crate) struct Published {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
     pub(crate) calls: u64,
-    /// The ticket that the key opened or closed.
+    /// The ticket that the key opened, closed, withdrew or opened again.
     pub(crate) ticket: Option<TicketNumber>,
     /// The digest that the key published first.
     pub(crate) published: Option<String>,

@@ -10,13 +10,21 @@ use super::{Summary, audit};
 /// The longest text in a request, in bytes. A title of the quickstart is far shorter.
 const MAX_TEXT_BYTES: usize = 4096;
 
+/// What is said to who would publish when nothing is taken.
+const CLOSED: &str = "it takes no publications now (--fail publish)";
+
 /// Answers requests until the input ends. A request without its line end was not sent whole, and is
-/// not carried out.
+/// not carried out. With `refuses_publications` nothing is published, whoever asks.
 ///
 /// # Errors
 /// The file can't be used, or a write failed: then the last request is not answered, because nobody
 /// knows whether it was recorded.
-pub(crate) fn serve(file: &Path, mut input: impl BufRead, mut output: impl Write) -> Result<(), BookError> {
+pub(crate) fn serve(
+    file: &Path,
+    refuses_publications: bool,
+    mut input: impl BufRead,
+    mut output: impl Write,
+) -> Result<(), BookError> {
     let mut book = Book::open(file)?;
     let mut line = Vec::new();
     loop {
@@ -27,6 +35,9 @@ pub(crate) fn serve(file: &Path, mut input: impl BufRead, mut output: impl Write
             return Ok(());
         }
         let reply = match serde_json::from_slice::<Request>(&line) {
+            Ok(Request { id, call: Call::Publish { .. } }) if refuses_publications => {
+                Reply { id: Some(id), answer: refused(&CLOSED) }
+            }
             Ok(request) => Reply { id: Some(request.id), answer: answer(&mut book, request.call)? },
             Err(error) => Reply { id: None, answer: refused(&error) },
         };
@@ -49,6 +60,8 @@ fn answer(book: &mut Book, call: Call) -> Result<Answer, BookError> {
         }
         Call::CloseTicket { key, finding } => told(book.close_ticket(key, finding), Answer::Ticket),
         Call::Publish { key, path, digest } => told(book.publish(key, path, digest), Answer::Published),
+        Call::WithdrawTicket { key, of } => told(book.withdraw_ticket(key, of), Answer::Ticket),
+        Call::ReopenTicket { key, of } => told(book.reopen_ticket(key, of), Answer::Ticket),
         Call::Lookup { key } => Ok(Answer::Found(book.lookup(&key))),
         Call::Summary {} => audit::summary(book.path()).map(|summary: Summary| Answer::Summary(summary)),
     }
@@ -67,6 +80,7 @@ fn has_sane_texts(call: &Call) -> bool {
         Call::OpenTicket { key, title, finding } => [key, title, finding],
         Call::CloseTicket { key, finding } => [key, finding, finding],
         Call::Publish { key, path, digest } => [key, path, digest],
+        Call::WithdrawTicket { key, of } | Call::ReopenTicket { key, of } => [key, of, of],
         Call::Lookup { key } => [key, key, key],
         Call::Summary {} => return true,
     };

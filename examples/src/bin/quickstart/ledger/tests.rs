@@ -4,6 +4,8 @@
 // could use.
 #![allow(clippy::disallowed_methods)]
 
+mod undo;
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -162,8 +164,33 @@ fn a_successor_waits_for_the_lock() {
 fn conversation(input: &[u8]) -> Vec<String> {
     let (_folder, file) = file();
     let mut output = Vec::new();
-    serve(&file, input, &mut output).unwrap();
+    serve(&file, false, input, &mut output).unwrap();
     String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn who_is_told_to_publishes_nothing_and_does_the_rest() {
+    let (_folder, file) = file();
+    let input = concat!(
+        r#"{"id":1,"open_ticket":{"key":"k","title":"t","finding":"f"}}"#,
+        "\n",
+        r#"{"id":2,"publish":{"key":"p","path":"x","digest":"d"}}"#,
+        "\n",
+        r#"{"id":3,"withdraw_ticket":{"key":"u","of":"k"}}"#,
+        "\n",
+    );
+    let mut output = Vec::new();
+    serve(&file, true, input.as_bytes(), &mut output).unwrap();
+    let expected = concat!(
+        r#"{"id":1,"answer":{"ticket":{"number":1,"repeated":false}}}"#,
+        "\n",
+        r#"{"id":2,"answer":{"refused":{"reason":"it takes no publications now (--fail publish)"}}}"#,
+        "\n",
+        r#"{"id":3,"answer":{"ticket":{"number":1,"repeated":false}}}"#,
+        "\n",
+    );
+    assert_eq!(String::from_utf8(output).unwrap(), expected);
+    assert_eq!(audit::summary(&file).unwrap().published, 0);
 }
 
 #[test]
@@ -177,9 +204,13 @@ fn the_protocol_is_json_lines() {
         "\n",
         r#"{"id":4,"lookup":{"key":"p"}}"#,
         "\n",
-        r#"{"id":5,"summary":{}}"#,
+        r#"{"id":5,"reopen_ticket":{"key":"r","of":"c"}}"#,
         "\n",
-        r#"{"id":6,"open_ticket":{"key":"","title":"t","finding":"f"}}"#,
+        r#"{"id":6,"withdraw_ticket":{"key":"w","of":"k"}}"#,
+        "\n",
+        r#"{"id":7,"summary":{}}"#,
+        "\n",
+        r#"{"id":8,"open_ticket":{"key":"","title":"t","finding":"f"}}"#,
         "\n",
         "hello\n",
     );
@@ -189,11 +220,13 @@ fn the_protocol_is_json_lines() {
         r#"{"id":2,"answer":{"ticket":{"number":1,"repeated":false}}}"#,
         r#"{"id":3,"answer":{"published":{"times":1}}}"#,
         r#"{"id":4,"answer":{"found":{"calls":1,"ticket":null,"published":"d"}}}"#,
-        r#"{"id":5,"answer":{"summary":{"tickets":1,"calls":1,"keys":1,"repeated":0,"doubled":0,"closed":1,"published":1}}}"#,
-        r#"{"id":6,"answer":{"refused":{"reason":"a text is empty or longer than 4096 bytes"}}}"#,
+        r#"{"id":5,"answer":{"ticket":{"number":1,"repeated":false}}}"#,
+        r#"{"id":6,"answer":{"ticket":{"number":1,"repeated":false}}}"#,
+        r#"{"id":7,"answer":{"summary":{"tickets":1,"calls":1,"keys":1,"repeated":0,"doubled":0,"closed":1,"withdrawn":1,"reopened":1,"published":1}}}"#,
+        r#"{"id":8,"answer":{"refused":{"reason":"a text is empty or longer than 4096 bytes"}}}"#,
     ];
-    assert_eq!(answers[..6], expected);
-    assert!(answers[6].starts_with(r#"{"id":null,"answer":{"refused""#), "{}", answers[6]);
+    assert_eq!(answers[..8], expected);
+    assert!(answers[8].starts_with(r#"{"id":null,"answer":{"refused""#), "{}", answers[8]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a record says, in one line.
 
-use agent_shell_core::Outcome;
 use agent_shell_core::data::{Body, Failure, PlannerRef, Resolution, WaitEnd, WaitFor};
 use agent_shell_core::words::Timestamp;
+use agent_shell_core::{Outcome, Undone};
 
 use super::bounds::LINE_BYTES;
 
@@ -22,7 +22,10 @@ pub(super) fn about(body: &Body) -> String {
             format!("round {round}: {}{then}", counted(plan.steps().len(), "step"))
         }
         Body::PlanAnswered { answer, .. } => answer.value().to_string(),
-        Body::PlanFailed { failure, .. } | Body::StepFailed { failure, .. } => failed(failure),
+        Body::PlanFailed { failure, .. }
+        | Body::StepFailed { failure, .. }
+        | Body::UndoParked { failure, .. } => failed(failure),
+        Body::UndoPlanned { steps, .. } => format!("of {}", counted(steps.len(), "step")),
         Body::WaitOpened { wait, .. } => opened(wait),
         Body::WaitEnded { end, .. } => match end {
             WaitEnd::Approved => "approved".to_owned(),
@@ -69,13 +72,16 @@ pub(super) fn about(body: &Body) -> String {
         Body::SessionPurged { open: None, .. } => {
             "the subject was erased; which acts were open could not be read any more".to_owned()
         }
-        Body::TurnEnded { outcome, answer, .. } => match (outcome, answer) {
-            (_, Some(answer)) => answer.value().to_string(),
-            (Outcome::Answered(answer), None) => answer.to_string(),
-            (Outcome::Failed(failure), _) => failed(failure),
-            (Outcome::Abandoned { reason }, _) => reason.clone(),
-            _ => String::new(),
-        },
+        Body::TurnEnded { outcome, answer, undone, .. } => {
+            let how = match (outcome, answer) {
+                (_, Some(answer)) => answer.value().to_string(),
+                (Outcome::Answered(answer), None) => answer.to_string(),
+                (Outcome::Failed(failure), _) => failed(failure),
+                (Outcome::Abandoned { reason }, _) => reason.clone(),
+                _ => String::new(),
+            };
+            [Some(how), undone.as_deref().map(aftermath)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        }
         _ => String::new(),
     };
     one_line(&text)
@@ -102,6 +108,14 @@ fn failed(failure: &Failure) -> String {
         Some(step) => format!("{code} at `{step}`: {}", failure.message),
         None => format!("{code}: {}", failure.message),
     }
+}
+
+fn aftermath(undone: &Undone) -> String {
+    let left = match undone.left.len() {
+        0 => "nothing is left of it".to_owned(),
+        left => format!("{} not", counted(left, "step")),
+    };
+    format!("{} undone, {left}", counted(undone.undone.len(), "step"))
 }
 
 /// A number with its noun.

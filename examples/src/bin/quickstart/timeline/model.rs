@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use agent_shell_core::Undone;
 use agent_shell_core::data::{EffectClass, FailureCode};
 use agent_shell_core::words::{Digest, Epoch, Pseudonym, Seq, SessionId, StepId, Tenant, Timestamp, TurnId};
 use serde::{Serialize, Serializer};
@@ -134,6 +135,8 @@ pub(crate) struct Turn {
     pub(crate) state: TurnState,
     /// How it ended, in one line.
     pub(crate) end: Option<String>,
+    /// What became of what it did, when it did not succeed.
+    pub(crate) aftermath: Option<Undone>,
     pub(crate) first: Seq,
     pub(crate) last: Seq,
     /// The time of its last record.
@@ -197,6 +200,8 @@ pub(crate) struct Step {
     pub(crate) depth: usize,
     /// The places of the steps on which it depends.
     pub(crate) after: Vec<usize>,
+    /// The place of the step that it undoes.
+    pub(crate) undoes: Option<usize>,
     pub(crate) state: StepState,
     pub(crate) code: Option<FailureCode>,
     /// What was said last of what went wrong.
@@ -238,6 +243,10 @@ pub(crate) enum StepState {
     InDoubt,
     Succeeded,
     Failed,
+    /// It undoes another step, keeps failing, and an operator must say how that goes on.
+    Stuck,
+    /// It took effect, and was undone.
+    Undone,
 }
 
 /// What a step did for a while.
@@ -272,6 +281,8 @@ pub(crate) enum SpanKind {
     Pause,
     Probe,
     InDoubt,
+    /// An operator must say how the undoing of a step goes on.
+    Stuck,
 }
 
 /// How a span ended.

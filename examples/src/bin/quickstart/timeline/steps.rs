@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_shell_core::Resolution;
 use agent_shell_core::data::{self, Action, Body, EffectClass, ToolTerms, WaitEnd, WaitFor};
 use agent_shell_core::runtime::HistoryEntry;
-use agent_shell_core::words::{LockName, Timestamp, ToolName};
+use agent_shell_core::words::{LockName, StepId, Timestamp, ToolName};
 
 use super::bounds::SPANS_PER_STEP;
 use super::line::{self, one_line};
@@ -29,16 +29,56 @@ impl Step {
             _ => ("other", None, None),
         };
         Self {
-            id: step.id.clone(),
+            is_held: step.held || terms.is_some_and(|terms| terms.held),
+            locks: step.locks.iter().map(LockName::to_string).collect(),
+            after,
+            ..Self::new(step.id.clone(), (action, name), terms, round, adopted)
+        }
+    }
+
+    /// A step that undoes the one at `of`: it calls what the terms of that one's tool name.
+    pub(super) fn undoing(
+        id: &StepId,
+        (of, undone): (usize, &Self),
+        terms: &BTreeMap<ToolName, ToolTerms>,
+        planned: Timestamp,
+    ) -> Self {
+        let tool = undone.name.as_deref().filter(|_| undone.action == "tool");
+        let tool = tool.and_then(|tool| terms.get(tool)?.compensation.as_ref());
+        let name = tool.map(ToolName::to_string);
+        Self {
+            locks: undone.locks.clone(),
+            after: vec![of],
+            undoes: Some(of),
+            ..Self::new(
+                id.clone(),
+                (undone.action, name),
+                tool.and_then(|tool| terms.get(tool)),
+                undone.round,
+                planned,
+            )
+        }
+    }
+
+    fn new(
+        id: StepId,
+        (action, name): (&'static str, Option<String>),
+        terms: Option<&ToolTerms>,
+        round: u32,
+        ready: Timestamp,
+    ) -> Self {
+        Self {
+            id,
             action,
             name,
             class: terms.map(|terms| terms.class),
             asks_first: terms.is_some_and(|terms| terms.ask_first),
-            is_held: step.held || terms.is_some_and(|terms| terms.held),
-            locks: step.locks.iter().map(LockName::to_string).collect(),
+            is_held: false,
+            locks: Vec::new(),
             round,
             depth: 0,
-            after,
+            after: Vec::new(),
+            undoes: None,
             state: StepState::Pending,
             code: None,
             reason: None,
@@ -48,7 +88,7 @@ impl Step {
             until: None,
             spans: Vec::new(),
             spans_left_out: 0,
-            ready: adopted,
+            ready,
             ended: None,
         }
     }
@@ -122,6 +162,12 @@ pub(super) fn take(step: &mut Step, entry: &HistoryEntry) {
             step.attempt_ended(entry, SpanEnd::Done);
             step.enter(entry, StepState::Succeeded, None);
         }
+        Body::UndoParked { failure, .. } => {
+            step.attempt_ended(entry, SpanEnd::Failed);
+            (step.code, step.reason) = (Some(failure.code), Some(one_line(&failure.message)));
+            step.enter(entry, StepState::Stuck, None);
+            step.open(entry, SpanKind::Stuck, None);
+        }
         Body::StepFailed { failure, .. } => {
             step.attempt_ended(entry, SpanEnd::Failed);
             (step.code, step.reason) = (Some(failure.code), Some(one_line(&failure.message)));
@@ -190,7 +236,9 @@ impl Step {
         (span.to, span.last) = (Some(entry.time), Some(entry.seq));
         span.note = match &entry.body {
             Body::AttemptFailed { reason, .. } | Body::StepInDoubt { reason, .. } => Some(one_line(reason)),
-            Body::StepFailed { failure, .. } => Some(one_line(&failure.message)),
+            Body::StepFailed { failure, .. } | Body::UndoParked { failure, .. } => {
+                Some(one_line(&failure.message))
+            }
             Body::WaitEnded { .. } | Body::StepResolved { .. } => Some(line::about(&entry.body)),
             _ => None,
         };

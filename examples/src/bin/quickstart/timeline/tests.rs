@@ -96,7 +96,7 @@ fn adopted(round: u32, steps: impl IntoIterator<Item = Step>) -> Body {
         let contract: ToolContract = serde_json::from_value(json!({
             "name": name, "version": 1, "description": "", "class": class, "input_schema": true, "ask_first": false,
             "approval_ms": null, "held": false, "attempt_ms": null, "remembers_keys_ms": 1000,
-            "retry": { "attempts": 4, "base_ms": 1, "max_ms": 1 }, "compensated_by": null,
+            "retry": { "attempts": 4, "base_ms": 1, "max_ms": 1 }, "compensation": (name == "idempotent").then_some("pure"),
         }))
         .unwrap();
         (ToolName::new(name).unwrap(), ToolTerms::of(&contract, 1000))

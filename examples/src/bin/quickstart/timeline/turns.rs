@@ -11,7 +11,7 @@ use agent_shell_core::{Outcome, Plan};
 
 use super::bounds::DEPENDENCIES_PER_TURN;
 use super::line::{self, one_line};
-use super::model::{Owner, Round, Step, Turn, TurnState};
+use super::model::{Owner, Round, Step, StepState, Turn, TurnState};
 use super::{graph, steps};
 
 /// Collects the turns of a session, record by record.
@@ -40,12 +40,14 @@ impl Turns {
                 self.terms.extend(terms.iter().map(|(name, terms)| (name.clone(), terms.clone())));
                 adopt(turn, &mut self.places, &self.terms, *round, plan, entry);
             }
+            Body::UndoPlanned { steps, .. } => undo(turn, &mut self.places, &self.terms, steps, entry),
             Body::SessionPurged { .. } => {
                 turn.ended = Some(entry.time);
                 turn.state = TurnState::Purged;
             }
-            Body::TurnEnded { outcome, .. } => {
+            Body::TurnEnded { outcome, undone, .. } => {
                 turn.ended = Some(entry.time);
+                turn.aftermath = undone.as_deref().cloned();
                 turn.state = ended(outcome);
                 turn.end = Some(line::about(&entry.body));
             }
@@ -53,6 +55,10 @@ impl Turns {
                 if let Some(&place) = body.step().and_then(|step| self.places.get(step)) {
                     graph::ready(&mut turn.steps, place);
                     steps::take(&mut turn.steps[place], entry);
+                    let step = &turn.steps[place];
+                    if let Some(undone) = step.undoes.filter(|_| step.state == StepState::Succeeded) {
+                        turn.steps[undone].state = StepState::Undone;
+                    }
                 }
             }
         }
@@ -91,6 +97,7 @@ impl Turns {
             ended: None,
             state: TurnState::Running,
             end: None,
+            aftermath: None,
             first: entry.seq,
             last: entry.seq,
             updated: entry.time,
@@ -136,6 +143,24 @@ fn adopt(
         after.truncate(room);
         room -= after.len();
         turn.steps.push(Step::planned(step, terms, round, after, entry.time));
+    }
+    graph::place(&mut turn.steps, first);
+}
+
+/// Adds the steps that undo others, behind all that there are: each stands after the one that it undoes.
+fn undo(
+    turn: &mut Turn,
+    places: &mut BTreeMap<StepId, usize>,
+    terms: &BTreeMap<ToolName, ToolTerms>,
+    steps: &BTreeMap<StepId, StepId>,
+    entry: &HistoryEntry,
+) {
+    let first = turn.steps.len();
+    for (id, undone) in steps {
+        let Some(&of) = places.get(undone) else { continue };
+        places.insert(id.clone(), turn.steps.len());
+        let step = Step::undoing(id, (of, &turn.steps[of]), terms, entry.time);
+        turn.steps.push(step);
     }
     graph::place(&mut turn.steps, first);
 }

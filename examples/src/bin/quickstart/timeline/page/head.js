@@ -137,6 +137,16 @@ function needOf(turn, step) {
       ".",
     ];
   }
+  if (step.state === "stuck") {
+    return [
+      el("strong", {}, "Can't be undone: "),
+      name,
+      step.name && [" called ", said(step.name)],
+      " (",
+      said(step.reason ?? ""),
+      "). A person lets it be tried again, says that it is undone by hand, or leaves it as it is.",
+    ];
+  }
   if (step.state !== "in_doubt") return undefined;
   return [
     el("strong", {}, "In doubt: "),

@@ -160,6 +160,7 @@ function showLegend(turn) {
     pause: "pause",
     probe: "target asked",
     in_doubt: "in doubt",
+    stuck: "waits for a person: can't be undone",
   };
   const items = Object.entries(names)
     .filter(([kind]) => kinds.has(kind))

@@ -64,6 +64,15 @@ function showTurns(data, view) {
   );
 }
 
+// Steps by their ids, in this order: the first ones, and how many more there are.
+function listed(turn, ids) {
+  if (ids.length === 0) return "nothing";
+  const first = ids
+    .slice(0, 20)
+    .map((id, nth) => [nth > 0 && ", ", el("a", { href: link({ turn: turn.number, step: id }) }, said(id))]);
+  return [first, ids.length > 20 && " and " + (ids.length - 20).toLocaleString("en") + " more"];
+}
+
 function showTurn(data, turn) {
   byId("turn-heading").textContent = turn
     ? "Turn " + turn.number
@@ -113,6 +122,8 @@ function showTurn(data, turn) {
           count.toLocaleString("en") + " " + (STEP[state] ?? state),
         ]),
       ],
+      ["Undone", turn.aftermath !== null && listed(turn, turn.aftermath.undone)],
+      ["Not undone", turn.aftermath !== null && listed(turn, turn.aftermath.left)],
       ["Taken over", takeovers.length ? [counted(takeovers.length, "time") + ": ", begins] : "never"],
       ["Id", el("code", {}, turn.id)],
     ]),

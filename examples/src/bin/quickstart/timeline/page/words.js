@@ -11,6 +11,8 @@ const STEP = {
   in_doubt: "in doubt",
   succeeded: "done",
   failed: "failed",
+  stuck: "can't be undone",
+  undone: "undone",
 };
 
 const TURN = {
@@ -33,6 +35,7 @@ const SPAN = {
   pause: "pause before the retry",
   probe: "the target is asked",
   in_doubt: "in doubt",
+  stuck: "wait for a person",
 };
 
 const SPAN_END = {
@@ -46,7 +49,7 @@ const SPAN_END = {
 // The colour of a kind of record.
 function tone(kind) {
   if (/^(step\.failed|plan\.failed|turn\.expired|mail\.refused)$/.test(kind)) return "failed";
-  if (/in_doubt|^probe\./.test(kind)) return "in_doubt";
+  if (/in_doubt|^probe\.|^undo\.parked$/.test(kind)) return "in_doubt";
   if (/^attempt\.failed$/.test(kind)) return "paused";
   if (/^wait\.|^signal\.|^step\.resolved$/.test(kind)) return "asking";
   if (/succeeded$/.test(kind)) return "succeeded";
@@ -64,7 +67,7 @@ function turnTone(data, turn) {
   if (turn.state === "answered") return "succeeded";
   if (turn.state !== "running") return "failed";
   const states = turn.steps.map((step) => step.state);
-  return ["in_doubt", "asking"].find((state) => states.includes(state)) ?? "running";
+  return ["in_doubt", "stuck", "asking"].find((state) => states.includes(state)) ?? "running";
 }
 
 function turnState(data, turn) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agent_shell_core::data::{Body, WaitEnd, WaitFor};
 use agent_shell_core::words::{Digest, Seq, StepId, Timestamp, ToolName};
-use agent_shell_core::{Failure, FailureCode, Outcome, Resolution, Step, output};
+use agent_shell_core::{Failure, FailureCode, Outcome, Resolution, Step, Undone, output};
 use serde_json::json;
 
 use super::{Journal, TURN, act, adopted, call, fails, payload, started, starts};
@@ -193,6 +193,65 @@ fn a_step_stands_behind_those_that_it_needs_and_a_round_behind_the_one_before() 
     assert_eq!(depths, [("files", 1, 0), ("notes", 1, 0), ("last", 2, 3), ("middle", 2, 2), ("first", 2, 1)]);
     assert_eq!(turn.steps[2].after, [3, 1]);
     assert_eq!(turn.rounds.len(), 2);
+}
+
+/// A turn whose only act is undone by a tool named after its class.
+fn undoing() -> (Journal, StepId) {
+    let mut journal = Journal::planned([call("idempotent")]);
+    journal.add(starts(1)).add(succeeds("act", 1));
+    let undo = StepId::new("undo:act").unwrap();
+    journal.add(Body::UndoPlanned { turn: TURN, steps: [(undo.clone(), act())].into() });
+    (journal, undo)
+}
+
+fn undo_starts(undo: &StepId, attempt: u32) -> Body {
+    match starts(attempt) {
+        Body::StepStarted { turn, attempt, input, context_version, key, deadline, .. } => {
+            Body::StepStarted { turn, step: undo.clone(), attempt, input, context_version, key, deadline }
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn what_undoes_a_step_stands_behind_it_and_changes_its_state() {
+    let (mut journal, undo) = undoing();
+    journal.add(undo_starts(&undo, 1));
+    journal.dies().add(undo_starts(&undo, 2)).add(succeeds("undo:act", 2));
+    let mut undone = Undone::default();
+    undone.undone.push(act());
+    journal.add(Body::TurnEnded {
+        turn: TURN,
+        outcome: Outcome::Failed(Failure::of_step(&act(), FailureCode::NotApplied, "no")),
+        answer: None,
+        undone: Some(Box::new(undone.clone())),
+        joined: Vec::new(),
+    });
+    let turn = journal.turn();
+    let [step, undoing] = turn.steps.as_slice() else { panic!("{:?}", turn.steps) };
+    assert_eq!((step.state, step.undoes), (StepState::Undone, None));
+    assert_eq!((undoing.undoes, undoing.after.as_slice(), undoing.depth), (Some(0), &[0][..], 1));
+    assert_eq!((undoing.action, undoing.name.as_deref()), ("tool", Some("pure")));
+    assert_eq!((undoing.state, undoing.interruptions), (StepState::Succeeded, 1));
+    assert_eq!(turn.aftermath, Some(undone));
+    let end = "not_applied at `act`: no; 1 step undone, nothing is left of it";
+    assert_eq!(turn.end.as_deref(), Some(end));
+}
+
+#[test]
+fn what_can_not_undo_a_step_waits_for_a_person() {
+    let (mut journal, undo) = undoing();
+    let failure = Failure::of_step(&undo, FailureCode::NotApplied, "the door is shut");
+    journal.add(undo_starts(&undo, 1)).add(Body::UndoParked { turn: TURN, step: undo, failure });
+    let turn = journal.turn();
+    assert_eq!(turn.steps[0].state, StepState::Succeeded, "it stays as it is");
+    let step = &turn.steps[1];
+    assert_eq!((step.state, step.reason.as_deref()), (StepState::Stuck, Some("the door is shut")));
+    let expected = [
+        (SpanKind::Attempt, SpanEnd::Failed, 1060, 1070, 6, 7),
+        (SpanKind::Stuck, SpanEnd::Open, 1070, 0, 7, 0),
+    ];
+    assert_eq!(spans(step), expected);
 }
 
 #[test]
