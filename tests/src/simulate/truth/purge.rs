@@ -227,7 +227,8 @@ fn open_acts(mirror: &Mirror) -> Vec<(String, u32)> {
                 known.open = false;
             }
             Body::StepInDoubt { .. } => known.open = true,
-            Body::StepSucceeded { .. }
+            Body::StepReturned { .. }
+            | Body::StepSucceeded { .. }
             | Body::StepFailed { .. }
             | Body::StepResolved { .. }
             | Body::UndoParked { .. } => {
