@@ -73,8 +73,9 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
     for &place in &turn.active {
         match continued(state, turn, place, live, env, &mut acting) {
             // A wait that ends may take a signal and change the context: the next one is judged after it.
+            // So may a result or an answer on which guards have ruled.
             // Without effects the next call is judged after what this one took from the record.
-            Some(Due::Record(record)) if turn.effects_off || matches!(record, Body::WaitEnded { .. }) => {
+            Some(Due::Record(record)) if turn.effects_off || changes_context(&record) => {
                 owed.records.push(record);
                 return owed;
             }
@@ -101,6 +102,11 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
         owed.records.push(answered(turn, state.is_child(turn.id), env));
     }
     owed
+}
+
+/// Whether a record may hold a change of the context, which is made of the context before it.
+fn changes_context(record: &Body) -> bool {
+    matches!(record, Body::WaitEnded { .. } | Body::StepSucceeded { .. } | Body::ModelAnswered { .. })
 }
 
 /// How many steps take one of the places for acts.

@@ -33,18 +33,6 @@ world_faults! {
     Undone = "steps are undone",
     /// Somebody cancels a turn.
     Cancelled = "somebody cancels a turn",
-    /// A guard denies.
-    GuardDenied = "guard denies",
-    /// A guard wants a person to approve.
-    GuardAsked = "guard asks",
-    /// A guard puts something else in the place of what it is shown.
-    GuardRewrote = "guard rewrites",
-    /// A guard can't tell.
-    GuardFailed = "guard fails",
-    /// A guard does not come back.
-    GuardHung = "guard hangs",
-    /// A guard panics.
-    GuardPanicked = "guard panics",
     /// A process dies between two polls.
     Crash = "crash between two polls",
     /// A process stands still.
@@ -199,10 +187,12 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No session of a simulation has children or forks, and nothing is steered into its turns.
+/// No shell of a simulation has guards, no session has children or forks, and nothing is steered into its turns.
 fn is_of_others(row: &Transition) -> bool {
-    matches!(row.record, BodyKind::TurnAnswered | BodyKind::SessionForked | BodyKind::TurnSteered)
+    use BodyKind::{GuardRuled, SessionForked, StepReturned, TurnAnswered, TurnSteered};
+    matches!(row.record, GuardRuled | StepReturned | TurnAnswered | SessionForked | TurnSteered)
         || [row.from, row.to].contains(&Stage::Delegated)
+        || row.from == Stage::Returned
 }
 
 /// Whether a simulation can come there.

@@ -16,7 +16,6 @@ mod command;
 mod coverage;
 mod events;
 mod following;
-mod guarding;
 mod host;
 mod model;
 mod planner;

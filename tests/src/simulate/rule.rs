@@ -48,8 +48,6 @@ pub enum Rule {
     Early,
     /// A step ends once, in its order, and is repeated only as its class allows.
     Step,
-    /// What guards ruled holds: nothing begins that was denied, or otherwise than they left it; nothing is read before it.
-    Guard,
     /// What a turn applied that does not succeed is undone where it can be: what happened, and nothing else, once, and nothing
     /// stands any more that came after it.
     Undo,

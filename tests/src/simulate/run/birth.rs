@@ -15,7 +15,6 @@ use crate::simulate::bugs::Bug;
 use crate::simulate::bugs_events::KeptKeys;
 use crate::simulate::bugs_talk;
 use crate::simulate::events::{BusKind, GROUPS, SimBus, consumer};
-use crate::simulate::guarding::Keeper;
 use crate::simulate::host::{Host, PLANNER};
 use crate::simulate::model::SimModel;
 use crate::simulate::planner::Drawn;
@@ -75,7 +74,6 @@ impl Run {
         };
         let events = self.events_of(life, &unreliable, &clock);
         let (truth, tools_clock) = (self.truth.clone(), clock.clone());
-        let keeper = Arc::new(entropy(4));
         let builder = move || {
             let ports = ports.clone();
             let drawn = Drawn { seed: truth.settings().seed, truth: truth.clone() };
@@ -88,10 +86,6 @@ impl Run {
                 None => builder,
             };
             let builder = talks(builder, &truth, life);
-            let builder = match truth.settings().has_guards(life) {
-                true => builder.guard(Keeper { truth: truth.clone(), entropy: keeper.clone() }),
-                false => builder,
-            };
             tools::tools(&truth, &tools_clock).into_iter().fold(builder, ShellBuilder::tool)
         };
         self.executor.spawn(group, host.live(builder));

@@ -8,7 +8,6 @@ mod budget;
 mod end;
 mod events;
 mod follow;
-mod guard;
 mod mirror;
 mod purge;
 mod records;

@@ -95,9 +95,6 @@ impl Facts {
             let lateness = truth.settings().limits.lateness();
             check_step(before, class, &entry, lateness, &mut found);
             check_skipped(mirror, before, &entry, &mut self.coverage, &mut found);
-            if let Some(mirror) = self.sessions.get(&append.session) {
-                self.check_guarded(mirror, (before, &entry), truth.settings(), &mut found);
-            }
         }
         found.extend(purged);
         self.check_undoing(append.session, &entry, &mut found);

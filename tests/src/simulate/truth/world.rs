@@ -197,7 +197,6 @@ impl Truth {
         if target.called.len() > 1 {
             found.push((Rule::Key, format!("is called under the keys {:?}", target.called)));
         }
-        facts.check_allowed(input, call, &mut found);
         facts.check_set_aside(call, self.settings(), &mut found);
         if tool.class != EffectClass::Pure {
             if call.deadline.has_passed(clock) {

@@ -343,3 +343,58 @@ async fn two_guards_of_one_name_are_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("`strict`"), "{error}");
 }
+
+/// Rules on nothing before all have come.
+struct Together(tokio::sync::Barrier);
+
+#[async_trait::async_trait]
+impl Guard for Together {
+    fn name(&self) -> &str {
+        "together"
+    }
+
+    fn watches(&self, place: GuardPlace) -> bool {
+        place == GuardPlace::AfterTool
+    }
+
+    async fn rule(&self, _: &GuardRequest) -> Result<Ruling, GuardError> {
+        self.0.wait().await;
+        Ok(Ruling::Allow)
+    }
+}
+
+#[tokio::test]
+async fn what_is_ruled_on_together_changes_the_context_one_after_another() {
+    const STEPS: usize = 6;
+    let one =
+        Tool::idempotent("one", "", |_: Value, _: Call| async { Ok::<_, ToolError>(json!({ "n": 1 })) });
+    let shell =
+        Shell::volatile().limits(limits()).tool(one).guard(Together(tokio::sync::Barrier::new(STEPS)));
+    let shell = shell.open().await.unwrap();
+    let step = |nth: usize| {
+        Step::tool(format!("s{nth}"), "one", json!({})).writes(
+            "sum",
+            agent_shell_core::data::Reducer::Sum,
+            "/n",
+        )
+    };
+    let names = (0..STEPS).map(|nth| format!("s{nth}"));
+    let read = Step::tool("read", "one", agent_shell_core::context("sum")).after(names);
+    let plan = Plan::new((0..STEPS).map(step).chain([read])).unwrap();
+    let turn = shell.session("ada").unwrap().submit(plan).await.unwrap();
+    let mut sum = None;
+    // The last one is alone with a guard that waits for others: what it is called with is looked at, and it is cancelled.
+    while sum.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let all = history(&shell, "ada").await;
+        sum = all.iter().find_map(|entry| match &entry.body {
+            Body::StepStarted { step, input: Some(input), .. } if step.as_str() == "read" => {
+                Some(input.value())
+            }
+            _ => None,
+        });
+    }
+    assert_eq!(sum.as_deref(), Some(&json!(STEPS)));
+    turn.cancel("it was looked at", &Actor::Host).await.unwrap();
+    drop(shell);
+}

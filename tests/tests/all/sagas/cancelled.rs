@@ -165,7 +165,7 @@ async fn what_goes_on_no_more_holds_up_no_compensation() {
         for (place, tool) in tools(&world).into_iter().enumerate() {
             shell = shell.tool(if place == 1 && asks_first { tool.ask_first() } else { tool });
         }
-        let tried = Arc::new(tokio::sync::Notify::new());
+        let tried = Arc::new(Notify::new());
         let tries = tried.clone();
         let later = Tool::idempotent("later", "", move |_: For, _: Call| {
             tries.notify_one();
@@ -198,4 +198,42 @@ async fn what_goes_on_no_more_holds_up_no_compensation() {
 async fn kinds(session: &agent_shell_core::Session) -> Vec<&'static str> {
     let records = session.history().await.unwrap().next(1_000).await.unwrap();
     records.iter().map(|entry| entry.body.kind()).collect()
+}
+
+/// Nobody can give any more what a turn that can only end had asked for: it rests for the approval of what undoes, and for
+/// nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_turn_that_can_only_end_asked_for_rests_no_more() {
+    let world = Arc::new(Log::default());
+    let mut shell = Shell::volatile().limits(limits());
+    for (place, tool) in tools(&world).into_iter().enumerate() {
+        shell = shell.tool(if place == 1 { tool.ask_first() } else { tool });
+    }
+    let shell = shell.open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    let steps = [Step::approval("sure", json!("Are you sure?")), call("a", "book")];
+    let turn = session.submit(Plan::new(steps).unwrap()).await.unwrap();
+    let asked = turn.approval().await.unwrap().expect("it asks");
+    while world.of("book").is_empty() || !kinds(&session).await.contains(&"step.succeeded") {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    turn.cancel("enough", &Actor::Host).await.unwrap();
+    let undo = loop {
+        let asked = turn.approval().await.unwrap().expect("it asks for the compensation");
+        if asked.step.as_str() == "undo:a" {
+            break asked;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    let steps: Vec<String> = turn.rests().await.unwrap().iter().map(|rest| rest.step.to_string()).collect();
+    assert_eq!(steps, ["undo:a"]);
+    // Who held on to the old one is refused, and nothing follows from it.
+    asked.approve(&Actor::Host).await.unwrap();
+    while !kinds(&session).await.contains(&"mail.refused") {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    undo.approve(&Actor::Host).await.unwrap();
+    is_cancelled(&turn).await;
+    assert_eq!(world.of("unbook"), ["a"]);
+    shell.shutdown().await.unwrap();
 }
