@@ -387,7 +387,7 @@ impl Host {
                         return Ok(());
                     }
                 };
-                turn.resolve(rest.step.as_str(), resolution, &self.person()?).await
+                turn.resolve_rest(rest, resolution, &self.person()?).await
             }
             // It was not undone: it is tried again, was undone by hand, or stays.
             Needs::Undo { .. } => {
@@ -396,7 +396,7 @@ impl Host {
                     1 => Resolution::Applied(Value::Null),
                     _ => Resolution::GiveUp,
                 };
-                turn.resolve(rest.step.as_str(), resolution, &self.person()?).await
+                turn.resolve_rest(rest, resolution, &self.person()?).await
             }
             _ => Ok(()),
         }
