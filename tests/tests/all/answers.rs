@@ -89,7 +89,7 @@ async fn approvals_are_answered_in_any_order_and_from_the_list_of_rests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_approval_comes_once_until_the_turn_ends() {
-    on_each(|shell, _| async {
+    Box::pin(on_each(|shell, _| async {
         let calls = Arc::new(AtomicU32::new(0));
         let shell = shell.tool(counted(&calls).ask_first()).open().await.unwrap();
         let session = shell.session("s").unwrap();
@@ -127,7 +127,7 @@ async fn each_approval_comes_once_until_the_turn_ends() {
         assert_eq!(answered, ["a", "b", "c"]);
         assert!(matches!(soon(turn.outcome()).await.unwrap(), Outcome::Answered(_)));
         shell.shutdown().await.unwrap();
-    })
+    }))
     .await;
 }
 
