@@ -218,13 +218,17 @@ async fn what_a_turn_that_can_only_end_asked_for_rests_no_more() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     turn.cancel("enough", &Actor::Host).await.unwrap();
-    let undo = loop {
-        let asked = turn.approval().await.unwrap().expect("it asks for the compensation");
-        if asked.step.as_str() == "undo:a" {
-            break asked;
+    let asks_for_undo = async {
+        loop {
+            let asked = turn.approval().await.unwrap().expect("it asks for the compensation");
+            if asked.step.as_str() == "undo:a" {
+                break asked;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
     };
+    let undo = tokio::time::timeout(Duration::from_secs(20), asks_for_undo);
+    let undo = undo.await.expect("the first that is asked for is what undoes");
     let steps: Vec<String> = turn.rests().await.unwrap().iter().map(|rest| rest.step.to_string()).collect();
     assert_eq!(steps, ["undo:a"]);
     // Who held on to the old one is refused, and nothing follows from it.
