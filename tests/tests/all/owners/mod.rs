@@ -57,6 +57,14 @@ impl World {
         self.folder.path().join("shell.db")
     }
 
+    /// Whether somebody holds the lock of the journal. One who was stopped inside a transaction holds it until he goes on,
+    /// and all others wait: a limit of the file, which says nothing about leases.
+    pub(super) fn is_locked(&self) -> bool {
+        let file = rusqlite::Connection::open(self.journal()).unwrap();
+        file.busy_timeout(Duration::from_millis(200)).unwrap();
+        file.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+    }
+
     pub(super) fn audit(&self) -> Audit {
         audit_log(&self.recorder.settings().log).unwrap()
     }

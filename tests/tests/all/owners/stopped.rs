@@ -13,6 +13,8 @@ use serde_json::json;
 
 use super::{SOON, World, opened, short, submitted, warned};
 
+/// How many worlds are begun until one has an owner that was not stopped while it wrote, in another thread.
+const WORLDS: u32 = 5;
 const TAKEN: &str = "another process has taken the session over";
 
 /// A world with an owner that stands still at `at`, in its first act, and the turn of that act.
@@ -21,13 +23,18 @@ fn stopped(class: Class, at: Failpoint) -> (World, OwnerProcess, TurnId) {
 }
 
 fn stopped_with(class: Class, at: Failpoint, limits: Limits) -> (World, OwnerProcess, TurnId) {
-    let world = World::new();
-    let mut first = world.owner(limits, Some(at));
-    opened(&mut first);
-    let turn = submitted(&mut first, "s", class);
-    assert!(first.stands_still(SOON), "{class:?}");
-    assert_eq!(world.seen(turn).calls, 0, "{class:?}: it has not acted yet");
-    (world, first, turn)
+    for _ in 0..WORLDS {
+        let world = World::new();
+        let mut first = world.owner(limits.clone(), Some(at));
+        opened(&mut first);
+        let turn = submitted(&mut first, "s", class);
+        assert!(first.stands_still(SOON), "{class:?}");
+        assert_eq!(world.seen(turn).calls, 0, "{class:?}: it has not acted yet");
+        if !world.is_locked() {
+            return (world, first, turn);
+        }
+    }
+    panic!("{class:?}: each of {WORLDS} owners was stopped inside a transaction");
 }
 
 async fn answered(turn: &Turn) {
@@ -180,16 +187,29 @@ async fn an_opening_that_stood_still_opens_all_the_same() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn claims_that_stood_still_until_another_took_them_drive_nothing() {
-    let world = World::new();
+/// A world with a turn, a shell that drives nothing, and an owner that stands still when it has claimed the turn's session.
+async fn claimed() -> (World, Shell, Turn, OwnerProcess) {
     let mut waiting = short();
     waiting.held_sessions = 0;
-    let posting = world.shell(waiting).open().await.unwrap();
-    let plan = plan_of(tool_name(Class::Irreversible)).unwrap();
-    let turn = posting.session("s").unwrap().submit(plan).await.unwrap();
-    let mut first = world.owner(short(), Some(Failpoint::OpenClaimed));
-    assert!(first.stands_still(SOON));
+    for _ in 0..WORLDS {
+        let world = World::new();
+        let posting = world.shell(waiting.clone()).open().await.unwrap();
+        let plan = plan_of(tool_name(Class::Irreversible)).unwrap();
+        let turn = posting.session("s").unwrap().submit(plan).await.unwrap();
+        let first = world.owner(short(), Some(Failpoint::OpenClaimed));
+        assert!(first.stands_still(SOON));
+        if !world.is_locked() {
+            return (world, posting, turn, first);
+        }
+        drop(first);
+        posting.shutdown().await.unwrap();
+    }
+    panic!("each of {WORLDS} owners was stopped inside a transaction");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_that_stood_still_until_another_took_them_drive_nothing() {
+    let (world, posting, turn, mut first) = claimed().await;
     let shell = world.shell(short()).open().await.unwrap();
     answered(&shell.turn(turn.id())).await;
     first.go_on().unwrap();
