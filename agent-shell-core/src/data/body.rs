@@ -472,6 +472,9 @@ bodies! {
         attempt: u32,
         /// The tool's output; of a question, the [`Answer`](super::Answer).
         output: Payload,
+        /// Of a question, the digest of what was asked: [`ModelRequest::digest`](crate::ports::ModelRequest::digest).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        view: Option<Digest>,
     }
     /// A step succeeded. Final.
     StepSucceeded = "step.succeeded" {
@@ -496,6 +499,10 @@ bodies! {
         attempt: u32,
         /// The [`Answer`](super::Answer).
         answer: Payload,
+        /// The digest of what was asked: [`ModelRequest::digest`](crate::ports::ModelRequest::digest). None where a message has
+        /// no canonical JSON.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        view: Option<Digest>,
         /// The merged values of the context keys that it changed.
         context: BTreeMap<ContextKey, Value>,
     }

@@ -14,7 +14,7 @@ use super::state::{Folded, Phase, StepState, TurnState};
 use super::talk::output_of;
 use crate::data::{Action, Answer, Body, EffectClass, Failure, FailureCode, Retry, Say};
 use crate::ports::ProbeAnswer;
-use crate::words::{ContextKey, Timestamp};
+use crate::words::{ContextKey, Digest, Timestamp};
 
 /// Attempts that may not have begun before they count as failed: what keeps them from it is this process's trouble, and
 /// it may pass.
@@ -53,7 +53,9 @@ pub(super) fn finished(
     }
     let (code, reason) = match end {
         AttemptEnd::Succeeded(output) => return vec![brought(turn, place, attempt, output, env)],
-        AttemptEnd::Answered(answer) => return vec![answered(state, turn, place, attempt, *answer, env)],
+        AttemptEnd::Answered { answer, view } => {
+            return vec![answered(state, turn, place, attempt, (*answer, view), env)];
+        }
         AttemptEnd::Unanswered { retry, reason, pause_ms } => {
             return vec![unanswered(turn, place, attempt, (retry, reason, pause_ms), env)];
         }
@@ -159,16 +161,16 @@ fn answered(
     turn: &TurnState,
     place: usize,
     attempt: u32,
-    answer: Answer,
+    (answer, view): (Answer, Option<Digest>),
     env: &Env<'_>,
 ) -> Body {
     let summarises = matches!(&turn.steps[place].step.action, Action::Model(ask) if matches!(ask.say, Say::Summary { .. }));
     if summarises && answer.text().trim().is_empty() {
         return unanswered(turn, place, attempt, (true, "the summary is empty".into(), 0), env);
     }
-    match answered_with(state, turn, place, attempt, &answer, env) {
+    match answered_with(state, turn, place, attempt, (&answer, view), env) {
         Body::ModelAnswered { answer, .. } if is_looked_at(turn, place, env) => {
-            returned(turn, place, attempt, (*answer.value()).clone())
+            returned(turn, place, attempt, ((*answer.value()).clone(), view))
         }
         record => record,
     }
@@ -180,7 +182,7 @@ pub(super) fn answered_with(
     turn: &TurnState,
     place: usize,
     attempt: u32,
-    answer: &Answer,
+    (answer, view): (&Answer, Option<Digest>),
     env: &Env<'_>,
 ) -> Body {
     let value = json!(answer);
@@ -194,6 +196,7 @@ pub(super) fn answered_with(
             step: turn.steps[place].step.id.clone(),
             attempt,
             answer: value.into(),
+            view,
             context,
         },
         Err((code, problem)) => failed(turn, place, code, problem),

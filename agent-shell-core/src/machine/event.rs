@@ -64,8 +64,8 @@ pub enum Event {
     },
     /// The planner answered, or failed.
     Planned {
-        /// How often the turn had been interrupted when it was asked.
-        interrupted: u32,
+        /// [`TurnState::plans_dropped`](super::TurnState::plans_dropped) when it was asked.
+        dropped: u32,
         /// What it said.
         answer: Result<PlanAnswer, Failure>,
     },
@@ -144,7 +144,12 @@ pub enum AttemptEnd {
     /// With an output.
     Succeeded(Value),
     /// A model answered.
-    Answered(Box<Answer>),
+    Answered {
+        /// What it said.
+        answer: Box<Answer>,
+        /// The digest of what it was asked, as the command said.
+        view: Option<Digest>,
+    },
     /// A model did not answer.
     Unanswered {
         /// Whether asking again may help.
@@ -244,6 +249,8 @@ pub enum Command {
         model: ModelName,
         /// What it is asked.
         request: Arc<ModelRequest>,
+        /// The digest of that, as [`ModelRequest::digest`] says; none where there is none.
+        view: Option<Digest>,
         /// Names the question: the same in every attempt at it.
         key: Arc<str>,
         /// The attempt.
@@ -290,7 +297,7 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
     }
     let Some(turn) = &state.turn else { return Vec::new() };
     match event {
-        Event::Planned { interrupted, answer } if interrupted == turn.interrupted => {
+        Event::Planned { dropped, answer } if dropped == turn.plans_dropped => {
             planned::planned(state, turn, answer, env)
         }
         Event::Checked { step, input, problem } => start::checked(state, turn, step, &input, problem, env),

@@ -16,7 +16,7 @@ use crate::data::{
 use crate::words::{Epoch, Pseudonym, Seq, SignalName, StepId, Timestamp, TurnId};
 
 /// The version of this fold. A snapshot of another version is not used; the records are folded again.
-pub const FOLD_VERSION: u32 = 6;
+pub const FOLD_VERSION: u32 = 7;
 
 /// A record as the fold sees it: opened, with its blobs in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -277,6 +277,7 @@ fn started(
         taken_up: 0,
         told: 0,
         interrupted: 0,
+        plans_dropped: 0,
         given_up: 0,
         dropped: Default::default(),
         untrusted_keys: Default::default(),
@@ -428,8 +429,9 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             }
             Resolution::GiveUp => return Err("a step that is given up fails by a record of its own"),
         },
-        (Body::StepReturned { attempt, output, .. }, _) => {
+        (Body::StepReturned { attempt, output, view, .. }, _) => {
             step.attempt = *attempt;
+            step.view = *view;
             step.unknown = false;
             turn.enter(place, Phase::Returned(output.value()));
         }

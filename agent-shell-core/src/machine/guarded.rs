@@ -100,9 +100,15 @@ fn looked_at_after(turn: &TurnState, place: usize) -> GuardPlace {
 }
 
 /// The record of what an attempt brought, where guards rule on it before anything reads it.
-pub(super) fn returned(turn: &TurnState, place: usize, attempt: u32, output: Value) -> Body {
+/// Of a question also the digest of what was asked.
+pub(super) fn returned(
+    turn: &TurnState,
+    place: usize,
+    attempt: u32,
+    (output, view): (Value, Option<Digest>),
+) -> Body {
     let step = turn.steps[place].step.id.clone();
-    Body::StepReturned { turn: turn.id, step, attempt, output: output.into() }
+    Body::StepReturned { turn: turn.id, step, attempt, output: output.into(), view }
 }
 
 /// What is due once a step has brought something: guards are asked, or what they left becomes the step's outcome. An
@@ -128,7 +134,7 @@ pub(super) fn after(
         Some(reason) if is_pure => failed(turn, place, FailureCode::Guard, reason),
         Some(reason) => succeeded(turn, place, step.attempt, json!({ WITHHELD: reason }), env),
         None if at == GuardPlace::AfterModel => match Answer::deserialize(&**brought) {
-            Ok(answer) => answered_with(state, turn, place, step.attempt, &answer, env),
+            Ok(answer) => answered_with(state, turn, place, step.attempt, (&answer, step.view), env),
             Err(_) => failed(turn, place, FailureCode::Guard, "what guards left of the answer is no answer"),
         },
         None => succeeded(turn, place, step.attempt, (**brought).clone(), env),
@@ -143,7 +149,7 @@ pub(super) fn is_looked_at(turn: &TurnState, place: usize, env: &Env<'_>) -> boo
 /// The success of a step, or first what it brought where guards rule on that.
 pub(super) fn brought(turn: &TurnState, place: usize, attempt: u32, output: Value, env: &Env<'_>) -> Body {
     if is_looked_at(turn, place, env) && accept(turn, place, &output, env).is_ok() {
-        return returned(turn, place, attempt, output);
+        return returned(turn, place, attempt, (output, None));
     }
     succeeded(turn, place, attempt, output, env)
 }

@@ -66,7 +66,7 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
     }
     let ended = live.running.keys().filter(|place| turn.steps[**place].phase.is_final());
     owed.commands.extend(ended.map(|&step| Command::Drop { step }));
-    if live.planning.is_some_and(|interrupted| interrupted != turn.interrupted) {
+    if live.planning.is_some_and(|dropped| dropped != turn.plans_dropped) {
         owed.commands.push(Command::DropPlan);
     }
     let mut acting = acting(turn, live);
@@ -95,7 +95,7 @@ fn owed_by(state: &Folded, turn: &TurnState, live: &Live, env: &Env<'_>) -> Owed
         begin_ready(state, turn, live, env, &mut owed);
         begin_held(state, turn, live, env, &mut owed);
     }
-    if turn.plan_is_due() && live.planning.is_none_or(|interrupted| interrupted != turn.interrupted) {
+    if turn.plan_is_due() && live.planning.is_none_or(|dropped| dropped != turn.plans_dropped) {
         owed.commands.push(Command::Plan);
     }
     if owed.records.is_empty() && turn.held.is_empty() && turn.all_else_done() {

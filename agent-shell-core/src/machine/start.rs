@@ -13,7 +13,7 @@ use super::identity::{call_digest, idempotency_key};
 use super::owed::Due;
 use super::resolve::{resolve, too_large};
 use super::state::{Folded, Phase, StepState, TurnState};
-use super::talk::request;
+use super::talk::{Put, request};
 use super::{undo, withheld};
 use crate::data::{Action, Body, EffectClass, FailureCode, WaitFor};
 use crate::words::{SessionId, Timestamp};
@@ -148,8 +148,8 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
     let Action::Model(ask) = &step.step.action else {
         return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "the step asks no model"));
     };
-    let (request, says) = match request(state, turn, ask, step.said.as_ref(), env.limits) {
-        Ok((request, says)) => (Arc::new(request), says),
+    let Put { request, says, view } = match request(state, turn, ask, step.said.as_ref(), env.limits) {
+        Ok(put) => put,
         Err(problem) => return Due::Record(failed(turn, place, FailureCode::UnresolvedInput, problem)),
     };
     if let Some(due) = before_question(state, turn, place, (&request, says), env) {
@@ -161,6 +161,7 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
             step: place,
             model: ask.model.clone(),
             request,
+            view,
             key,
             attempt: step.attempt + 1,
             deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, step, place, env))),

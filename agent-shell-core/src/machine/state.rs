@@ -167,6 +167,9 @@ pub struct TurnState {
     pub told: usize,
     /// How many of these have interrupted it.
     pub interrupted: u32,
+    /// How often a planner that is at work looks at what is not so any more, and its answer counts for nothing: at each
+    /// interruption, and when something is withdrawn that no plan has taken up.
+    pub plans_dropped: u32,
     /// Rounds of planning up to this one are not pursued any more: what of them had begun may fail.
     pub given_up: u32,
     /// Steps that are given up, and of which no record says so yet.
@@ -243,6 +246,8 @@ pub struct StepState {
     pub after: Option<Arc<RuledOn>>,
     /// What guards put in the place of what its question says.
     pub said: Option<Arc<Vec<Message>>>,
+    /// The digest of what its question asked, when it was answered and guards have not ruled on the answer yet.
+    pub view: Option<Digest>,
     /// Whether what it brought is untrusted: it comes from outside, or is made of what does.
     pub untrusted: bool,
 }
@@ -336,6 +341,7 @@ impl StepState {
             before: None,
             after: None,
             said: None,
+            view: None,
             untrusted: false,
             round: 0,
             undoes: None,

@@ -67,7 +67,9 @@ impl Folded {
         self.next.retain(|steer| steer.request.turn != turn);
         if let Some(running) = &mut self.turn {
             let mut waits = running.steers.split_off(running.taken_up);
+            let before = waits.len();
             waits.retain(|steer| steer.request.turn != turn);
+            running.plans_dropped += u32::from(waits.len() < before);
             running.steers.extend(waits);
         }
     }
@@ -91,6 +93,7 @@ impl TurnState {
     /// Gives up what has not begun, and lets the planner plan again.
     fn interrupt(&mut self) {
         self.interrupted += 1;
+        self.plans_dropped += 1;
         self.given_up = self.round;
         self.more = true;
         (self.answer, self.answer_template) = (None, None);

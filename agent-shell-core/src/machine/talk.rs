@@ -5,7 +5,7 @@
 //! records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::data::{
     Action, Answer, Arguments, Ask, CallResult, CallStatus, Content, FailureCode, Message, Prompt, PromptRef,
     ResultOf, Said, Say, Step, ToolCall, ToolResult,
 };
-use crate::ports::ModelRequest;
+use crate::ports::{ModelRequest, request_digest};
 use crate::words::{Digest, StepId};
 
 /// Prompts that are kept when a turn ends: the next turn most likely uses the last one again.
@@ -58,6 +58,39 @@ pub struct Kept {
     /// Whether it holds untrusted content, or was said by a model that had been shown some.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untrusted: bool,
+    #[serde(skip)]
+    digest: Once,
+}
+
+impl Kept {
+    fn digest(&self) -> Option<Digest> {
+        *self.digest.0.get_or_init(|| digest_of(&self.message))
+    }
+}
+
+/// The digest of a message, once it was wanted. It follows from the message, so it makes no difference.
+#[derive(Debug, Clone, Default)]
+struct Once(OnceLock<Option<Digest>>);
+
+impl PartialEq for Once {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// None of a message that has no canonical JSON.
+fn digest_of(message: &Message) -> Option<Digest> {
+    canonical_digest(&json!(message)).ok()
+}
+
+/// A question as it is put.
+pub(super) struct Put {
+    /// What the model gets.
+    pub(super) request: Arc<ModelRequest>,
+    /// How many of its messages, the last ones, are what the question says.
+    pub(super) says: usize,
+    /// The digest of the request; none where a message has no canonical JSON.
+    pub(super) view: Option<Digest>,
 }
 
 impl Talk {
@@ -80,7 +113,8 @@ impl Talk {
 
     fn push(&mut self, message: Message, untrusted: bool) {
         let bytes = bytes_of(&message);
-        self.messages.push_back(Kept { message: Arc::new(message), bytes, untrusted });
+        let digest = Once::default();
+        self.messages.push_back(Kept { message: Arc::new(message), bytes, untrusted, digest });
     }
 
     /// Lets go what stands before a number.
@@ -246,8 +280,7 @@ fn shown(output: &Arc<Value>, record: u64, handles_above: Option<u64>) -> Value 
     json!({ "handle": record, "bytes": text.len(), "beginning": &text[..end] })
 }
 
-/// The request of a question, and how many of its messages, the last ones, are what it says. Guards may have put something
-/// `instead` of that.
+/// A question as it is put. Guards may have put something `instead` of what it says.
 ///
 /// # Errors
 /// What is missing, or that the request is larger than `question_bytes`.
@@ -257,7 +290,7 @@ pub(super) fn request(
     ask: &Ask,
     instead: Option<&Arc<Vec<Message>>>,
     limits: &crate::words::Limits,
-) -> Result<(ModelRequest, usize), String> {
+) -> Result<Put, String> {
     let PromptRef::Recorded(digest) = &ask.prompt else { return Err("its prompt was not recorded".into()) };
     let (prompt, of_prompt) = state.talk.prompt(digest).ok_or("its prompt was not recorded")?;
     let said = match instead {
@@ -281,8 +314,11 @@ pub(super) fn request(
         return Err(format!("the question has {bytes} bytes of JSON: at most {allowed} are allowed"));
     }
     let says = said.len();
+    let digests: Option<Vec<Digest>> =
+        shown.clone().map(Kept::digest).chain(said.iter().map(digest_of)).collect();
+    let view = digests.map(|messages| request_digest(*digest, messages));
     let messages = shown.map(|kept| kept.message.clone()).chain(said.into_iter().map(Arc::new)).collect();
-    Ok((ModelRequest { prompt: prompt.clone(), messages }, says))
+    Ok(Put { request: Arc::new(ModelRequest { prompt: prompt.clone(), messages }), says, view })
 }
 
 /// The output of a step that asked: the text of the answer, or its JSON where the prompt asks for a form.

@@ -145,7 +145,7 @@ fn bodies() -> Vec<Body> {
         ruled(GuardPlace::BeforeModel),
         ruled(GuardPlace::AfterTool),
         ruled(GuardPlace::AfterModel),
-        Body::StepReturned { turn, step: step(), attempt: 1, output: payload() },
+        Body::StepReturned { turn, step: step(), attempt: 1, output: payload(), view: None },
         Body::TurnExpired { turn },
         Body::TurnCancelled { turn, reason: String::new() },
         steered(false),

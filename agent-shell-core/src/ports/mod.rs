@@ -38,6 +38,7 @@ pub use ledger::{
 };
 pub use mailbox::{Dedupe, MailItem, Mailbox, Post, PostError, Posted};
 pub use marks::{HighWater, Marks};
+pub(crate) use model::request_digest;
 pub use model::{
     AnswerStream, Chunk, Model, ModelBound, ModelCapabilities, ModelError, ModelErrorKind, ModelHeadroom,
     ModelRequest, ModelView,

@@ -88,14 +88,23 @@ impl ModelRequest {
         Self { prompt: prompt.into(), messages }
     }
 
-    /// By which a request is recognised: SHA-256 of the canonical JSON of an object with the members `prompt` and `messages`.
-    /// Equal requests have equal digests, in every build and on every machine.
+    /// By which a request is recognised: SHA-256 of the digest of the prompt and those of the messages behind it, in their
+    /// order, each the 32 bytes of SHA-256 of its canonical JSON. Equal requests have equal digests, in every build and on every
+    /// machine. The journal keeps that of every request that a model has answered.
     ///
     /// # Errors
     /// [`NotCanonical`] when something holds a number that canonical JSON can't write.
     pub fn digest(&self) -> Result<Digest, NotCanonical> {
-        canonical_digest(&serde_json::json!(self))
+        let messages = self.messages.iter().map(|message| canonical_digest(&serde_json::json!(message)));
+        let messages = messages.collect::<Result<Vec<_>, _>>()?;
+        Ok(request_digest(self.prompt.digest()?, messages))
     }
+}
+
+/// The digest of a request, of the digests of its parts.
+pub(crate) fn request_digest(prompt: Digest, messages: impl IntoIterator<Item = Digest>) -> Digest {
+    let parts = [prompt].into_iter().chain(messages);
+    Digest::of(parts.flat_map(|part| *part.as_bytes()).collect::<Vec<u8>>())
 }
 
 /// A part of an answer under way.
@@ -116,9 +125,12 @@ pub enum Chunk {
 pub struct ModelCapabilities {
     /// Whether it calls tools.
     pub tools: bool,
-    /// Whether it keeps to the form of an answer by itself.
+    /// Whether its vendor holds an answer to the form that a prompt asks for. Where it does not, the implementation writes the
+    /// form's schema behind the instructions: planners leave it in [`Prompt::answer`] either way, and let an answer be corrected
+    /// that has another form.
     pub answer_format: bool,
-    /// Whether it takes pictures, sounds and documents.
+    /// Whether it takes pictures, sounds and documents. One that does not answers a request that holds some with
+    /// [`Unsupported`](ModelErrorKind::Unsupported).
     pub media: bool,
     /// The tokens that prompt, messages and answer may have together, where that is known.
     pub context_tokens: Option<u64>,
@@ -174,12 +186,21 @@ impl ModelError {
         Self { kind, message: message.into(), retry_after: None, usage: Box::default() }
     }
 
-    /// With what was used all the same. What the vendor did not say counts as the most that the request could use, once a part
-    /// of the answer has come.
+    /// With what was used all the same. What is not said counts as the most that the request could use, where the vendor may have
+    /// worked on it: for [`Unavailable`](ModelErrorKind::Unavailable), for [`CutOff`](ModelErrorKind::CutOff), and once a part of
+    /// the answer has come. Say [`unused`](Self::unused) where it has not, as when no connection could be made: else an outage
+    /// spends what every attempt was allowed to.
     #[must_use]
     pub fn used(mut self, usage: Usage) -> Self {
         self.usage = Box::new(usage);
         self
+    }
+
+    /// With nothing used: the request did not reach the vendor, or the vendor says that it bills nothing for it.
+    #[must_use]
+    pub fn unused(self) -> Self {
+        let none = Some(0);
+        self.used(Usage { input_tokens: none, output_tokens: none, cost_nano_usd: none, ..Usage::default() })
     }
 
     /// Not to be tried again before so long.

@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::core::Core;
 use super::reader::open;
 use crate::data::chat::boundary;
-use crate::data::{Body, BodyKind, EffectClass, Resolution, Retry, ToolContract};
+use crate::data::{Answer, Body, BodyKind, EffectClass, Resolution, Retry, ToolContract, WaitEnd};
 use crate::ports::{Call, DynTool, InvalidArguments, ProbeAnswer, ToolError};
 use crate::words::{Result, Seq, SessionId, ToolName};
 
@@ -79,6 +80,12 @@ impl ReadOutput {
             Body::StepSucceeded { output, .. } => Ok(text_of(&output.value())),
             // What an operator says that the step returned.
             Body::StepResolved { resolution: Resolution::Applied(output), .. } => Ok(text_of(&output)),
+            // Planners of hosts tell models of such steps, too.
+            Body::WaitEnded { end: WaitEnd::Signalled(payload), .. } => Ok(text_of(&payload.value())),
+            Body::ModelAnswered { answer, .. } => {
+                let answer = Answer::deserialize(&*answer.value()).map_err(|_| no_handle())?;
+                Ok(answer.text())
+            }
             _ => Err(no_handle()),
         }
     }
@@ -119,12 +126,12 @@ impl DynTool for ReadOutput {
     }
 
     fn check(&self, input: &Value) -> std::result::Result<(), InvalidArguments> {
-        let read: std::result::Result<Part, _> = serde::Deserialize::deserialize(input);
+        let read: std::result::Result<Part, _> = Part::deserialize(input);
         read.map(drop).map_err(|error| InvalidArguments { reason: error.to_string() })
     }
 
     async fn run(&self, input: Arc<Value>, call: Call) -> std::result::Result<Value, ToolError> {
-        let part: Part = serde::Deserialize::deserialize(&*input)?;
+        let part = Part::deserialize(&*input)?;
         let text = self.text(call.session, Seq::new(part.handle)).await?;
         let bytes = part.bytes.unwrap_or(BYTES).min(MOST_BYTES);
         let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX);

@@ -21,7 +21,7 @@ use crate::machine::{AttemptEnd, Event, PlanAnswer};
 use crate::ports::{
     Call, DynTool, GuardRequest, Model, ModelRequest, PlanView, Planned, Planner, ProbeAnswer, ToolError,
 };
-use crate::words::{Deadline, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
+use crate::words::{Deadline, Digest, Epoch, ModelName, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// What ended, of which turn.
 pub(crate) struct Completion {
@@ -64,6 +64,8 @@ pub(crate) struct Question {
     pub(crate) step: StepId,
     pub(crate) model: ModelName,
     pub(crate) request: Arc<ModelRequest>,
+    /// The digest of the request.
+    pub(crate) view: Option<Digest>,
     /// Whether it stands outside of the session's conversation.
     pub(crate) alone: bool,
     pub(crate) key: Arc<str>,
@@ -117,12 +119,7 @@ impl StepProcessor {
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
-    pub(crate) fn plan(
-        &self,
-        planner: Arc<dyn Planner>,
-        mut view: PlanView,
-        interrupted: u32,
-    ) -> AbortHandle {
+    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView, dropped: u32) -> AbortHandle {
         let this = self.clone();
         let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
         let work = async move {
@@ -144,11 +141,11 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
             reach!(PlanAnswered);
-            (Event::Planned { interrupted, answer }, None)
+            (Event::Planned { dropped, answer }, None)
         };
         self.start(work, move |message| {
             let answer = failed(format!("the planner panicked: {message}"));
-            Event::Planned { interrupted, answer }
+            Event::Planned { dropped, answer }
         })
     }
 
@@ -289,7 +286,7 @@ impl StepProcessor {
         // What guards have not ruled on is shown to nobody.
         let may_show = !self.core.guards.places().has(GuardPlace::AfterModel);
         let asked = async move {
-            let asked = (question.request, question.alone);
+            let asked = (question.request, question.alone, question.view);
             let (mut end, used) = ask(model, asked, call, most_bytes, |text| {
                 if may_show {
                     voice.say(text);
@@ -300,7 +297,7 @@ impl StepProcessor {
                 *pause_ms = most_pause_ms.min(*pause_ms);
             }
             // Dropped before that, it takes back what it said.
-            if matches!(end, AttemptEnd::Answered(_)) {
+            if matches!(end, AttemptEnd::Answered { .. }) {
                 voice.finish();
             }
             (end, used)

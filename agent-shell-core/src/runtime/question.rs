@@ -8,12 +8,13 @@ use super::budget::Used;
 use crate::data::{Answer, Finish, Usage};
 use crate::machine::AttemptEnd;
 use crate::ports::{Call, Chunk, Model, ModelError, ModelErrorKind, ModelRequest};
+use crate::words::Digest;
 
 /// Asks, and shows the text of the answer as it comes. Returns how it ended, and what was used. More than `most_bytes` of it are not read.
 /// An answer to a question that is asked `alone` must have the form of its prompt; in a conversation the planner tells the model.
 pub(super) async fn ask(
     model: &dyn Model,
-    (request, alone): (Arc<ModelRequest>, bool),
+    (request, alone, view): (Arc<ModelRequest>, bool, Option<Digest>),
     call: Call,
     most_bytes: usize,
     show: impl FnMut(&str) + Send,
@@ -22,7 +23,7 @@ pub(super) async fn ask(
     match read(model, request.clone(), call, most_bytes, (show, &mut has_begun)).await {
         Ok(answer) => {
             let used = Used::Known(answer.usage);
-            (end_of(*answer, &request, alone), used)
+            (end_of(*answer, &request, (alone, view)), used)
         }
         Err(error) => {
             let pause_ms =
@@ -67,7 +68,7 @@ async fn read(
 }
 
 /// An answer that is whole, or why it can't be used.
-fn end_of(answer: Answer, request: &ModelRequest, alone: bool) -> AttemptEnd {
+fn end_of(answer: Answer, request: &ModelRequest, (alone, view): (bool, Option<Digest>)) -> AttemptEnd {
     match &answer.finish {
         Finish::Length => {
             let most = request.prompt.settings.output_tokens;
@@ -90,7 +91,7 @@ fn end_of(answer: Answer, request: &ModelRequest, alone: bool) -> AttemptEnd {
         }
         _ => match request.prompt.answer.as_ref().filter(|_| alone).map(|form| form.read(&answer)) {
             Some(Err(problem)) => unanswered(true, problem),
-            _ => AttemptEnd::Answered(Box::new(answer)),
+            _ => AttemptEnd::Answered { answer: Box::new(answer), view },
         },
     }
 }

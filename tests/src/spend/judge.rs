@@ -283,8 +283,11 @@ impl Books {
             let balance = operation.apply(*account, before);
             self.balances.insert(*account, balance);
             let ceiling = self.ceilings.get(account).copied().unwrap_or_default();
-            // What was spent above reservations is above the ceiling, maybe; nothing else is.
-            let within = Balance { settled: balance.settled.less(balance.overrun), ..balance };
+            // What was spent above reservations is above the ceiling, maybe; nothing else is, and nothing is set aside there.
+            let within = match operation.kind {
+                OperationKind::Reserved => balance,
+                _ => Balance { settled: balance.settled.less(balance.overrun), ..balance },
+            };
             if let Some((dimension, _)) = within.exceeded(&ceiling, &Amounts::ZERO) {
                 verdict.say(format!(
                     "operation {number} ({:?}): {dimension} of {account:?} pass the ceiling {:?}: {balance:?}",

@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
                     terms: terms(),
                     prompts: Default::default(),
                 };
-                self.react(Event::Planned { interrupted: 0, answer: Ok(answer) });
+                self.react(Event::Planned { dropped: 0, answer: Ok(answer) });
                 return true;
             }
             Command::Check { step, input, .. } => {

@@ -44,14 +44,14 @@ impl PlanExecutor {
                 self.live.running.insert(step, attempt);
                 self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
             }
-            Command::Ask { step, model, request, key, attempt, deadline } => {
+            Command::Ask { step, model, request, view, key, attempt, deadline } => {
                 let Some(turn) = self.turn() else { return Ok(false) };
                 let id = turn.steps[step].step.id.clone();
                 let alone =
                     matches!(&turn.steps[step].step.action, Action::Model(ask) if ask.first_shown.is_none());
                 let processor = self.processor(turn.id);
                 let question =
-                    Question { place: step, step: id, model, request, alone, key, attempt, deadline };
+                    Question { place: step, step: id, model, request, view, alone, key, attempt, deadline };
                 self.live.running.insert(step, attempt);
                 self.handles.insert(Work::Act(step), processor.question(question));
             }
@@ -131,11 +131,11 @@ impl PlanExecutor {
             self.lacks = Some(lacking);
             return Ok(false);
         }
-        let interrupted = turn.interrupted;
+        let dropped = turn.plans_dropped;
         let named = match &turn.planner {
             PlannerRef::Fixed(plan) => {
                 let answer = self.core.plan_answer(plan.clone(), false);
-                self.happened(Event::Planned { interrupted, answer })?;
+                self.happened(Event::Planned { dropped, answer })?;
                 return Ok(true);
             }
             PlannerRef::Named(name) => name,
@@ -144,13 +144,13 @@ impl PlanExecutor {
         let view = match self.core.plan_view(&self.state, turn, self.reports.of(turn)) {
             Ok(view) => view,
             Err(failure) => {
-                self.happened(Event::Planned { interrupted, answer: Err(failure) })?;
+                self.happened(Event::Planned { dropped, answer: Err(failure) })?;
                 return Ok(true);
             }
         };
         let processor = self.processor(turn.id);
-        self.live.planning = Some(interrupted);
-        self.handles.insert(Work::Plan, processor.plan(planner, view, interrupted));
+        self.live.planning = Some(dropped);
+        self.handles.insert(Work::Plan, processor.plan(planner, view, dropped));
         Ok(false)
     }
 
@@ -254,9 +254,9 @@ impl PlanExecutor {
             self.spent.extend(spent.map(|spent| *spent));
             let mut rides = false;
             match &*event {
-                Event::Planned { interrupted, .. } => {
+                Event::Planned { dropped, .. } => {
                     // One that was dropped may have answered already.
-                    if self.live.planning != Some(*interrupted) {
+                    if self.live.planning != Some(*dropped) {
                         continue;
                     }
                     self.live.planning = None;

@@ -34,7 +34,7 @@ fn used(parts: impl IntoIterator<Item = Result<Chunk, ModelError>>) -> Used {
     let of = (SessionId::from_bytes([1; 16]), TurnId::from_bytes([2; 16]), StepId::new("a").unwrap());
     let deadline = Deadline { wall: Timestamp::from_millis(0), monotonic: Monotonic::default() };
     let call = Call::new("key".into(), of, Epoch::new(1), 1, deadline);
-    let asked = ask(&model, (request, false), call, 10, |_| ());
+    let asked = ask(&model, (request, false, None), call, 10, |_| ());
     asked.now_or_never().expect("nothing waits").1
 }
 
@@ -63,6 +63,10 @@ fn an_answer_that_breaks_off_is_not_free_whatever_the_model_says_of_it() {
             if matches!(kind, Unavailable | CutOff) { Used::Known(Usage::default()) } else { Used::Nothing };
         assert_eq!(used([broken()]), refused, "{kind:?}");
     }
+    // What has not reached the vendor costs nothing, if the model says so.
+    let none = ModelError::new(Unavailable, "no connection").unused();
+    assert_eq!((none.usage.input_tokens, none.usage.cost_nano_usd), (Some(0), Some(0)));
+    assert_eq!(used([Err(none.clone())]), Used::Known(*none.usage));
     // Who says what was used is believed.
     let mut error = ModelError::new(Denied, "no more");
     error.usage.output_tokens = Some(7);

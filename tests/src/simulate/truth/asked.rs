@@ -90,6 +90,7 @@ impl Truth {
                 coverage.count(WorldFault::AskedAgain);
             }
             let asked = book.asked.entry(id).or_default();
+            asked.view = request.digest().ok();
             asked.request = (!is_settled).then(|| request.clone());
         }
         drop(facts);

@@ -54,6 +54,8 @@ pub(super) struct TalkBook {
 pub(super) struct Asked {
     /// What is to be checked when the records are there.
     pub(super) request: Option<Arc<ModelRequest>>,
+    /// The digest of the question.
+    pub(super) view: Option<Digest>,
     /// What the model said.
     pub(super) answer: Option<Answer>,
 }
@@ -101,9 +103,9 @@ impl TalkBook {
                 self.turn = Some(TalkTurn::new(*turn, input.value(), spec, wants.is_some()));
             }
             Body::PromptSet { digest, prompt, .. } => self.set_prompt(*digest, prompt, found),
-            Body::ModelAnswered { turn, step, attempt, answer, .. } => {
+            Body::ModelAnswered { turn, step, attempt, answer, view, .. } => {
                 let id = (*turn, step.clone(), entry.epoch, *attempt);
-                self.answered(id, answer, coverage, found);
+                self.answered(id, (answer, *view), coverage, found);
             }
             Body::TurnEnded { outcome, answer, .. } => {
                 self.turn_ended(outcome, answer.as_ref(), coverage, found)
@@ -126,7 +128,13 @@ impl TalkBook {
         }
     }
 
-    fn answered(&mut self, id: QuestionId, answer: &Payload, coverage: &mut Coverage, found: &mut Problems) {
+    fn answered(
+        &mut self,
+        id: QuestionId,
+        (answer, view): (&Payload, Option<Digest>),
+        coverage: &mut Coverage,
+        found: &mut Problems,
+    ) {
         let (step, attempt) = (id.1.clone(), id.3);
         let asked = self.asked.remove(&id);
         let Ok(answer) = serde_json::from_value::<Answer>((*answer.value()).clone()) else {
@@ -139,6 +147,9 @@ impl TalkBook {
                     "{step} is answered with {answer:?}, and the model said {:?}",
                     asked.answer
                 ));
+            }
+            Some(asked) if asked.view != view => {
+                found.push(format!("{step} was asked {:?}, and recorded is {view:?}", asked.view));
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use agent_shell_core::data::Message;
+use agent_shell_core::data::{Body, Message};
 use agent_shell_core::ports::{ModelError, ModelErrorKind, ModelRequest};
 use agent_shell_core::{Call, Compaction, FailureCode, Outcome, Shell, Tool, ToolError, ToolLoop, Window};
 use serde_json::{Value, json};
@@ -50,6 +50,16 @@ async fn every_prompt_continues_the_one_before_byte_for_byte_across_restarts() {
         assert!(after.starts_with(&before) && after.len() > before.len(), "{before}\n---\n{after}");
     }
     assert_eq!(answers_in(&asked[99]), 99);
+    // What was asked, the journal can prove.
+    let shell = Shell::at(&path).limits(limits()).model(model.clone()).open().await.unwrap();
+    let history = shell.session("ada").unwrap().history().await.unwrap().next(10_000).await.unwrap();
+    let views = history.iter().filter_map(|entry| match &entry.body {
+        Body::ModelAnswered { view, .. } => Some(*view),
+        _ => None,
+    });
+    let digests = asked.iter().map(|request| Some(request.digest().unwrap()));
+    assert!(views.eq(digests));
+    shell.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -382,11 +382,12 @@ fn asked() -> Vec<Body> {
     answer.usage.thinking_tokens = Some(40);
     answer.usage.cost_nano_usd = Some(1_500_000);
     answer.model = Some("large-2".into());
-    let answered = |answer: Payload, context| Body::ModelAnswered {
+    let answered = |answer: Payload, context: BTreeMap<_, _>| Body::ModelAnswered {
         turn: TURN,
         step: step("user"),
         attempt: 1,
         answer,
+        view: (!context.is_empty()).then(|| Digest::from_bytes([7; 32])),
         context,
     };
     let plain = |finish| {
@@ -427,7 +428,10 @@ fn guarded() -> Vec<Body> {
         rulings,
         value,
     };
-    let returned = |output| Body::StepReturned { turn: TURN, step: step("send"), attempt: 1, output };
+    let returned = |output: Payload| {
+        let view = matches!(output, Payload::Blob { .. }).then(|| Digest::from_bytes([7; 32]));
+        Body::StepReturned { turn: TURN, step: step("send"), attempt: 1, output, view }
+    };
     let mut contract =
         ToolContract::new(ToolName::new("send").unwrap(), "", EffectClass::Irreversible, json!({}));
     (contract.untrusted, contract.outbound) = (true, true);

@@ -107,7 +107,7 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
                     terms: terms.clone(),
                     prompts: Default::default(),
                 };
-                react(&state, Event::Planned { interrupted: 0, answer: Ok(answer) }, &env)
+                react(&state, Event::Planned { dropped: 0, answer: Ok(answer) }, &env)
             }
             Some(Command::Check { step, input, .. }) => {
                 react(&state, Event::Checked { step, input, problem: None }, &env)

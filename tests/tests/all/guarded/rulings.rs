@@ -398,3 +398,27 @@ async fn what_is_ruled_on_together_changes_the_context_one_after_another() {
     turn.cancel("it was looked at", &Actor::Host).await.unwrap();
     drop(shell);
 }
+
+#[tokio::test]
+async fn a_question_is_recorded_with_the_digest_of_what_guards_left_of_it() {
+    let said = json!({ "user": [{ "text": "Go, please" }] });
+    let before = On::always(GuardPlace::BeforeModel, Ruling::rewrite(said.clone()));
+    let after = On::new("after", GuardPlace::AfterModel, |_| Ok(Ruling::Allow));
+    let model = Scripted::new([Reply::text("Gone.")]);
+    let builder = Shell::volatile().limits(limits()).model(model.clone()).guard(before).guard(after);
+    let shell = builder.open().await.unwrap();
+    let turn = shell.session("ada").unwrap().submit("Go").await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap().text(), "Gone.");
+    let asked = &model.requests()[0];
+    assert_eq!(json!(asked.messages), json!([said]));
+    let views: Vec<_> = history(&shell, "ada")
+        .await
+        .into_iter()
+        .filter_map(|entry| match entry.body {
+            Body::StepReturned { view, .. } | Body::ModelAnswered { view, .. } => Some(view),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(views, [Some(asked.digest().unwrap()); 2]);
+    shell.shutdown().await.unwrap();
+}

@@ -3,13 +3,15 @@
 mod points;
 pub(crate) mod scene;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_shell_core::ports::ModelRequest;
 use agent_shell_core::{
-    Actor, ErrorKind, Outcome, Plan, PlanByModel, Reply, Scripted, Shell, Step, Tool, ToolError, Turn,
+    Actor, ErrorKind, Outcome, Plan, PlanByModel, PlanView, Planned, Planner, PlannerError, Reply, Scripted,
+    Shell, Step, Tool, ToolError, Turn,
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use self::scene::Gate;
@@ -258,4 +260,51 @@ async fn what_began_before_an_interruption_may_fail() {
     gate.open();
     assert_eq!(answer(&first).await, "Nothing happened.");
     shell.shutdown().await.unwrap();
+}
+
+/// One that plans a call, and then ends the turn with a plan that takes up all that it is shown. Shown anything, it stops.
+#[derive(Default)]
+struct TakesUp {
+    gate: Arc<Gate>,
+    shown: Arc<Mutex<Vec<usize>>>,
+}
+
+#[async_trait]
+impl Planner for TakesUp {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        let count = view.steers.len();
+        self.shown.lock().unwrap().push(count);
+        if view.round == 1 {
+            return Ok(Planned::Next(Plan::new([Step::tool("wait", "wait", json!({}))])?));
+        }
+        if count > 0 {
+            self.gate.pass().await;
+        }
+        let count = u32::try_from(count).unwrap();
+        let plan = view.next_plan().step(Step::tool("again", "wait", json!({})));
+        Ok(Planned::Whole(plan.answer(json!("done")).takes_up(count).build()?))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_back_while_the_planner_is_at_work_is_in_no_plan() {
+    on_each(|builder, _| async {
+        let (tool, planner) = (Arc::new(Gate::default()), TakesUp::default());
+        let (gate, shown) = (planner.gate.clone(), planner.shown.clone());
+        let shell = builder.planner(planner).tool(tool.tool("wait")).open().await.unwrap();
+        let session = shell.session("ada").unwrap();
+        let first = session.submit("Do this").await.unwrap();
+        tool.reached().await;
+        let more = session.submit("And that").steer().await.unwrap();
+        until_steered(&shell, "ada", 1).await;
+        tool.open();
+        gate.reached().await;
+        more.cancel("never mind", &Actor::named("olga").unwrap()).await.unwrap();
+        assert_eq!(more.outcome().await.unwrap(), Outcome::Cancelled);
+        gate.open();
+        assert_eq!(first.outcome().await.unwrap(), Outcome::Answered(json!("done")));
+        assert_eq!(*shown.lock().unwrap(), [0, 1, 0], "it is asked again, and not shown what was taken back");
+        shell.shutdown().await.unwrap();
+    })
+    .await;
 }

@@ -182,10 +182,17 @@ async fn a_request_is_bounded_by_its_bytes() {
 #[test]
 fn equal_requests_have_equal_digests_and_others_have_others() {
     let asked = request(vec![user("Go")]);
-    // The digest of {"messages":[{"user":[{"text":"Go"}]}],"prompt":{"instructions":"Be brief.","settings":{"output_tokens":4096}}}.
-    let canonical = r#"{"messages":[{"user":[{"text":"Go"}]}],"prompt":{"instructions":"Be brief.","settings":{"output_tokens":4096}}}"#;
-    assert_eq!(asked.digest().unwrap(), crate::words::Digest::of(canonical));
+    let prompt = r#"{"instructions":"Be brief.","settings":{"output_tokens":4096}}"#;
+    let message = r#"{"user":[{"text":"Go"}]}"#;
+    let parts = [prompt, message].map(|part| *crate::words::Digest::of(part).as_bytes());
+    assert_eq!(asked.digest().unwrap(), crate::words::Digest::of(parts.concat()));
+    // Written down, so that no later version recognises another request by it.
+    assert_eq!(
+        asked.digest().unwrap().to_string(),
+        "71ed53ea788e65a20f10f2ba08e26d8c72456a038c5f0a6fbbff1b4365399c12"
+    );
     assert_ne!(asked.digest(), request(vec![user("Go"), user("on")]).digest());
-    let read: crate::ports::ModelRequest = serde_json::from_str(canonical).unwrap();
+    let written = format!(r#"{{"messages":[{message}],"prompt":{prompt}}}"#);
+    let read: crate::ports::ModelRequest = serde_json::from_str(&written).unwrap();
     assert_eq!(read, asked);
 }
