@@ -431,7 +431,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         },
         (Body::StepReturned { attempt, output, view, .. }, _) => {
             step.attempt = *attempt;
-            step.view = *view;
+            step.view = view.map(Box::new);
             step.unknown = false;
             turn.enter(place, Phase::Returned(output.value()));
         }

@@ -134,7 +134,9 @@ pub(super) fn after(
         Some(reason) if is_pure => failed(turn, place, FailureCode::Guard, reason),
         Some(reason) => succeeded(turn, place, step.attempt, json!({ WITHHELD: reason }), env),
         None if at == GuardPlace::AfterModel => match Answer::deserialize(&**brought) {
-            Ok(answer) => answered_with(state, turn, place, step.attempt, (&answer, step.view), env),
+            Ok(answer) => {
+                answered_with(state, turn, place, step.attempt, (&answer, step.view.as_deref().copied()), env)
+            }
             Err(_) => failed(turn, place, FailureCode::Guard, "what guards left of the answer is no answer"),
         },
         None => succeeded(turn, place, step.attempt, (**brought).clone(), env),

@@ -247,7 +247,7 @@ pub struct StepState {
     /// What guards put in the place of what its question says.
     pub said: Option<Arc<Vec<Message>>>,
     /// The digest of what its question asked, when it was answered and guards have not ruled on the answer yet.
-    pub view: Option<Digest>,
+    pub view: Option<Box<Digest>>,
     /// Whether what it brought is untrusted: it comes from outside, or is made of what does.
     pub untrusted: bool,
 }

@@ -125,6 +125,7 @@ fn bodies() -> Vec<Body> {
             step: step(),
             attempt: 1,
             answer: json!(Answer::new(vec![Said::text("yes")])).into(),
+            view: None,
             context: Default::default(),
         },
         Body::StepFailed { turn, step: step(), failure: failure(), applied: false },
