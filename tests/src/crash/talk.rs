@@ -63,7 +63,16 @@ pub(super) fn read(file: &Path) -> Result<Vec<Asked>, CrashError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.map_err(CrashError::system(file.display().to_string()))?,
     };
-    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    let mut asked = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match serde_json::from_str(line) {
+            Ok(question) => asked.push(question),
+            // A worker was killed as it wrote this line, so it did not come to ask.
+            Err(error) if error.is_eof() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(asked)
 }
 
 /// The loop of these turns. It is shown no tool that is held: such a call would end every turn in another way.
@@ -120,7 +129,9 @@ impl Talker {
             summaries: places(|message| matches!(message, Message::Summary(_))),
         };
         let failed = |error: String| ModelError::new(ModelErrorKind::InvalidRequest, error);
-        let mut line = serde_json::to_vec(&asked).map_err(|error| failed(error.to_string()))?;
+        // It begins a line of its own, whatever a worker that was killed had written of the one before.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, &asked).map_err(|error| failed(error.to_string()))?;
         line.push(b'\n');
         (&self.log).write_all(&line).map_err(|error| failed(error.to_string()))
     }
