@@ -317,7 +317,7 @@ bodies! {
         /// Its input.
         input: Payload,
         /// Who plans it.
-        planner: PlannerRef,
+        planner: Box<PlannerRef>,
         /// When it was posted.
         posted: Timestamp,
         /// When it must have ended.

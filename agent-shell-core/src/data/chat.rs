@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::{NotCanonical, canonical_digest};
+use super::extent::{MOST_LEVELS, is_deeper};
 use super::schema;
 use crate::words::{Digest, ToolName};
 
@@ -151,7 +152,7 @@ impl ToolCall {
         Self { id: id.into(), tool: tool.into(), arguments: Arguments::Value(arguments), opaque: None }
     }
 
-    /// A call with arguments that are no JSON.
+    /// A call with arguments that are no JSON, or that are nested too deep to be kept.
     pub fn unreadable(id: impl Into<String>, tool: impl Into<String>, text: impl Into<String>) -> Self {
         Self { arguments: Arguments::Unreadable(text.into()), ..Self::new(id, tool, Value::Null) }
     }
@@ -170,7 +171,7 @@ impl ToolCall {
 pub enum Arguments {
     /// As JSON.
     Value(Value),
-    /// What the model wrote is no JSON.
+    /// What the model wrote is no JSON, or is nested too deep to be kept.
     Unreadable(String),
 }
 
@@ -405,10 +406,16 @@ impl Answer {
     /// The text of the answer as JSON. One fence of Markdown around the whole text is taken off before.
     ///
     /// # Errors
-    /// Says why the text is no JSON, so that a model can mend it. It quotes nothing of the text.
+    /// Says why the text is no JSON, or that it is nested deeper than what can be kept (64 levels), so that a model can mend
+    /// it. It quotes nothing of the text.
     pub fn json(&self) -> Result<Value, String> {
         let text = self.text();
-        serde_json::from_str(unfenced(text.trim())).map_err(|error| format!("the answer is no JSON: {error}"))
+        let read = serde_json::from_str(unfenced(text.trim()));
+        let value = read.map_err(|error| format!("the answer is no JSON: {error}"))?;
+        if is_deeper(&value, MOST_LEVELS) {
+            return Err(format!("the answer is nested deeper than {MOST_LEVELS} levels"));
+        }
+        Ok(value)
     }
 
     /// The calls that it asks for, in its order.

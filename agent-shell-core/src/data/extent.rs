@@ -3,7 +3,20 @@
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::Formatter;
+
+/// How deep JSON may be nested. What is read back may be nested 127 deep at most, and records add some levels.
+pub(crate) const MOST_LEVELS: usize = 64;
+
+/// Whether a value is nested deeper than so many levels.
+pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(members) => levels == 0 || members.values().any(|member| is_deeper(member, levels - 1)),
+        _ => false,
+    }
+}
 
 /// The measures of a value's JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

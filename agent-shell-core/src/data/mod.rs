@@ -40,7 +40,7 @@ pub use child::{ChildEnd, ChildMail, ChildOf, Delegate, Share};
 pub use codec::{CodecError, RECORD_VERSION, decode, encode};
 pub use contract::{EffectClass, RequirementId, Retry, ToolContract};
 pub use envelope::Envelope;
-pub(crate) use extent::{Extent, extent};
+pub(crate) use extent::{Extent, MOST_LEVELS, extent, is_deeper};
 pub use guard::{GuardPlace, GuardPlaces, GuardRuling, Labels, Verdict};
 pub use mail::{Lane, Mail, MailKind, TurnRequest};
 pub use outcome::{Failure, FailureCode, Outcome, Undone};

@@ -191,7 +191,7 @@ impl Reading {
                 forked: self.state.forked.as_ref().map(|forked| forked.parent),
                 before,
                 input: input.value(),
-                planner: planner.clone(),
+                planner: (**planner).clone(),
                 wants: wants.as_deref().cloned(),
                 started: entry.time,
                 ended: None,

@@ -114,7 +114,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
                 talk_from: state.talk.end(),
                 effects_off: state.forked.as_ref().is_some_and(|forked| !forked.effects),
                 handles_from: state.forked.as_ref().map_or(0, |forked| forked.handles_from),
-                ..started(*turn, input.value(), planner.clone(), *deadline, entry.actor)
+                ..started(*turn, input.value(), (**planner).clone(), *deadline, entry.actor)
             });
         }
         Body::SessionPurged { .. } => {

@@ -33,7 +33,7 @@ pub(super) fn received(
             None if !state.next.is_empty() => Err("another turn is the next".into()),
             None => {
                 let handed_to = state.handed_to.clone().filter(|_| by_default);
-                let planner = handed_to.map_or(planner, PlannerRef::Named);
+                let planner = Box::new(handed_to.map_or(planner, PlannerRef::Named));
                 let started =
                     Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted };
                 Ok(vec![started])

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::state::TurnState;
-use crate::data::Template;
+use crate::data::{MOST_LEVELS, Template, is_deeper};
 
 /// What an RFC 6901 pointer names in a value; the whole for an empty one.
 pub(super) fn pointed<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
@@ -83,9 +83,6 @@ fn text_bytes(text: &str) -> usize {
     2 + text.len() + text.as_bytes().chunks(64).map(in_chunk).sum::<usize>()
 }
 
-/// How deep JSON may be nested. What is read back may be nested 127 deep at most, and records add some levels.
-const MOST_LEVELS: usize = 64;
-
 /// Why a value can't be stored, if it can't: what it has, and what is allowed.
 pub(crate) fn too_large(value: &Value, most_bytes: usize) -> Option<String> {
     let bytes = json_bytes(value);
@@ -97,11 +94,3 @@ pub(crate) fn too_large(value: &Value, most_bytes: usize) -> Option<String> {
 
 /// How deep a plan's JSON may be nested: templates as deep as a value, and the levels of the plan around them.
 pub(crate) const MOST_LEVELS_OF_A_PLAN: usize = MOST_LEVELS + 32;
-
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
-        Value::Object(members) => levels == 0 || members.values().any(|member| is_deeper(member, levels - 1)),
-        _ => false,
-    }
-}

@@ -29,6 +29,7 @@ pub(super) fn next(state: &Folded) -> Option<Body> {
 
 fn started(request: &TurnRequest, posted: Timestamp) -> Body {
     let TurnRequest { turn, input, planner, deadline, wants, budget } = request.clone();
+    let planner = Box::new(planner);
     Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted: false }
 }
 

@@ -92,7 +92,7 @@ fn bodies() -> Vec<Body> {
         Body::TurnStarted {
             turn,
             input: payload(),
-            planner: PlannerRef::Fixed(plan.clone()),
+            planner: Box::new(PlannerRef::Fixed(plan.clone())),
             posted: at,
             deadline: None,
             wants: None,
@@ -214,7 +214,7 @@ fn with(made: Step, class: Option<EffectClass>) -> Folded {
     let started = Body::TurnStarted {
         turn: TURN,
         input,
-        planner,
+        planner: Box::new(planner),
         posted: Timestamp::default(),
         deadline: None,
         wants: None,

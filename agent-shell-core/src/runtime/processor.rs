@@ -1,6 +1,7 @@
 //! `StepProcessor`: makes one attempt, or one probe, and says how it ended. It writes nothing.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -77,7 +78,11 @@ impl StepProcessor {
     /// Starts an attempt. The handle drops it.
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
         let (step, number) = (attempt.place, attempt.attempt);
-        let attempted = self.clone().attempt(attempt);
+        // Most calls are counted by no budget, and take no room for what one needs.
+        let attempted = match self.purse.clone() {
+            None => Either::Left(self.clone().make(attempt).map(|end| (end, None))),
+            Some(purse) => Either::Right(self.clone().make_within(purse, attempt).boxed()),
+        };
         let ended = move |end| Event::Finished { step, attempt: number, end };
         let work = attempted.map(move |(end, spent)| {
             reach!(ActEnded);
@@ -129,10 +134,8 @@ impl StepProcessor {
                 view.headroom.budget = left.ok();
             }
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
-            let answer = match this
-                .within(allowed, AssertUnwindSafe(async move { planner.plan(view).await }).catch_unwind())
-                .await
-            {
+            let asked = pin!(AssertUnwindSafe(async move { planner.plan(view).await }).catch_unwind());
+            let answer = match this.within(allowed, asked).await {
                 None => failed("the planner took longer than it may".into()),
                 Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
                 Some(Ok(Err(error))) => Err(Failure::of_turn(error.code(), error.to_string())),
@@ -171,8 +174,7 @@ impl StepProcessor {
     }
 
     /// Makes an attempt, within what is set aside for it.
-    async fn attempt(self, attempt: Attempt) -> Ended {
-        let Some(purse) = self.purse.clone() else { return (self.make(attempt).await, None) };
+    async fn make_within(self, purse: Arc<Purse>, attempt: Attempt) -> Ended {
         let clock = self.core.clock.clone();
         let cost = self.core.tools.get(&attempt.tool).map_or(0, |tool| tool.contract().cost_nano_usd);
         let most = most_of_call(cost, attempt.deadline.since(clock.now()));
@@ -212,13 +214,16 @@ impl StepProcessor {
         }
         let remaining = deadline.monotonic.since(clock.monotonic());
         let is_checked = attempt.class.has_intent();
-        let run = AssertUnwindSafe(async move {
-            if !is_checked && let Some(reason) = tool.problem_with(&attempt.input) {
-                return AttemptEnd::InvalidArguments { reason };
-            }
-            tool.run(attempt.input, call).await.map_or_else(end_of, AttemptEnd::Succeeded)
-        });
-        match self.within(remaining, run.catch_unwind()).await {
+        let run = pin!(
+            AssertUnwindSafe(async move {
+                if !is_checked && let Some(reason) = tool.problem_with(&attempt.input) {
+                    return AttemptEnd::InvalidArguments { reason };
+                }
+                tool.run(attempt.input, call).await.map_or_else(end_of, AttemptEnd::Succeeded)
+            })
+            .catch_unwind()
+        );
+        match self.within(remaining, run).await {
             None => AttemptEnd::DeadlineExceeded,
             Some(Err(panic)) => AttemptEnd::Panicked { message: message_of(&*panic) },
             Some(Ok(end)) => end,
@@ -231,7 +236,8 @@ impl StepProcessor {
             tool.ok_or_else(|| format!("the shell has no tool `{}`", attempt.tool))?;
         let call = self.call(&attempt);
         let allowed = self.core.limits.attempt();
-        let asked = AssertUnwindSafe(async move { tool.probe(attempt.input, call).await }).catch_unwind();
+        let asked =
+            pin!(AssertUnwindSafe(async move { tool.probe(attempt.input, call).await }).catch_unwind());
         match self.within(allowed, asked).await {
             None => Err("the probe took longer than it may".into()),
             Some(Err(panic)) => Err(format!("the probe panicked: {}", message_of(&*panic))),
@@ -285,26 +291,29 @@ impl StepProcessor {
         let most_pause_ms = self.core.limits.model_pause_ms;
         // What guards have not ruled on is shown to nobody.
         let may_show = !self.core.guards.places().has(GuardPlace::AfterModel);
-        let asked = async move {
-            let asked = (question.request, question.alone, question.view);
-            let (mut end, used) = ask(model, asked, call, most_bytes, |text| {
-                if may_show {
-                    voice.say(text);
+        let asked = pin!(
+            AssertUnwindSafe(async move {
+                let asked = (question.request, question.alone, question.view);
+                let (mut end, used) = ask(model, asked, call, most_bytes, |text| {
+                    if may_show {
+                        voice.say(text);
+                    }
+                })
+                .await;
+                if let AttemptEnd::Unanswered { pause_ms, .. } = &mut end {
+                    *pause_ms = most_pause_ms.min(*pause_ms);
                 }
+                // Dropped before that, it takes back what it said.
+                if matches!(end, AttemptEnd::Answered { .. }) {
+                    voice.finish();
+                }
+                (end, used)
             })
-            .await;
-            if let AttemptEnd::Unanswered { pause_ms, .. } = &mut end {
-                *pause_ms = most_pause_ms.min(*pause_ms);
-            }
-            // Dropped before that, it takes back what it said.
-            if matches!(end, AttemptEnd::Answered { .. }) {
-                voice.finish();
-            }
-            (end, used)
-        };
+            .catch_unwind()
+        );
         // What it used is not known, and counts at its bound.
         let unknown = |end| (end, Used::Known(Usage::default()));
-        match self.within(remaining, AssertUnwindSafe(asked).catch_unwind()).await {
+        match self.within(remaining, asked).await {
             None => unknown(unanswered(true, "the model took longer than it may".into())),
             Some(Err(panic)) => unknown(model_panicked(&message_of(&*panic))),
             Some(Ok(end)) => end,
@@ -323,11 +332,10 @@ impl StepProcessor {
     }
 
     /// The output of `work`, or none when it takes longer. The first poll of `work` is the first poll of this.
-    async fn within<W: Future + Send>(&self, allowed: Duration, work: W) -> Option<W::Output>
+    async fn within<W: Future + Send>(&self, allowed: Duration, mut work: Pin<&mut W>) -> Option<W::Output>
     where
         W::Output: Send,
     {
-        let mut work = std::pin::pin!(work);
         // Much ends at once, and needs no timer.
         if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
             return Some(output);

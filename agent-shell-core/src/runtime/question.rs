@@ -5,10 +5,13 @@ use std::sync::Arc;
 use futures::StreamExt;
 
 use super::budget::Used;
-use crate::data::{Answer, Finish, Usage};
+use crate::data::{Answer, Arguments, Finish, MOST_LEVELS, Said, Usage, is_deeper};
 use crate::machine::AttemptEnd;
 use crate::ports::{Call, Chunk, Model, ModelError, ModelErrorKind, ModelRequest};
 use crate::words::Digest;
+
+/// How deep the arguments of a call may be nested: an answer puts some levels around them.
+const MOST_LEVELS_OF_ARGUMENTS: usize = MOST_LEVELS - 8;
 
 /// Asks, and shows the text of the answer as it comes. Returns how it ended, and what was used. More than `most_bytes` of it are not read.
 /// An answer to a question that is asked `alone` must have the form of its prompt; in a conversation the planner tells the model.
@@ -23,7 +26,7 @@ pub(super) async fn ask(
     match read(model, request.clone(), call, most_bytes, (show, &mut has_begun)).await {
         Ok(answer) => {
             let used = Used::Known(answer.usage);
-            (end_of(*answer, &request, (alone, view)), used)
+            (end_of(keepable(*answer), &request, (alone, view)), used)
         }
         Err(error) => {
             let pause_ms =
@@ -65,6 +68,19 @@ async fn read(
         }
     }
     Err(ModelError::new(ModelErrorKind::CutOff, "the answer was cut off before its end"))
+}
+
+/// An answer whose calls can be recorded. Of arguments that can't, the model is told as of those that are no JSON.
+fn keepable(mut answer: Answer) -> Answer {
+    for part in &mut answer.said {
+        if let Said::Call(call) = part
+            && let Arguments::Value(arguments) = &call.arguments
+            && is_deeper(arguments, MOST_LEVELS_OF_ARGUMENTS)
+        {
+            call.arguments = Arguments::Unreadable(arguments.to_string());
+        }
+    }
+    answer
 }
 
 /// An answer that is whole, or why it can't be used.

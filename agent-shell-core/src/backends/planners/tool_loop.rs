@@ -135,7 +135,11 @@ impl ToolLoop {
         let arguments = match &call.arguments {
             Arguments::Value(arguments) => arguments,
             Arguments::Unreadable(_) => {
-                return Err("the arguments are no JSON: write them as one JSON object".into());
+                return Err(
+                    "the arguments can't be read: write them as one JSON object, and nest it less deep \
+                            if it is one"
+                        .into(),
+                );
             }
         };
         if let Some(problem) = self.asking.unknown_tool(view, &call.tool) {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_shell_core::data::{Finish, Message};
+use agent_shell_core::data::{Answer, Body, Finish, Message, Prompt, Said, ToolCall, WaitEnd};
 use agent_shell_core::ports::{ModelError, ModelErrorKind};
 use agent_shell_core::{
-    Actor, Call, Compaction, ErrorKind, FailureCode, Outcome, PlanByModel, Resolution, Shell, Tool,
-    ToolError, ToolLoop, Window,
+    Actor, Call, Compaction, ErrorKind, FailureCode, Outcome, Plan, PlanByModel, Request, Resolution, Shell,
+    Step, Tool, ToolError, ToolLoop, Window,
 };
 use serde_json::{Value, json};
 
@@ -224,5 +224,61 @@ async fn a_handle_of_an_output_that_an_operator_gave_can_be_read() {
     turn.resolve(rest.step.as_str(), Resolution::Applied(output), &Actor::Host).await.unwrap();
     let outcome = turn.outcome().await.unwrap();
     assert_eq!(outcome, Outcome::Answered(json!("0002 ")));
+    shell.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_outputs_of_signals_and_of_questions_can_be_read_by_their_handles() {
+    let model = Spy::new(|_| Ok(says(&"The draft. ".repeat(1_000))));
+    let shell = Shell::volatile().limits(limits()).model(model).reads_outputs().open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    let steps =
+        [Step::signal("news", "news"), Step::ask("draft", "default", Prompt::default(), "Write a draft")];
+    let turn = session.submit(Request::plan(Plan::new(steps).unwrap())).await.unwrap();
+    session.signal("news", json!({ "all": "The news. ".repeat(1_000) }), None, &Actor::Host).await.unwrap();
+    turn.outcome().await.unwrap();
+
+    let records = session.history().await.unwrap().next(100).await.unwrap();
+    let place = |is_it: fn(&Body) -> bool| records.iter().find(|record| is_it(&record.body)).unwrap().seq;
+    let news = place(|body| matches!(body, Body::WaitEnded { end: WaitEnd::Signalled(_), .. }));
+    let draft = place(|body| matches!(body, Body::ModelAnswered { .. }));
+    let opened = place(|body| matches!(body, Body::SessionOpened { .. }));
+    let read = |id: &str, handle: agent_shell_core::words::Seq, offset: u64| {
+        let part = json!({ "handle": handle.number(), "offset": offset, "bytes": 10 });
+        Step::tool(id, "read_output", part).may_fail()
+    };
+    let steps = [read("news", news, 8), read("draft", draft, 10_989), read("none", opened, 0)];
+    let outcome =
+        session.submit(Request::plan(Plan::new(steps).unwrap())).await.unwrap().outcome().await.unwrap();
+    let Outcome::Answered(answer) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(answer["news"], json!({ "offset": 8, "bytes": 10_010, "text": "The news. " }));
+    assert_eq!(answer["draft"], json!({ "offset": 10_989, "bytes": 11_000, "text": "The draft." }));
+    assert_eq!(answer.get("none"), None, "a record without an output is no handle");
+    shell.shutdown().await.unwrap();
+}
+
+fn nested(levels: usize) -> Value {
+    (1..levels).fold(json!([]), |inner, _| json!([inner]))
+}
+
+#[tokio::test]
+async fn what_is_nested_too_deep_to_be_kept_is_told_to_the_model() {
+    let call = |id: &str, levels| Said::Call(ToolCall::new(id, "any", json!({ "of": nested(levels) })));
+    let deep = Answer::new(vec![call("a", 90), call("b", 40)]);
+    let tree = |levels| says(&nested(levels).to_string());
+    let model = Spy::script([deep, tree(65), tree(64)]);
+    let any = Tool::pure("any", "Takes anything", |given: Value, _: Call| async move {
+        Ok::<_, ToolError>(json!(given.to_string().len()))
+    });
+    let shell = Shell::volatile().limits(limits()).model(model.clone()).tool(any).planner(ToolLoop::new());
+    let shell = shell.open().await.unwrap();
+    let turn = shell.session("ada").unwrap().submit("A tree").wants::<Value>().await.unwrap();
+    assert_eq!(turn.outcome().await.unwrap(), Outcome::Answered(nested(64)));
+    let asked = model.asked();
+    let results = last(&asked[1])["results"].clone();
+    assert_eq!((&results[0]["status"], &results[1]["status"]), (&json!("rejected"), &json!("done")));
+    assert!(results[0]["output"].as_str().unwrap().contains("nest it less deep"), "{results}");
+    let told = last(&asked[2]).to_string();
+    assert!(told.contains("nested deeper than 64 levels"), "{told}");
     shell.shutdown().await.unwrap();
 }

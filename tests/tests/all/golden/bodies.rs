@@ -122,7 +122,7 @@ fn opened() -> Vec<Body> {
     let started = |input, planner, deadline| Body::TurnStarted {
         turn: TURN,
         input,
-        planner,
+        planner: Box::new(planner),
         posted: AT,
         deadline,
         wants: None,
@@ -331,7 +331,7 @@ fn asked() -> Vec<Body> {
     let started = Body::TurnStarted {
         turn: TURN,
         input: value().into(),
-        planner: named,
+        planner: Box::new(named),
         posted: AT,
         deadline: None,
         wants,

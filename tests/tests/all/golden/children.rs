@@ -57,7 +57,7 @@ pub(super) fn bodies() -> Vec<Body> {
         Body::TurnStarted {
             turn: CHILD,
             input: value().into(),
-            planner: PlannerRef::Named(planner()),
+            planner: Box::new(PlannerRef::Named(planner())),
             posted: AT,
             deadline: None,
             wants: None,

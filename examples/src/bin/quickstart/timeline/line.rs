@@ -14,7 +14,7 @@ pub(super) fn about(body: &Body) -> String {
             format!("from record {seq} of {parent}, {} effects", if *effects { "with" } else { "without" })
         }
         Body::TurnStarted { input, planner, .. } => {
-            let plan = if matches!(planner, PlannerRef::Fixed(_)) { "with its plan, " } else { "" };
+            let plan = if matches!(**planner, PlannerRef::Fixed(_)) { "with its plan, " } else { "" };
             format!("{plan}input {}", input.value())
         }
         Body::PlanAdopted { round, plan, more, .. } => {

@@ -73,7 +73,7 @@ fn started(turn: TurnId) -> Body {
     Body::TurnStarted {
         turn,
         input: payload(json!({ "n": 1 })),
-        planner,
+        planner: Box::new(planner),
         posted,
         deadline: None,
         wants: None,

@@ -86,7 +86,7 @@ impl Turns {
             id: *turn,
             number: self.forgotten + self.turns.len() as u64 + 1,
             actor: entry.actor,
-            planner: match planner {
+            planner: match &**planner {
                 PlannerRef::Named(name) => Some(name.to_string()),
                 _ => None,
             },
