@@ -106,7 +106,9 @@ impl State {
 /// What an append says to followers.
 pub(crate) struct News {
     session: SessionId,
-    turns: Vec<(TurnId, TurnNews)>,
+    /// Mostly there is one turn to tell of, and nothing is allocated for it.
+    first: Option<(TurnId, TurnNews)>,
+    others: Vec<(TurnId, TurnNews)>,
     is_purged: bool,
 }
 
@@ -172,7 +174,7 @@ impl Live {
                 channel.purge();
             }
         }
-        for (turn, news) in news.turns {
+        for (turn, news) in news.first.into_iter().chain(news.others) {
             let Some(channel) = self.find(turn) else { continue };
             let floor = self.next_voice();
             channel.change(|state| {
@@ -214,7 +216,7 @@ impl News {
     /// What entries that are about to be appended will say. It is gathered also when nobody follows, for somebody may
     /// come while they are on their way. `running` is the turn that runs after them.
     pub(crate) fn of(session: SessionId, running: Option<TurnId>, entries: &[Entry]) -> Self {
-        let mut news = Self { session, turns: Vec::new(), is_purged: false };
+        let mut news = Self { session, first: None, others: Vec::new(), is_purged: false };
         if let Some(turn) = running {
             news.about(turn);
         }
@@ -233,6 +235,8 @@ impl News {
             }
             match Ends::of(&entry.body) {
                 Ends::Nothing => {}
+                // Only questions say something, and a call's record is no question's.
+                _ if matches!(entry.body, Body::StepStarted { .. } | Body::StepSucceeded { .. }) => {}
                 Ends::Attempt(step, attempt) => about.steps.push((step.clone(), Some(attempt))),
                 Ends::Step(step) => about.steps.push((step.clone(), None)),
                 Ends::All => about.interrupted = true,
@@ -242,11 +246,15 @@ impl News {
     }
 
     fn about(&mut self, turn: TurnId) -> &mut TurnNews {
-        let found = self.turns.iter().position(|(named, _)| *named == turn).unwrap_or(self.turns.len());
-        if found == self.turns.len() {
-            self.turns.push((turn, TurnNews::default()));
+        let (named, first) = self.first.get_or_insert_with(|| (turn, TurnNews::default()));
+        if *named == turn {
+            return first;
         }
-        &mut self.turns[found].1
+        let found = self.others.iter().position(|(named, _)| *named == turn).unwrap_or(self.others.len());
+        if found == self.others.len() {
+            self.others.push((turn, TurnNews::default()));
+        }
+        &mut self.others[found].1
     }
 }
 

@@ -88,9 +88,9 @@ fn entry(seq: u64, body: Body) -> Entry {
 }
 
 fn succeeded(seq: u64, name: &str) -> Entry {
-    let output = Payload::from(serde_json::json!("all"));
-    let context = std::collections::BTreeMap::new();
-    entry(seq, Body::StepSucceeded { turn: turn(), step: step(name), attempt: 1, output, context })
+    let answer = Payload::from(serde_json::json!("all"));
+    let (context, view) = (std::collections::BTreeMap::new(), None);
+    entry(seq, Body::ModelAnswered { turn: turn(), step: step(name), attempt: 1, answer, view, context })
 }
 
 fn failed(seq: u64, name: &str) -> Entry {
