@@ -264,7 +264,7 @@ fn nested(levels: usize) -> Value {
 #[tokio::test]
 async fn what_is_nested_too_deep_to_be_kept_is_told_to_the_model() {
     let call = |id: &str, levels| Said::Call(ToolCall::new(id, "any", json!({ "of": nested(levels) })));
-    let deep = Answer::new(vec![call("a", 90), call("b", 40)]);
+    let deep = Answer::new(vec![call("a", 56), call("b", 55)]);
     let tree = |levels| says(&nested(levels).to_string());
     let model = Spy::script([deep, tree(65), tree(64)]);
     let any = Tool::pure("any", "Takes anything", |given: Value, _: Call| async move {
