@@ -18,6 +18,9 @@ pub struct TurnRequest {
     pub input: Payload,
     /// Who plans it, if it starts.
     pub planner: PlannerRef,
+    /// Whether that is only the shell's default, in whose place a hand-off puts another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_default: bool,
     /// When it must have ended, if it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -27,12 +30,17 @@ pub struct TurnRequest {
     /// What it may spend, if it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Box<Ceiling>>,
+    /// Whether the input is made of untrusted content.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
 }
 
 impl TurnRequest {
     /// A turn with this input and planner.
     pub fn new(turn: TurnId, input: impl Into<Payload>, planner: PlannerRef) -> Self {
-        Self { turn, input: input.into(), planner, deadline: None, wants: None, budget: None }
+        let input = input.into();
+        let (deadline, wants, budget) = (None, None, None);
+        Self { turn, input, planner, by_default: false, deadline, wants, budget, untrusted: false }
     }
 }
 
@@ -60,7 +68,7 @@ pub enum Mail {
         /// What the turn may spend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Ceiling>>,
-        /// Whether the input is made of untrusted content: a parent's, for its child.
+        /// Whether the input is made of untrusted content.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         untrusted: bool,
     },

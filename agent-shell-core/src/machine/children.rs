@@ -92,7 +92,7 @@ fn request(state: &Folded, record: &Body) -> Option<Parcel> {
         deadline: *deadline,
         wants: delegate.wants.clone().map(Box::new),
         budget: delegate.budget.map(Box::new),
-        untrusted: running.takes_untrusted(place) || running.is_planned_by_the_misled(),
+        untrusted: running.takes_untrusted(place) || state.is_planned_by_who_read_untrusted(running),
     };
     Some(Parcel { to: *session, turn: Some(*child), actor: running.actor, mail })
 }

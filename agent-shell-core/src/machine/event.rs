@@ -20,6 +20,8 @@ pub struct Env<'a> {
     pub epoch: Epoch,
     /// The wall time.
     pub now: Timestamp,
+    /// Up to when all mail was read that had been posted: what could still be answered in time does not expire before that.
+    pub heard: Timestamp,
     /// The bounds.
     pub limits: &'a Limits,
     /// A random number, for the jitter of pauses.

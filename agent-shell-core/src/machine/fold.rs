@@ -213,12 +213,12 @@ fn answered(turn: &mut TurnState, talk: &mut Talk, place: usize, body: &Body) ->
         };
         let before = talk.messages.back().map(|kept| kept.message.clone());
         turn.count_results(&ask, &said[0], before.as_deref());
+        let labels = turn.labels_of_said(&ask, said.len());
         turn.told = turn.told.max(ask.steers as usize);
         if let Say::Summary { through, .. } = &ask.say {
             turn.talk_from = talk.turn_first(turn.talk_from, *through);
         }
-        let says_untrusted = turn.says_untrusted(&ask);
-        talk.take(&ask, (said, says_untrusted), (&answer, shows_untrusted));
+        talk.take(&ask, said.into_iter().zip(labels), (&answer, shows_untrusted));
     }
     let step = &mut turn.steps[place];
     step.attempt = *attempt;

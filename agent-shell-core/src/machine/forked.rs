@@ -206,7 +206,8 @@ impl ForkedAt {
 ///
 /// Left out are mail to other turns, interruptions, what undoes (it is the parent's), what was steered into the turn and
 /// withdrawn, an approval of a call that has not begun (it was given to the parent, and the fork asks for its own), and
-/// that a child's turn has answered: nobody waits for the fork of one. A deadline is as far off as it was.
+/// that a child's turn has answered: nobody waits for the fork of one. A deadline, the end of a wait and a timer are as far off as they
+/// were.
 pub(crate) fn copied(
     turn: &TurnState,
     entries: &[Entry],
@@ -240,10 +241,9 @@ pub(crate) fn copied(
             }
         }
         let mut body = in_turn(&entry.body, of.turn)?;
-        if let Body::TurnStarted { deadline: Some(deadline), .. } = &mut body {
-            *deadline = of.now.plus(Duration::from_millis(
-                u64::try_from(deadline.since(of.then).as_millis()).unwrap_or(u64::MAX),
-            ));
+        if let Some(instant) = awaited_instant(&mut body) {
+            let left = u64::try_from(instant.since(of.then).as_millis()).unwrap_or(u64::MAX);
+            *instant = of.now.plus(Duration::from_millis(left));
         }
         if let Body::TurnSteered { request, .. } = &mut body {
             request.turn = (of.make)();
@@ -251,6 +251,19 @@ pub(crate) fn copied(
         copies.push(body);
     }
     Ok(copies)
+}
+
+/// The instant in a copy that is as far off as it was: the end of a turn or of a wait.
+fn awaited_instant(body: &mut Body) -> Option<&mut Timestamp> {
+    match body {
+        Body::TurnStarted { deadline, .. } => deadline.as_mut(),
+        Body::WaitOpened {
+            wait: WaitFor::Approval { expires, .. } | WaitFor::Signal { expires, .. },
+            ..
+        } => expires.as_mut(),
+        Body::WaitOpened { wait: WaitFor::Timer { due }, .. } => Some(due),
+        _ => None,
+    }
 }
 
 /// The same body about another turn; one that is about none is the same.

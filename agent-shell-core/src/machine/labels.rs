@@ -21,6 +21,11 @@ impl Folded {
         Labels::new(untrusted, self.has_read_untrusted(turn))
     }
 
+    /// Whether a planner that may have read untrusted content wrote the plan: a host's own reads outputs, too.
+    pub(super) fn is_planned_by_who_read_untrusted(&self, turn: &TurnState) -> bool {
+        matches!(turn.planner, PlannerRef::Named(_)) && self.has_read_untrusted(turn)
+    }
+
     /// Whether untrusted content stands in the conversation, or came up in the turn.
     pub(super) fn has_read_untrusted(&self, turn: &TurnState) -> bool {
         let came_up = |place: usize| {
@@ -66,9 +71,25 @@ impl TurnState {
         }
     }
 
+    /// Of each input that came while the turn ran and that a question says first: whether it is untrusted.
+    fn untold_labels(&self, ask: &Ask) -> impl Iterator<Item = bool> {
+        let through = self.steers.len().min(ask.steers as usize);
+        self.steers[self.told.min(through)..through].iter().map(|steer| steer.request.untrusted)
+    }
+
+    /// The labels of so many messages that a question says. Guards may have put others in their place, which may be made of any.
+    pub(super) fn labels_of_said(&self, ask: &Ask, count: usize) -> Vec<bool> {
+        let first = (!matches!(ask.say, Say::Steers)).then(|| self.says_untrusted(ask));
+        let labels: Vec<bool> = first.into_iter().chain(self.untold_labels(ask)).collect();
+        let is_any = labels.contains(&true);
+        if labels.len() == count { labels } else { vec![is_any; count] }
+    }
+
     /// Whether anything that a question shows or says is untrusted.
     pub(super) fn shows_untrusted(&self, talk: &Talk, ask: &Ask) -> bool {
-        self.says_untrusted(ask) || talk.shows_untrusted(ask)
+        self.says_untrusted(ask)
+            || self.untold_labels(ask).any(|untrusted| untrusted)
+            || talk.shows_untrusted(ask)
     }
 
     /// Whether a model that was shown untrusted content has a say in the plan.

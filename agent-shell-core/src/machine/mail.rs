@@ -32,8 +32,7 @@ pub(super) fn received(
             Some(_) => Err("a turn runs already".into()),
             None if !state.next.is_empty() => Err("another turn is the next".into()),
             None => {
-                let handed_to = state.handed_to.clone().filter(|_| by_default);
-                let planner = Box::new(handed_to.map_or(planner, PlannerRef::Named));
+                let planner = state.planner_for(planner, by_default);
                 let started =
                     Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted };
                 Ok(vec![started])
@@ -90,7 +89,7 @@ fn decide(
     if *asked != digest {
         return Err("the decision is about another call than the one that waits".into());
     }
-    if expires.is_some_and(|expires| posted > expires) {
+    if expires.is_some_and(|expires| posted >= expires) {
         return Err("the decision came after the approval had expired".into());
     }
     match decision {

@@ -190,6 +190,10 @@ fn waited(state: &Folded, turn: &TurnState, place: usize, wait: &WaitFor, env: &
     }
     let ended = wait.ends_at().filter(|ends| *ends <= env.now)?;
     if !matches!(wait, WaitFor::Timer { .. }) {
+        // A decision or a signal that was posted in time counts, whenever it is read.
+        if ended > env.heard {
+            return None;
+        }
         return Some(failed(turn, place, FailureCode::Expired, "nothing came before the wait expired"));
     }
     let late_ms = u64::try_from(env.now.since(ended).as_millis()).unwrap_or(u64::MAX);

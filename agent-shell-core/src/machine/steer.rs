@@ -17,20 +17,21 @@ pub(super) fn steered(
 ) -> Vec<Body> {
     vec![match &state.turn {
         Some(turn) => Body::TurnSteered { turn: turn.id, request, posted, at_once },
-        None => started(&request, posted),
+        None => started(state, &request, posted),
     }]
 }
 
 /// The next turn, if what is to be one came while the last one ran.
 pub(super) fn next(state: &Folded) -> Option<Body> {
     let next = state.next.front().filter(|_| state.turn.is_none() && !state.purged)?;
-    Some(started(&next.request, next.posted))
+    Some(started(state, &next.request, next.posted))
 }
 
-fn started(request: &TurnRequest, posted: Timestamp) -> Body {
-    let TurnRequest { turn, input, planner, deadline, wants, budget } = request.clone();
-    let planner = Box::new(planner);
-    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted: false }
+fn started(state: &Folded, request: &TurnRequest, posted: Timestamp) -> Body {
+    let TurnRequest { turn, input, planner, by_default, deadline, wants, budget, untrusted } =
+        request.clone();
+    let planner = state.planner_for(planner, by_default);
+    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted }
 }
 
 /// The records of the steps that were given up.
@@ -41,6 +42,12 @@ pub(super) fn dropped(turn: &TurnState) -> Vec<Body> {
 }
 
 impl Folded {
+    /// Who plans a turn that starts now: who it was handed over to, where nobody else was named.
+    pub(super) fn planner_for(&self, planner: PlannerRef, by_default: bool) -> Box<PlannerRef> {
+        let handed_to = self.handed_to.clone().filter(|_| by_default);
+        Box::new(handed_to.map_or(planner, PlannerRef::Named))
+    }
+
     /// Who asked for a turn that is the next; none for one that comes from the mailbox.
     pub fn asker_of(&self, body: &Body) -> Option<Pseudonym> {
         match body {
@@ -82,8 +89,14 @@ impl TurnState {
         self.ending.is_none() && self.answered.is_none() && matches!(self.planner, PlannerRef::Named(_))
     }
 
-    /// Something came while the turn ran.
+    /// Whether somebody submitted it, or said something to it.
+    pub(crate) fn was_asked_by(&self, actor: Pseudonym) -> bool {
+        self.actor == actor || self.steers.iter().any(|steer| steer.actor == actor)
+    }
+
+    /// Something came while the turn ran. From then on a plan may be made of it.
     pub(super) fn steered(&mut self, steer: Steer) {
+        self.untrusted_input |= steer.request.untrusted;
         let interrupts = steer.at_once && self.is_steerable();
         self.steers.push(steer);
         if interrupts {

@@ -149,7 +149,7 @@ impl Talk {
     pub(super) fn take(
         &mut self,
         ask: &Ask,
-        (said, says_untrusted): (Vec<Message>, bool),
+        said: impl Iterator<Item = (Message, bool)>,
         (answer, shows_untrusted): (&Answer, bool),
     ) {
         let Some(first) = ask.first_shown else { return };
@@ -157,8 +157,8 @@ impl Talk {
             return self.summarise(*through, answer.text(), shows_untrusted);
         }
         self.begin_at(first);
-        for (place, message) in said.into_iter().enumerate() {
-            self.push(message, says_untrusted && place == 0);
+        for (message, untrusted) in said {
+            self.push(message, untrusted);
         }
         self.push(Message::Model(answer.said.clone()), shows_untrusted);
     }

@@ -326,6 +326,7 @@ fn an_act_without_a_lease_does_not_count_against_the_retries() {
         let env = Env {
             epoch: Epoch::new(1),
             now: Timestamp::default(),
+            heard: Timestamp::default(),
             limits: &limits,
             random: 7,
             guards: Default::default(),

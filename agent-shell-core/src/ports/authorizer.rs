@@ -111,7 +111,7 @@ pub struct Intention {
     pub turn: Option<TurnId>,
     /// To which step, where it is about one.
     pub step: Option<StepId>,
-    /// Whether the actor submitted that turn. None where it is about no turn, or the turn does not run.
+    /// Whether the actor submitted that turn, or said something to it while it ran, or did so to a turn whose child it is. None where it is about no turn, or the turn does not run.
     pub is_own: Option<bool>,
 }
 

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::keyring::SessionKeys;
 use super::reader::load;
 use crate::data::{Decision, Mail};
-use crate::ports::{Authorizer, Deed, Intention, SessionEntry};
+use crate::ports::{Authorizer, Deed, Intention, SessionEntry, SessionStatus};
 use crate::words::{Actor, Error, ErrorKind, Pseudonym, Result, Tenant, TurnId};
 
 impl Core {
@@ -79,22 +79,40 @@ impl Core {
         self.ask_authorizer(authorizer, &asked).await
     }
 
-    /// Whether an actor submitted a turn; none when the turn does not run.
+    /// Whether an actor submitted a turn, said something to it while it ran, or did so to a turn whose child it is; none when the
+    /// turn does not run.
     async fn is_own(
         &self,
         actor: &Actor,
         turn: TurnId,
         (entry, keys): (&SessionEntry, &SessionKeys),
     ) -> Result<Option<bool>> {
-        let loaded = load(&*self.store.journal, keys, entry).await?;
-        let Some(running) = loaded.state.turn.filter(|running| running.id == turn) else { return Ok(None) };
         // Its name is not kept before it may act.
         let pseudonym = match actor {
             Actor::Host => Pseudonym::HOST,
             Actor::Runtime => Pseudonym::RUNTIME,
             Actor::Named(name) => self.keyring.pseudonym(&entry.tenant, name).await?,
         };
-        Ok(Some(running.actor == pseudonym))
+        let loaded = load(&*self.store.journal, keys, entry).await?;
+        let Some(running) = loaded.state.turn.filter(|running| running.id == turn) else { return Ok(None) };
+        if running.was_asked_by(pseudonym) {
+            return Ok(Some(true));
+        }
+        let mut parent = loaded.state.child_of.filter(|of| of.child == turn);
+        while let Some(of) = parent.take() {
+            let Some(entry) = self.store.journal.session(of.session).await? else { break };
+            if entry.mark.status == SessionStatus::Purged {
+                break;
+            }
+            let keys = self.keyring.session(entry.key, false).await?;
+            let state = load(&*self.store.journal, &keys, &entry).await?.state;
+            let Some(above) = state.turn.filter(|above| above.id == of.turn) else { break };
+            if above.was_asked_by(pseudonym) {
+                return Ok(Some(true));
+            }
+            parent = state.child_of.filter(|grand| grand.child == of.turn);
+        }
+        Ok(Some(false))
     }
 
     async fn ask_authorizer(&self, authorizer: &dyn Authorizer, asked: &Intention) -> Result<()> {

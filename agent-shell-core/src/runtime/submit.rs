@@ -80,6 +80,7 @@ pub struct Submit {
     wants: Option<AnswerFormat>,
     budget: Option<Ceiling>,
     meets: Meets,
+    untrusted: bool,
     actor: Actor,
 }
 
@@ -101,6 +102,7 @@ impl Submit {
             wants: None,
             budget: None,
             meets: Meets::Queues,
+            untrusted: false,
             actor: Actor::Host,
         }
     }
@@ -161,6 +163,14 @@ impl Submit {
         self
     }
 
+    /// Says that the input is, or holds, content from outside: an e-mail, a page, a ticket that a stranger wrote. It counts as what an
+    /// [`untrusted`](crate::Tool::untrusted) tool brings: guards see the label on all that is made of it, in this turn, in the
+    /// conversation behind it, and in children, and [`HoldUntrusted`](crate::HoldUntrusted) holds what can't be taken back.
+    pub fn untrusted(mut self) -> Self {
+        self.untrusted = true;
+        self
+    }
+
     /// Who asks. Without it, [`Actor::Host`].
     pub fn actor(mut self, actor: Actor) -> Self {
         self.actor = actor;
@@ -187,12 +197,22 @@ impl Submit {
         let deadline = self.deadline.map(|after| core.clock.now().plus(after));
         let (input, wants, budget) =
             (Payload::from(self.request.input), self.wants.map(Box::new), self.budget.map(Box::new));
+        let untrusted = self.untrusted;
         let mail = match self.meets {
             Meets::Queues => {
-                Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted: false }
+                Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted }
             }
             meets => Mail::Steer {
-                request: Box::new(TurnRequest { turn, input, planner, deadline, wants, budget }),
+                request: Box::new(TurnRequest {
+                    turn,
+                    input,
+                    planner,
+                    by_default,
+                    deadline,
+                    wants,
+                    budget,
+                    untrusted,
+                }),
                 at_once: meets == Meets::Interrupts,
             },
         };

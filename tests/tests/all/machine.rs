@@ -184,6 +184,7 @@ impl<'a> Run<'a> {
             let env = Env {
                 epoch: self.epoch.next(),
                 now: self.now,
+                heard: self.now,
                 limits: &self.limits,
                 random: 0,
                 guards: self.guards,
@@ -197,6 +198,7 @@ impl<'a> Run<'a> {
         let env = Env {
             epoch: self.epoch,
             now: self.now,
+            heard: self.now,
             limits: &self.limits,
             random: self.random.next(),
             guards: self.guards,
@@ -212,6 +214,7 @@ impl<'a> Run<'a> {
             let env = Env {
                 epoch: self.epoch,
                 now: self.now,
+                heard: self.now,
                 limits: &self.limits,
                 random: self.random.next(),
                 guards: self.guards,

@@ -7,6 +7,7 @@ fn owed_under(state: &Folded, epoch: u64, limits: &Limits) -> Owed {
     let env = Env {
         epoch: Epoch::new(epoch),
         now: Timestamp::default(),
+        heard: Timestamp::default(),
         limits,
         random: 7,
         guards: Default::default(),
@@ -35,6 +36,7 @@ fn a_turn_whose_owners_go_away_says_so_each_second_time_and_fails_in_the_end() {
     let env = Env {
         epoch: Epoch::new(3),
         now: Timestamp::default(),
+        heard: Timestamp::default(),
         limits: &limits,
         random: 7,
         guards: Default::default(),

@@ -28,9 +28,17 @@ impl PlanExecutor {
         if has_turn && self.place.is_none() && !self.inbox.has_purge().await? {
             self.enter().await?;
         }
-        if self.take_control().await?.is_none() {
-            return Ok(false);
+        loop {
+            if self.take_control().await?.is_none() {
+                return Ok(false);
+            }
+            if self.state.purged || !self.inbox.may_have_control() {
+                break;
+            }
+            // The mailbox shows what was read until this is durable. All of it counts before anything expires.
+            self.flush().await?;
         }
+        self.heard = now;
         if !self.take_steers().await? {
             return Ok(false);
         }
@@ -136,6 +144,15 @@ impl PlanExecutor {
         let has_any = !letters.is_empty();
         for letter in letters {
             self.enter().await?;
+            if self.state.turn.is_none() && names_no_planner(&letter) {
+                // As with an input: a hand-off that was posted before it may have come.
+                self.flush().await?;
+                self.inbox.mail_arrived();
+                let Some(withdrawn) = self.take_control().await? else { return Ok(false) };
+                if self.state.purged || withdrawn.contains(&letter.id) {
+                    return Ok(true);
+                }
+            }
             self.read(letter, &mut BTreeSet::new()).await?;
         }
         if has_any {
@@ -181,5 +198,9 @@ impl PlanExecutor {
 
 /// Whether mail asks for a turn without a word of who plans it.
 fn names_no_planner(letter: &Letter) -> bool {
-    matches!(&letter.event, Ok(Event::Mail { mail: Mail::Submit { by_default: true, .. }, .. }))
+    match &letter.event {
+        Ok(Event::Mail { mail: Mail::Submit { by_default, .. }, .. }) => *by_default,
+        Ok(Event::Mail { mail: Mail::Steer { request, .. }, .. }) => request.by_default,
+        _ => false,
+    }
 }

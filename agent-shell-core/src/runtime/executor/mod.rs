@@ -29,7 +29,7 @@ use crate::data::{Body, RequirementId};
 use crate::failpoint::reach;
 use crate::machine::{Entry, Env, Folded, Live, Parcel, fold, owed, parcels, status};
 use crate::ports::{Mark, SessionEntry, SessionStatus};
-use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, SessionId, TurnId};
+use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, SessionId, Timestamp, TurnId};
 
 mod mail;
 mod pace;
@@ -64,6 +64,8 @@ pub(crate) struct PlanExecutor {
     purse: Option<(TurnId, Option<Arc<Purse>>)>,
     reports: Reports,
     letters_read: u64,
+    /// When the mailbox was read last, with nothing left in it.
+    heard: Timestamp,
     /// Whether `pending` holds more than outcomes of `Pure` steps, which may wait for company.
     urgent: bool,
     riding_since: Option<Monotonic>,
@@ -119,6 +121,7 @@ impl PlanExecutor {
             purse: None,
             reports: Reports::default(),
             letters_read: 0,
+            heard: Timestamp::default(),
             urgent: false,
             riding_since: None,
             active_at,
@@ -301,6 +304,7 @@ impl PlanExecutor {
         Env {
             epoch: self.entry.epoch,
             now: self.core.clock.now(),
+            heard: self.heard,
             limits: &self.core.limits,
             random: self.core.entropy.below(u64::MAX),
             guards: self.core.guards.places(),

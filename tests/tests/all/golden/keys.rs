@@ -75,7 +75,8 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
     let plan = Plan::new([step]).unwrap();
 
     let (limits, now) = (Limits::default(), Timestamp::from_millis(1_764_000_000_000));
-    let env = Env { epoch: Epoch::new(1), now, limits: &limits, random: 0, guards: Default::default() };
+    let env =
+        Env { epoch: Epoch::new(1), now, heard: now, limits: &limits, random: 0, guards: Default::default() };
     let input = Value::Null.into();
     let mail = Mail::Submit {
         turn,
