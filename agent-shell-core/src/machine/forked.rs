@@ -16,7 +16,7 @@ use super::event::Env;
 use super::fold::Entry;
 use super::state::{Folded, Phase, TurnState};
 use super::talk::Talk;
-use crate::data::{Body, ChildOf, EffectClass, Failure, Payload, WaitEnd, is_undo};
+use crate::data::{Body, ChildOf, EffectClass, Failure, Payload, WaitEnd, WaitFor, is_undo};
 use crate::words::{Digest, Head, PlannerName, Seq, SessionId, SignalName, Timestamp, ToolName, TurnId};
 
 /// Where a session comes from, when it is a fork.

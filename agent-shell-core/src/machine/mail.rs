@@ -6,7 +6,7 @@ use super::event::Env;
 use super::state::{Folded, Phase, TurnState};
 use super::steer;
 use crate::data::{
-    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, PlannerRef, Resolution, WaitEnd, WaitFor,
+    Action, Body, Decision, FailureCode, Mail, Outcome, Payload, Resolution, WaitEnd, WaitFor,
 };
 use crate::words::{Digest, MailId, SignalName, StepId, Timestamp, TurnId};
 
