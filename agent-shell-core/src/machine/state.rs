@@ -250,6 +250,9 @@ pub struct StepState {
     pub view: Option<Box<Digest>>,
     /// Whether what it brought is untrusted: it comes from outside, or is made of what does.
     pub untrusted: bool,
+    /// Of an optimistic step whose input is fixed, or which brought something: the version of the context as of which what it
+    /// has read was so.
+    pub read: u64,
 }
 
 /// What guards ruled, as the records say.
@@ -343,6 +346,7 @@ impl StepState {
             said: None,
             view: None,
             untrusted: false,
+            read: 0,
             round: 0,
             undoes: None,
             applied: false,
