@@ -108,7 +108,7 @@ pub enum PlanError {
     /// Two steps that may end in either order change or read one context key in a way that depends on the order.
     #[error(
         "steps `{first}` and `{second}` may end in either order, and what they do with context key `{key}` depends \
-         on it: order them with `after`, or use a reducer that commutes"
+         on it: order them with `after`, use a reducer that commutes, or let a `Pure` reader be optimistic"
     )]
     OrderMatters {
         /// One of the steps.
