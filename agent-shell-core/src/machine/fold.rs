@@ -165,7 +165,7 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
         turn.steps[place].ended = Seq::new(turn.handles_from + entry.seq.number());
         turn.label(place);
     }
-    if matches!(entry.body, Body::WaitOpened { .. } | Body::UndoParked { .. }) {
+    if matches!(entry.body, Body::WaitOpened { .. } | Body::StepInDoubt { .. } | Body::UndoParked { .. }) {
         turn.steps[place].rested = entry.seq;
     }
     // An attempt that is only made again, because its owner is gone, is no progress.

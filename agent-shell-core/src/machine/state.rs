@@ -236,7 +236,7 @@ pub struct StepState {
     pub undoes: Option<usize>,
     /// Whether it took effect and is not undone.
     pub applied: bool,
-    /// The place of the record by which it waits or rests, when it undoes another: it may do so more than once.
+    /// The place of the record by which it waits or rests: it may do so more than once.
     pub rested: Seq,
     /// The child that does it, or that it undoes.
     pub child: Option<Box<Child>>,

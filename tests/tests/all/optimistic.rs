@@ -217,16 +217,10 @@ fn an_approval_counts_for_what_was_shown() {
         let plan = Plan::new([writer("w", 30), asked]).unwrap();
         let turn = host.session("ada")?.submit(plan).await?;
         let mut shown = Vec::new();
-        for _ in 0..2 {
-            let approval = loop {
-                match turn.approval().await? {
-                    Some(approval) => break approval,
-                    None => host.sleep(Duration::from_millis(1)).await,
-                }
-            };
+        let mut approvals = turn.approvals_stream();
+        while let Some(approval) = approvals.next().await? {
             shown.push((*approval.shown).clone());
             approval.approve(&agent_shell_core::Actor::named("ada")?).await?;
-            host.sleep(Duration::from_millis(60)).await;
         }
         Ok((turn.outcome().await?, shown))
     };
