@@ -434,6 +434,18 @@ bodies! {
         /// When the next attempt, or the probe, may begin.
         retry_at: Timestamp,
     }
+    /// An attempt at an optimistic step ended, and what it had read of the context has changed: its end counts for nothing, and
+    /// the step begins anew.
+    StepOutdated = "step.outdated" {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// The keys of the context that have changed.
+        changed: Vec<ContextKey>,
+    }
     /// A probe brought no answer.
     ProbeFailed = "probe.failed" {
         /// The turn.
@@ -728,6 +740,7 @@ impl Body {
             | Self::WaitEnded { turn, .. }
             | Self::StepStarted { turn, .. }
             | Self::AttemptFailed { turn, .. }
+            | Self::StepOutdated { turn, .. }
             | Self::ProbeFailed { turn, .. }
             | Self::GuardRuled { turn, .. }
             | Self::StepReturned { turn, .. }
@@ -757,6 +770,7 @@ impl Body {
             | Self::WaitEnded { step, .. }
             | Self::StepStarted { step, .. }
             | Self::AttemptFailed { step, .. }
+            | Self::StepOutdated { step, .. }
             | Self::ProbeFailed { step, .. }
             | Self::GuardRuled { step, .. }
             | Self::StepReturned { step, .. }

@@ -108,7 +108,7 @@ pub enum PlanError {
     /// Two steps that may end in either order change or read one context key in a way that depends on the order.
     #[error(
         "steps `{first}` and `{second}` may end in either order, and what they do with context key `{key}` depends \
-         on it: order them with `after`, or use a reducer that commutes"
+         on it: order them with `after`, use a reducer that commutes, or let a `Pure` reader be optimistic"
     )]
     OrderMatters {
         /// One of the steps.
@@ -117,6 +117,15 @@ pub enum PlanError {
         second: StepId,
         /// The key.
         key: ContextKey,
+    },
+    /// A step can't be made again when the context has changed.
+    #[error(
+        "step `{step}` is optimistic, and only a call of a `Pure` tool or a question alone can be made again: order it \
+         with `after`, or give it and the writers of what it reads a common lock"
+    )]
+    Optimistic {
+        /// The step.
+        step: StepId,
     },
     /// A question to a model can't be asked.
     #[error("step `{step}`: {error}")]
@@ -312,6 +321,7 @@ impl TryFrom<Draft> for Plan {
         let index = check_references(&draft)?;
         let order = topological(&draft, &index)?;
         check_questions(&draft, &index, &order)?;
+        check_optimistic(&draft)?;
         check_context(&draft, &index, &order)?;
         Ok(Self { draft })
     }
@@ -449,8 +459,21 @@ fn check_questions(
     Ok(())
 }
 
+/// What is made again must touch nothing. Of a tool the class is known only when the plan is adopted.
+fn check_optimistic(draft: &Draft) -> Result<(), PlanError> {
+    let can_be = |step: &Step| match &step.action {
+        Action::Tool { .. } => true,
+        Action::Model(ask) => ask.first_shown.is_none(),
+        _ => false,
+    };
+    match draft.steps.iter().find(|step| step.optimistic && !can_be(step)) {
+        Some(step) => Err(PlanError::Optimistic { step: step.id.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Two uses of a key are in conflict when their order matters; conflicting steps must be ordered by the graph. A
-/// reader that shares a lock with the writer has asked for whatever order there is.
+/// reader that shares a lock with the writer has asked for whatever order there is, and so has an optimistic one.
 fn check_context(draft: &Draft, index: &BTreeMap<&StepId, usize>, order: &[usize]) -> Result<(), PlanError> {
     let mut uses: BTreeMap<&ContextKey, Vec<(usize, Option<Reducer>)>> = BTreeMap::new();
     for (place, step) in draft.steps.iter().enumerate() {
@@ -486,6 +509,8 @@ fn conflict(first: Option<Reducer>, second: Option<Reducer>, a: &Step, b: &Step)
     match (first, second) {
         (None, None) => false,
         (Some(first), Some(second)) => first != second || !first.commutes(),
+        (None, Some(_)) if a.optimistic => false,
+        (Some(_), None) if b.optimistic => false,
         _ => !a.locks.iter().any(|lock| b.locks.contains(lock)),
     }
 }

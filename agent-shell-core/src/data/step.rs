@@ -41,6 +41,10 @@ pub struct Step {
     /// Whether the turn goes on when it fails. Who only awaits its end is then told; who needs its output fails as `Skipped`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_fail: bool,
+    /// Whether it is made again when something that it has read of the turn's context changes while it runs. Only a `Pure` step
+    /// may be; see [`Step::optimistic`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optimistic: bool,
     /// The id of the call that it makes for a model: so the model is told what became of it although its turn ended first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
@@ -158,6 +162,7 @@ impl Step {
             attempt_ms: None,
             held: false,
             may_fail: false,
+            optimistic: false,
             call: None,
             fault,
         }
@@ -311,6 +316,41 @@ impl Step {
     #[must_use]
     pub fn may_fail(mut self) -> Self {
         self.may_fail = true;
+        self
+    }
+
+    /// Reads the turn's context beside steps that change it, without a [lock](Self::lock): when a value that its input is made
+    /// of has changed by the time that it ends, its result counts for nothing and it is made again, of what the context holds
+    /// by then. So its outcome stands beside the very values that it has read, whatever ran meanwhile, also after a crash.
+    ///
+    /// Only a step that touches nothing may be made again so: a call of a [`Pure`](crate::Tool::pure) tool, or a question
+    /// [alone](Self::ask), which is billed each time. Another kind of step is refused with its plan, a call of a tool of another
+    /// class when the plan is adopted.
+    ///
+    /// It is no failed attempt: no retry is used up, and nothing pauses. It comes to an end, because each time another step must
+    /// have written, and a turn has so many steps at most. An approval or a ruling of guards that it had got counts for the
+    /// input that it had, so a changed one is asked about anew. Without this a step that reads what an unordered one writes is
+    /// refused with the plan.
+    ///
+    /// ```
+    /// use agent_shell_core::{Plan, Reducer, Step, Template, context, input};
+    ///
+    /// let count = |id: &str, from: &str| {
+    ///     Step::tool(id, "count", input(from)).writes("words", Reducer::Sum, "")
+    /// };
+    /// let seen = Template::object([("words", context("words"))]);
+    /// let plan = Plan::new([
+    ///     count("title", "/title"),
+    ///     count("body", "/body"),
+    ///     // Runs beside the two, and again when one of them has written.
+    ///     Step::tool("estimate", "estimate", seen).optimistic(),
+    /// ])?;
+    /// # assert_eq!(plan.steps().len(), 3);
+    /// # Ok::<_, agent_shell_core::data::PlanError>(())
+    /// ```
+    #[must_use]
+    pub fn optimistic(mut self) -> Self {
+        self.optimistic = true;
         self
     }
 

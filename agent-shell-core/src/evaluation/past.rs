@@ -252,6 +252,8 @@ impl PastCall {
             Body::WaitOpened { wait: WaitFor::Approval { shown, .. }, .. } => {
                 self.input = Some(shown.value())
             }
+            // What counts in the end was made anew.
+            Body::StepOutdated { .. } => return self.input = None,
             Body::StepSucceeded { output, .. } => self.end = Some(CallEnd::Succeeded(output.value())),
             Body::StepFailed { failure, .. } => self.end = Some(CallEnd::Failed(failure.clone())),
             Body::StepResolved { resolution: Resolution::Applied(output), .. } => {
@@ -276,6 +278,7 @@ impl PastQuestion {
                     serde_json::from_value((*answer.value()).clone()).ok().map(|answer| Ok(Arc::new(answer)));
             }
             Body::StepFailed { failure, .. } => self.answer = Some(Err(failure.clone())),
+            Body::StepOutdated { .. } => return self.request = None,
             _ => {}
         }
         if self.request.is_none()

@@ -16,6 +16,8 @@ pub struct Context {
     pub version: u64,
     /// The values.
     pub values: BTreeMap<ContextKey, Value>,
+    /// The version with which each key changed last, kept once a step may be outdated by that.
+    pub changed: Option<BTreeMap<ContextKey, u64>>,
 }
 
 impl Context {
@@ -23,6 +25,10 @@ impl Context {
     pub(super) fn take(&mut self, merged: &BTreeMap<ContextKey, Value>) {
         if !merged.is_empty() {
             self.version += 1;
+            if let Some(changed) = &mut self.changed {
+                let differs = |(key, value): &(&ContextKey, &Value)| self.values.get(*key) != Some(*value);
+                changed.extend(merged.iter().filter(differs).map(|(key, _)| (key.clone(), self.version)));
+            }
             self.values.extend(merged.iter().map(|(key, value)| (key.clone(), value.clone())));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::state::Folded;
-use super::{attempt, children, guarded, mail, planned, start};
+use super::{attempt, children, guarded, mail, optimistic, planned, start};
 use crate::data::{
     Answer, Body, Failure, GuardPlace, GuardPlaces, GuardRuling, Labels, Mail, Plan, Prompt, ToolTerms,
 };
@@ -39,6 +39,8 @@ pub struct Live {
     pub running: BTreeMap<usize, u32>,
     /// The steps that are being asked about.
     pub probing: BTreeSet<usize>,
+    /// Of the optimistic steps whose act runs: the version of the context that their input was made of.
+    pub read: BTreeMap<usize, u64>,
     /// Whether the planner is at work, and how often the turn had been interrupted when it began.
     pub planning: Option<u32>,
     /// Whether what is suspected of ending its process may begin here: nothing else that is suspected runs beside it.
@@ -97,6 +99,8 @@ pub enum Event {
         step: usize,
         /// The attempt.
         attempt: u32,
+        /// Of an optimistic step, the version of the context that its input was made of, as the command said.
+        read: u64,
         /// How.
         end: AttemptEnd,
     },
@@ -242,6 +246,8 @@ pub enum Command {
         attempt: u32,
         /// When it must have ended.
         deadline: Timestamp,
+        /// The version of the context that the input was made of.
+        read: u64,
     },
     /// Ask a model.
     Ask {
@@ -259,6 +265,8 @@ pub enum Command {
         attempt: u32,
         /// When it must have answered.
         deadline: Timestamp,
+        /// The version of the context that the question was made of.
+        read: u64,
     },
     /// Register a session for a child. It has no effect yet: the record that follows from its event starts the child.
     Delegate {
@@ -309,7 +317,10 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
         Event::Ruled { step, place, value, rulings, rewritten } => {
             guarded::ruled(turn, step, guarded::RulingsOf { at: place, value, rulings, rewritten })
         }
-        Event::Finished { step, attempt, end } => attempt::finished(state, turn, step, attempt, end, env),
+        Event::Finished { step, attempt, read, end } => {
+            let records = attempt::finished(state, turn, step, attempt, end, env);
+            optimistic::judged(turn, step, (attempt, read), records)
+        }
         Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),
         Event::Planned { .. } | Event::Mail { .. } | Event::Withdrawn { .. } => Vec::new(),
     }

@@ -165,7 +165,7 @@ fn apply_to_step(state: &mut Folded, entry: &Entry, step: &StepId) -> Made {
         turn.steps[place].ended = Seq::new(turn.handles_from + entry.seq.number());
         turn.label(place);
     }
-    if matches!(entry.body, Body::WaitOpened { .. } | Body::UndoParked { .. }) {
+    if matches!(entry.body, Body::WaitOpened { .. } | Body::StepInDoubt { .. } | Body::UndoParked { .. }) {
         turn.steps[place].rested = entry.seq;
     }
     // An attempt that is only made again, because its owner is gone, is no progress.
@@ -355,6 +355,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
         (Body::WaitOpened { wait, .. }, _) => {
             if let WaitFor::Approval { shown, .. } = wait {
                 step.input = Some(shown.value());
+                step.read = turn.context.version;
             }
             turn.enter(place, Phase::Waiting(wait.clone()));
         }
@@ -403,6 +404,11 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             step.unknown = class.has_intent() && (!not_applied || (step.unknown && !asked));
             turn.enter(place, phase);
         }
+        (Body::StepOutdated { attempt, .. }, _) => {
+            step.attempt = *attempt;
+            (step.input, step.said, step.view, step.after) = (None, None, None, None);
+            turn.pauses_anew(place);
+        }
         (Body::ProbeFailed { retry_at, .. }, Phase::Probing { tries, .. }) => {
             let tries = tries + 1;
             turn.enter(place, Phase::Probing { from: *retry_at, tries });
@@ -433,6 +439,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
             step.attempt = *attempt;
             step.view = view.map(Box::new);
             step.unknown = false;
+            step.read = turn.context.version;
             turn.enter(place, Phase::Returned(output.value()));
         }
         (Body::GuardRuled { place: at, digest, rulings, value, .. }, _) => {
@@ -482,6 +489,9 @@ impl TurnState {
         }
         self.round = round;
         self.more = more;
+        if plan.steps().iter().any(|step| step.optimistic) {
+            self.context.changed.get_or_insert_default();
+        }
         self.taken_up = self.taken_up.max(plan.steers() as usize);
         self.answer_template = plan.answer().cloned();
         self.latest = self.steps.len();
@@ -518,7 +528,7 @@ impl TurnState {
         Ok(())
     }
 
-    /// A step that has begun nothing may begin.
+    /// A step of which nothing counts may begin.
     fn pauses_anew(&mut self, place: usize) {
         self.steps[place].phase = Phase::Pending;
         self.active.remove(&place);

@@ -170,7 +170,8 @@ pub(super) fn ruled(turn: &TurnState, place: usize, event: RulingsOf) -> Vec<Bod
         ) => turn.ending.is_none(),
         _ => false,
     };
-    if !is_due {
+    // What they would put in place of an input that is not made any more would never be looked at again.
+    if !is_due || (rewritten.is_some() && !turn.still_says(place, at, &value)) {
         return Vec::new();
     }
     let step = step.step.id.clone();
@@ -219,6 +220,7 @@ impl TurnState {
                 step.before = Some(ruled);
                 if let Some(value) = rewritten {
                     step.input = Some(value);
+                    step.read = self.context.version;
                 }
             }
             (GuardPlace::BeforeModel, Phase::Pending | Phase::Paused { .. }) => {
@@ -230,6 +232,7 @@ impl TurnState {
                     };
                     let said = said.filter(|said| !said.is_empty());
                     step.said = Some(Arc::new(said.ok_or("what it puts in place is no message")?));
+                    step.read = self.context.version;
                 }
             }
             _ => return Err("the step is not where guards could rule so"),

@@ -16,6 +16,7 @@ mod identity;
 mod interrupted;
 mod labels;
 mod mail;
+mod optimistic;
 mod origins;
 mod owed;
 mod planned;

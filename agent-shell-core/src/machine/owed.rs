@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{children, guarded, mail, start, steer, undo, withheld};
+use super::{children, guarded, mail, optimistic, start, steer, undo, withheld};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -140,7 +140,9 @@ fn continued(
         return None;
     }
     match &step.phase {
-        Phase::Returned(brought) => Some(guarded::after(state, turn, place, brought, env)),
+        Phase::Returned(brought) => {
+            Some(optimistic::judged_after(turn, place, guarded::after(state, turn, place, brought, env)))
+        }
         Phase::Delegated => {
             turn.must_tell_child(place).then(|| Due::Record(children::cancelled(turn, place)))
         }
@@ -219,6 +221,7 @@ fn act_as_recorded(turn: &TurnState, place: usize) -> Due {
             key: key.clone(),
             attempt: step.attempt,
             deadline: step.deadline,
+            read: step.read,
         }),
         _ => Due::Record(failed(turn, place, FailureCode::UnresolvedInput, "a waiting step has no act")),
     }

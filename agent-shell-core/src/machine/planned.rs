@@ -7,7 +7,9 @@ use super::children;
 use super::event::{Env, PlanAnswer};
 use super::resolve::too_large;
 use super::state::{Folded, TurnState};
-use crate::data::{Action, Body, Failure, FailureCode, Plan, Prompt, PromptRef, Say, Step, ToolTerms};
+use crate::data::{
+    Action, Body, EffectClass, Failure, FailureCode, Plan, Prompt, PromptRef, Say, Step, ToolTerms,
+};
 use crate::words::{Digest, StepId, ToolName};
 
 /// The record of a round of planning.
@@ -120,6 +122,17 @@ fn check(
                 || (!terms.contains_key(name) && !turn.terms.contains_key(name)))
         {
             return Err(format!("step `{}` calls `{name}`, and the shell has no such tool", step.id));
+        }
+        if let Action::Tool { name, .. } = &step.action
+            && step.optimistic
+            && let Some(terms) = terms.get(name).or_else(|| turn.terms.get(name))
+            && terms.class != EffectClass::Pure
+        {
+            return Err(format!(
+                "step `{}` is optimistic, so it may be made again, and `{name}` is not `Pure`: order it with `after`, or give it \
+                 and the writers of what it reads a common lock",
+                step.id
+            ));
         }
     }
     children::check(state, turn, plan, env)?;

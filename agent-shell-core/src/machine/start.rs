@@ -137,6 +137,7 @@ pub(super) fn act(
             key,
             attempt: state.attempt + 1,
             deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, state, place, env))),
+            read: turn.read_by(place),
         }),
         Err(error) => Due::Record(failed(turn, place, FailureCode::InvalidArguments, error.to_string())),
     }
@@ -165,6 +166,7 @@ pub(super) fn question(state: &Folded, turn: &TurnState, place: usize, env: &Env
             key,
             attempt: step.attempt + 1,
             deadline: env.now.plus(Duration::from_millis(attempt_ms(turn, step, place, env))),
+            read: turn.read_by(place),
         }),
         Err(error) => Due::Record(failed(turn, place, FailureCode::InvalidArguments, error.to_string())),
     }

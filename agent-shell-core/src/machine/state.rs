@@ -236,7 +236,7 @@ pub struct StepState {
     pub undoes: Option<usize>,
     /// Whether it took effect and is not undone.
     pub applied: bool,
-    /// The place of the record by which it waits or rests, when it undoes another: it may do so more than once.
+    /// The place of the record by which it waits or rests: it may do so more than once.
     pub rested: Seq,
     /// The child that does it, or that it undoes.
     pub child: Option<Box<Child>>,
@@ -250,6 +250,9 @@ pub struct StepState {
     pub view: Option<Box<Digest>>,
     /// Whether what it brought is untrusted: it comes from outside, or is made of what does.
     pub untrusted: bool,
+    /// Of an optimistic step whose input is fixed, or which brought something: the version of the context as of which what it
+    /// has read was so.
+    pub read: u64,
 }
 
 /// What guards ruled, as the records say.
@@ -343,6 +346,7 @@ impl StepState {
             said: None,
             view: None,
             untrusted: false,
+            read: 0,
             round: 0,
             undoes: None,
             applied: false,

@@ -118,6 +118,7 @@ fn bodies() -> Vec<Body> {
         },
         attempt_failed(true),
         attempt_failed(false),
+        Body::StepOutdated { turn, step: step(), attempt: 1, changed: Vec::new() },
         Body::ProbeFailed { turn, step: step(), reason: String::new(), retry_at: at },
         Body::StepSucceeded { turn, step: step(), attempt: 1, output: payload(), context },
         Body::ModelAnswered {
@@ -333,7 +334,8 @@ fn an_act_without_a_lease_does_not_count_against_the_retries() {
         };
         let step = &mut state.turn.as_mut().unwrap().steps[0];
         (step.attempt, step.phase) = (attempt, Phase::Started { epoch: env.epoch, seq: Seq::new(1) });
-        let records = react(&state, Event::Finished { step: 0, attempt, end: AttemptEnd::Unleased }, &env);
+        let records =
+            react(&state, Event::Finished { step: 0, attempt, read: 0, end: AttemptEnd::Unleased }, &env);
         let [record @ Body::AttemptFailed { not_applied: true, counts: false, .. }] = &records[..] else {
             panic!("{records:?}");
         };

@@ -165,6 +165,8 @@ pub const TRANSITIONS: &[Transition] = rows! {
     // From `Pending` and `Approved`: a `Pure` step, whose attempts are not recorded when they begin.
     AttemptFailed: Pending -> Paused, Approved -> Paused, Paused -> Paused, Started -> Paused,
         Started -> Probing, Probing -> Paused;
+    // An optimistic step, which is `Pure`.
+    StepOutdated: Pending -> Pending, Approved -> Pending, Paused -> Pending, Returned -> Pending;
     ProbeFailed: Probing -> Probing;
     // From `Pending`, a child is told to undo what it did.
     ChildStarted: Pending -> Delegated, Paused -> Delegated;

@@ -12,7 +12,7 @@ use super::shell::Shell;
 use super::turn::Turn;
 use crate::data::{Decision, Mail, Resolution};
 use crate::machine::Origin;
-use crate::words::{Actor, Digest, Error, ErrorKind, Result, StepId, Timestamp, ToolName};
+use crate::words::{Actor, Digest, Error, ErrorKind, Result, Seq, StepId, Timestamp, ToolName};
 
 /// A call that waits for an approval, with its exact arguments.
 #[derive(Debug, Clone)]
@@ -86,8 +86,8 @@ impl Approval {
 #[must_use = "nothing is waited for until the next approval is asked for"]
 pub struct Approvals {
     turn: Turn,
-    /// A step asks once in its life.
-    given: BTreeSet<StepId>,
+    /// By the record with which each was asked for: a step may ask again, for another call, or to undo.
+    given: BTreeSet<Seq>,
 }
 
 impl Approvals {
@@ -102,13 +102,13 @@ impl Approvals {
     pub async fn next(&mut self) -> Result<Option<Approval>> {
         let Self { turn, given } = self;
         let next = turn.wait(|view| {
-            let mut fresh = view.open.iter().filter(|rest| !given.contains(&rest.step));
-            let next = fresh.find_map(|rest| Approval::of(turn, rest));
+            let mut fresh = view.open.iter().filter(|rest| !given.contains(&rest.since));
+            let next = fresh.find_map(|rest| Some((rest.since, Approval::of(turn, rest)?)));
             (next.is_some() || view.outcome.is_some()).then_some(next)
         });
         let next = next.await?;
-        given.extend(next.as_ref().map(|approval| approval.step.clone()));
-        Ok(next)
+        given.extend(next.as_ref().map(|(since, _)| *since));
+        Ok(next.map(|(_, approval)| approval))
     }
 
     /// The same as a [`Stream`], to be merged with others. It ends with the turn, or after its first error.

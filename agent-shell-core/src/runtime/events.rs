@@ -95,6 +95,8 @@ pub(crate) struct Emitter {
     sequence: u64,
     /// The rests that are open, each with the event that told of it.
     open: BTreeMap<StepId, OutgoingId>,
+    /// The latest attempt of each optimistic step of the turn that was outdated: such a step may ask for approval again.
+    outdated: BTreeMap<StepId, u32>,
 }
 
 impl Emitter {
@@ -115,6 +117,7 @@ impl Emitter {
             subject: core.keyring.subject_pseudonym(&entry.tenant, &subject).await?,
             sequence: entry.sequence,
             open: BTreeMap::new(),
+            outdated: BTreeMap::new(),
         };
         for step in state.turn.iter().flat_map(|turn| turn.active.iter().map(|&place| &turn.steps[place])) {
             let turn = state.turn.as_ref().map(|turn| turn.id).unwrap_or(TurnId::from_bytes([0; 16]));
@@ -122,12 +125,17 @@ impl Emitter {
                 Phase::Waiting(WaitFor::Approval { .. }) | Phase::Parked { .. } if step.undoes.is_some() => {
                     emitter.id_of_undo(turn, &step.step.id, step.rested)
                 }
-                Phase::Waiting(WaitFor::Approval { .. }) => emitter.id_of_rest(turn, &step.step.id, 0),
+                Phase::Waiting(WaitFor::Approval { .. }) => {
+                    emitter.id_of_rest(turn, &step.step.id, step.attempt)
+                }
                 Phase::InDoubt { .. } => emitter.id_of_rest(turn, &step.step.id, step.attempt),
                 _ => continue,
             };
             emitter.open.insert(step.step.id.clone(), id);
         }
+        let steps = state.turn.iter().flat_map(|turn| &turn.steps);
+        let outdated = steps.filter(|step| step.step.optimistic && step.attempt > 0);
+        emitter.outdated = outdated.map(|step| (step.step.id.clone(), step.attempt)).collect();
         Ok(Some(emitter))
     }
 
@@ -163,7 +171,7 @@ impl Emitter {
             Body::WaitOpened { turn, step, wait: WaitFor::Approval { .. } } => {
                 let id = match is_undo(step) {
                     true => self.id_of_undo(*turn, step, entry.seq),
-                    false => self.id_of_rest(*turn, step, 0),
+                    false => self.id_of_rest(*turn, step, self.outdated.get(step).copied().unwrap_or(0)),
                 };
                 self.rest_opened(entry, *turn, step, (id, "approval"), rows);
             }
@@ -176,6 +184,7 @@ impl Emitter {
                 let id = self.id_of_undo(*turn, step, entry.seq);
                 self.rest_opened(entry, *turn, step, (id, "undo"), rows);
             }
+            Body::StepOutdated { step, attempt, .. } => drop(self.outdated.insert(step.clone(), *attempt)),
             Body::WaitEnded { turn, step, .. } => self.rest_ended(entry, *turn, step, "approved", rows),
             Body::StepSucceeded { turn, step, .. } => self.rest_ended(entry, *turn, step, "succeeded", rows),
             Body::StepFailed { turn, step, failure, .. } => {
@@ -244,6 +253,7 @@ impl Emitter {
         for step in self.open.keys().cloned().collect::<Vec<_>>() {
             self.rest_ended(entry, turn, &step, "turn_ended", rows);
         }
+        self.outdated.clear();
         let cause = self.id(turn, &[b"turn-started"]);
         self.turn_ended(entry, turn, Some(cause), outcome, rows);
     }

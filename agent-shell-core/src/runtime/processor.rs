@@ -83,7 +83,7 @@ impl StepProcessor {
             None => Either::Left(self.clone().make(attempt).map(|end| (end, None))),
             Some(purse) => Either::Right(self.clone().make_within(purse, attempt).boxed()),
         };
-        let ended = move |end| Event::Finished { step, attempt: number, end };
+        let ended = move |end| Event::Finished { step, attempt: number, read: 0, end };
         let work = attempted.map(move |(end, spent)| {
             reach!(ActEnded);
             (ended(end), spent)
@@ -249,7 +249,7 @@ impl StepProcessor {
     pub(crate) fn question(&self, question: Question) -> AbortHandle {
         let (step, attempt) = (question.place, question.attempt);
         let asked = self.clone().asked(question);
-        let ended = move |end| Event::Finished { step, attempt, end };
+        let ended = move |end| Event::Finished { step, attempt, read: 0, end };
         let work = asked.map(move |(end, spent)| {
             reach!(ActEnded);
             (ended(end), spent)

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::data::{Failure, WaitFor};
 use crate::machine::{Folded, Origin, Phase};
-use crate::words::{Digest, SessionId, StepId, Timestamp, ToolName, TurnId};
+use crate::words::{Digest, Seq, SessionId, StepId, Timestamp, ToolName, TurnId};
 
 /// A step that waits for a person. It holds its session's queue until it is decided or resolved, or its turn is
 /// abandoned.
@@ -42,6 +42,8 @@ pub struct Rest {
     pub turn: TurnId,
     /// The step.
     pub step: StepId,
+    /// The place of the session's record by which it rests. A step may rest more than once, each time by another record.
+    pub since: Seq,
     /// For what it waits.
     pub needs: Needs,
 }
@@ -140,7 +142,8 @@ impl Rest {
                 },
                 _ => continue,
             };
-            rests.push(Self { session: state.session, turn: turn.id, step: step.step.id.clone(), needs });
+            let (session, turn, since) = (state.session, turn.id, step.rested);
+            rests.push(Self { session, turn, step: step.step.id.clone(), since, needs });
         }
         rests
     }

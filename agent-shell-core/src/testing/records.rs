@@ -206,7 +206,9 @@ impl JournaledCall {
                     self.input = Some(input.value());
                 }
             }
-            Body::AttemptFailed { attempt, .. } => self.attempts = self.attempts.max(*attempt),
+            Body::AttemptFailed { attempt, .. } | Body::StepOutdated { attempt, .. } => {
+                self.attempts = self.attempts.max(*attempt)
+            }
             Body::StepSucceeded { attempt, output, .. } => {
                 self.attempts = self.attempts.max(*attempt);
                 self.end = Some(CallEnd::Succeeded(output.value()));

@@ -64,11 +64,13 @@ pub enum Bug {
     FollowedAgain,
     /// A follower is not told that text counts for nothing.
     RetractionForgotten,
+    /// An optimistic step that is made again is given what it had read at first.
+    StaleRead,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -89,6 +91,7 @@ impl Bug {
         Self::EndedEarly,
         Self::FollowedAgain,
         Self::RetractionForgotten,
+        Self::StaleRead,
     ];
 
     /// Its name on a command line.
@@ -114,6 +117,7 @@ impl Bug {
             Self::EndedEarly => "ended-early",
             Self::FollowedAgain => "followed-again",
             Self::RetractionForgotten => "retraction-forgotten",
+            Self::StaleRead => "stale-read",
         }
     }
 

@@ -16,6 +16,7 @@ mod command;
 mod coverage;
 mod events;
 mod following;
+mod heeding;
 mod host;
 mod model;
 mod planner;

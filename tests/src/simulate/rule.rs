@@ -48,6 +48,8 @@ pub enum Rule {
     Early,
     /// A step ends once, in its order, and is repeated only as its class allows.
     Step,
+    /// What an optimistic step has read still is so when its outcome is written, and it is made again only when it is not.
+    Optimistic,
     /// What a turn applied that does not succeed is undone where it can be: what happened, and nothing else, once, and nothing
     /// stands any more that came after it.
     Undo,

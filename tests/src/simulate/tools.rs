@@ -31,7 +31,8 @@ pub(super) fn tools(truth: &Truth, clock: &SimClock) -> Vec<Tool> {
         ToolSpec { name: STAMP, class: EffectClass::Idempotent, remembers: Some(REMEMBERS) },
     ];
     let tools = specs.into_iter().chain(own).map(|spec| tool(spec, truth, clock));
-    tools.chain(super::undoing::tools(truth, clock)).collect()
+    let tools = tools.chain(super::undoing::tools(truth, clock));
+    tools.chain(super::heeding::tools(truth, clock)).collect()
 }
 
 fn class_of(kind: ToolKind) -> EffectClass {

@@ -7,6 +7,7 @@ use agent_shell_core::data::{PlanError, Prompt, Retry};
 use agent_shell_core::{Plan, Step, Template, from};
 use serde_json::{Value, json};
 
+use super::heeding;
 use super::talking::Talk;
 use super::undoing;
 use crate::crash::scenario::{Act, Scenario, ToolKind, TurnKey};
@@ -60,6 +61,8 @@ struct WildStep {
     of: Vec<String>,
     lock: bool,
     may_fail: bool,
+    /// Whether its number is added up in the context.
+    adds: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +89,12 @@ enum WildAct {
     },
     /// A question alone.
     Question,
+    /// A call that heeds what is added up, beside those who add.
+    Heed {
+        name: &'static str,
+        own: u64,
+        attempts: u32,
+    },
 }
 
 /// Tools that only wild turns call, beside those of the scenarios: a `Pure` one that asks first, and an idempotent one
@@ -182,7 +191,13 @@ impl Wild {
             rounds.push(steps);
         }
         let deadline = random.percent(25).then(|| Duration::from_millis(100 + random.below(3_000)));
-        Self { key, rounds, ends, deadline, abandoned: random.percent(20) }
+        let abandoned = random.percent(20);
+        for (round, steps) in rounds.iter_mut().enumerate() {
+            if random.percent(40) {
+                WildStep::heeding(random, round, steps);
+            }
+        }
+        Self { key, rounds, ends, deadline, abandoned }
     }
 
     pub(super) fn rounds(&self) -> usize {
@@ -235,6 +250,10 @@ impl Wild {
                     None => made,
                 }
             }
+            WildAct::Heed { name, own, attempts } => {
+                let retry = Retry { attempts: *attempts, base_ms: 20, max_ms: 100 };
+                heeding::step(&step.id, name, *own).retry(retry)
+            }
             WildAct::Question => Step::ask(
                 &step.id,
                 "default",
@@ -242,6 +261,7 @@ impl Wild {
                 agent_shell_core::input(""),
             ),
         };
+        let made = if step.adds { heeding::adds(made) } else { made };
         let made = made.after(&step.after);
         let made = if step.may_fail { made.may_fail() } else { made };
         if step.lock { made.lock("left") } else { made }
@@ -249,13 +269,30 @@ impl Wild {
 }
 
 impl WildStep {
+    /// Lets steps of a round add up their numbers, and others heed the sum beside them.
+    fn heeding(random: &mut Random, round: usize, steps: &mut Vec<Self>) {
+        for step in steps.iter_mut().filter(|step| matches!(step.act, WildAct::Tool { .. })) {
+            step.adds = random.percent(70);
+        }
+        for nth in 0..1 + random.below(3) {
+            let act = WildAct::Heed {
+                name: heeding::TOOLS[usize::from(random.percent(30))],
+                own: random.below(1000),
+                attempts: 1 + random.below(4) as u32,
+            };
+            let (may_fail, adds, id) = (random.percent(50), random.percent(70), format!("h{round}-{nth}"));
+            steps.push(Self { id, act, after: Vec::new(), of: Vec::new(), lock: false, may_fail, adds });
+        }
+    }
+
     /// Whether others may depend on it: nothing may depend on a held step.
     fn may_be_needed(&self) -> bool {
         !matches!(self.act, WildAct::Tool { name, .. } if name == ToolKind::Publish.name())
     }
 
     fn gives_number(&self) -> bool {
-        self.may_be_needed() && matches!(self.act, WildAct::Tool { .. } | WildAct::Signal { .. })
+        let is_call = matches!(self.act, WildAct::Tool { .. } | WildAct::Heed { .. });
+        self.may_be_needed() && (is_call || matches!(self.act, WildAct::Signal { .. }))
     }
 
     fn draw(random: &mut Random, id: String, earlier: &[String], steps: &[Self]) -> Self {
@@ -290,6 +327,6 @@ impl WildStep {
         if matches!(act, WildAct::Tool { .. }) && random.percent(35) {
             of.extend(random.pick(&giving).map(|step| step.id.clone()));
         }
-        Self { id, act, after, of, lock: random.percent(15), may_fail: random.percent(25) }
+        Self { id, act, after, of, lock: random.percent(15), may_fail: random.percent(25), adds: false }
     }
 }

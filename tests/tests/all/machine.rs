@@ -250,10 +250,10 @@ impl<'a> Run<'a> {
                 self.react(Event::Checked { step, input, problem: None });
                 return true;
             }
-            Command::Act { step, input, key, attempt, .. } => {
+            Command::Act { step, input, key, attempt, read, .. } => {
                 self.live.running.insert(step, attempt);
                 let end = self.act(step, &input, &key);
-                self.waiting.push(Event::Finished { step, attempt, end });
+                self.waiting.push(Event::Finished { step, attempt, read, end });
             }
             Command::Rule { step, place, value, .. } => {
                 self.live.running.insert(step, 0);

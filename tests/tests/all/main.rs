@@ -28,6 +28,7 @@ mod layers;
 mod ledger_killed;
 mod licences;
 mod machine;
+mod optimistic;
 mod owners;
 mod plan_parts;
 mod plans;

@@ -39,12 +39,14 @@ impl PlanExecutor {
                 return Ok(true);
             }
             Command::Plan => return self.plan(),
-            Command::Act { step, tool, input, key, attempt, deadline } => {
+            Command::Act { step, tool, input, key, attempt, deadline, read } => {
+                self.reads(step, read);
                 let class = self.turn().map_or(EffectClass::Pure, |turn| turn.class_of(step));
                 self.live.running.insert(step, attempt);
                 self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
             }
-            Command::Ask { step, model, request, view, key, attempt, deadline } => {
+            Command::Ask { step, model, request, view, key, attempt, deadline, read } => {
+                self.reads(step, read);
                 let Some(turn) = self.turn() else { return Ok(false) };
                 let id = turn.steps[step].step.id.clone();
                 let alone =
@@ -83,6 +85,13 @@ impl PlanExecutor {
             }
         }
         Ok(false)
+    }
+
+    /// Remembers what an optimistic step reads.
+    fn reads(&mut self, step: usize, version: u64) {
+        if self.turn().is_some_and(|turn| turn.steps[step].step.optimistic) {
+            self.live.read.insert(step, version);
+        }
     }
 
     pub(super) fn turn(&self) -> Option<&TurnState> {
@@ -170,7 +179,8 @@ impl PlanExecutor {
         match self.budget.under(&self.core, (&self.entry, id), turn.budget, under) {
             Ok(under) => of.under = under,
             Err(reason) => {
-                self.happened(Event::Finished { step, attempt, end: AttemptEnd::NotBegun { reason } })?;
+                let end = AttemptEnd::NotBegun { reason };
+                self.happened(Event::Finished { step, attempt, read: 0, end })?;
                 return Ok(true);
             }
         }
@@ -246,14 +256,14 @@ impl PlanExecutor {
     /// Takes a completion and all others that have arrived.
     pub(super) fn complete(&mut self, first: Option<Completion>) -> Result<()> {
         let mut next = first;
-        while let Some(Completion { turn, event, spent }) = next {
+        while let Some(Completion { turn, mut event, spent }) = next {
             next = if self.is_heavy() { None } else { self.done.1.try_recv().ok() };
             if self.turn().is_none_or(|running| running.id != turn) {
                 continue;
             }
             self.spent.extend(spent.map(|spent| *spent));
             let mut rides = false;
-            match &*event {
+            match &mut *event {
                 Event::Planned { dropped, .. } => {
                     // One that was dropped may have answered already.
                     if self.live.planning != Some(*dropped) {
@@ -263,13 +273,14 @@ impl PlanExecutor {
                     self.handles.remove(&Work::Plan);
                     rides = self.may_ride();
                 }
-                Event::Finished { step, attempt, .. } => {
+                Event::Finished { step, attempt, read, .. } => {
                     reach!(ActReported);
                     // A dropped act that had already reported is no longer expected.
                     if self.live.running.get(step) != Some(attempt) {
                         continue;
                     }
                     self.live.running.remove(step);
+                    *read = self.live.read.remove(step).unwrap_or(0);
                     self.handles.remove(&Work::Act(*step));
                     rides = self.may_ride()
                         && self.turn().is_some_and(|turn| turn.class_of(*step) == EffectClass::Pure);

@@ -292,9 +292,9 @@ impl<'a> Ends<'a> {
         match body {
             // Of this attempt more may have been said by the time when a follower is told that it began.
             Body::StepStarted { step, attempt, .. } => Self::Attempt(step, attempt.saturating_sub(1)),
-            Body::AttemptFailed { step, attempt, .. } | Body::StepInDoubt { step, attempt, .. } => {
-                Self::Attempt(step, *attempt)
-            }
+            Body::AttemptFailed { step, attempt, .. }
+            | Body::StepOutdated { step, attempt, .. }
+            | Body::StepInDoubt { step, attempt, .. } => Self::Attempt(step, *attempt),
             Body::StepResolved { step, resolution: Resolution::Retry, .. } => Self::Attempt(step, u32::MAX),
             Body::StepSucceeded { step, .. }
             | Body::ModelAnswered { step, .. }

@@ -355,9 +355,13 @@ impl Follower {
                 (!open.is_empty())
                     .then(|| format!("is told the turn's end, and not what becomes of {open:?}"))
             }
-            Body::AttemptFailed { step, attempt, .. } => {
+            Body::AttemptFailed { step, attempt, .. } | Body::StepOutdated { step, attempt, .. } => {
                 let told = connection.told.get(step).filter(|told| told.attempt == *attempt);
-                told.map(|_| format!("is told that attempt {attempt} of {step} failed, and its text stands"))
+                told.map(|_| {
+                    format!(
+                        "is told that attempt {attempt} of {step} counts for nothing, and its text stands"
+                    )
+                })
             }
             _ => None,
         }

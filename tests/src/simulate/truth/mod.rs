@@ -8,6 +8,7 @@ mod budget;
 mod end;
 mod events;
 mod follow;
+mod heed;
 mod mirror;
 mod purge;
 mod records;
@@ -89,6 +90,7 @@ struct Facts {
     /// The sessions in which turns were posted.
     posted: BTreeMap<TurnId, SessionId>,
     forgotten: BTreeMap<SubjectOf, Forgotten>,
+    heeded: heed::Heeded,
 }
 
 /// What the records say of a turn.

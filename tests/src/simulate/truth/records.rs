@@ -98,6 +98,7 @@ impl Facts {
         }
         found.extend(purged);
         self.check_undoing(append.session, &entry, &mut found);
+        self.check_heeding(append.session, &entry, &mut found);
         let Some(mirror) = self.sessions.get_mut(&append.session) else { return Ok(found) };
         let row = fold(&mut mirror.state, &entry).map_err(|error| (Rule::Fold, error.to_string()))?;
         *self.coverage.transitions.entry(*row).or_default() += 1;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::Truth;
 use crate::crash::scenario::Work;
 use crate::simulate::coverage::WorldFault;
+use crate::simulate::heeding::heeds;
 use crate::simulate::rule::Rule;
 use crate::simulate::work::FLAKY;
 
@@ -188,7 +189,8 @@ impl Truth {
         if tool.class == EffectClass::Pure {
             // A plan of `Pure` steps may be acted on before it is durable, and made anew by the next owner.
             let key = target.looked.entry(call.epoch).or_insert_with(|| call.key().to_owned());
-            if key != call.key() {
+            // A call that heeds the context is another one when that has changed.
+            if key != call.key() && !heeds(tool.name) {
                 found.push((Rule::Key, "is called under two keys in one epoch".into()));
             }
         } else {

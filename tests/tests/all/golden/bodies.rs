@@ -246,12 +246,14 @@ fn attempts() -> Vec<Body> {
     let resolved =
         |resolution, context| Body::StepResolved { turn: TURN, step: step("charge"), resolution, context };
     let reason = || "the line went dead".to_owned();
+    let changed = || ["list", "sum"].map(|key| ContextKey::new(key).unwrap()).to_vec();
     vec![
         started(1, Some(value().into())),
         started(1, Some(blob())),
         started(2, None),
         attempt_failed(true, true),
         attempt_failed(false, false),
+        Body::StepOutdated { turn: TURN, step: step("charge"), attempt: 2, changed: changed() },
         Body::ProbeFailed { turn: TURN, step: step("ship"), reason: reason(), retry_at: LATER },
         succeeded(value().into(), context_values()),
         succeeded(blob(), BTreeMap::new()),

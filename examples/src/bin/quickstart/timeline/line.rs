@@ -42,6 +42,10 @@ pub(super) fn about(body: &Body) -> String {
             };
             format!("attempt {attempt}, {known}: {reason}")
         }
+        Body::StepOutdated { attempt, changed, .. } => {
+            let changed: Vec<&str> = changed.iter().map(|key| key.as_str()).collect();
+            format!("attempt {attempt}, made again: what it had read has changed ({})", changed.join(", "))
+        }
         Body::ProbeFailed { reason, .. } => reason.clone(),
         Body::StepSucceeded { attempt, output, .. } => format!("attempt {attempt}: {}", output.value()),
         Body::StepInDoubt { attempt, reason, .. } => format!("attempt {attempt}: {reason}"),

@@ -138,6 +138,12 @@ pub(super) fn take(step: &mut Step, entry: &HistoryEntry) {
             step.enter(entry, state, Some(*retry_at));
             step.open(entry, kind, None);
         }
+        Body::StepOutdated { attempt, .. } => {
+            step.attempts = *attempt;
+            step.attempt_ended(entry, SpanEnd::Failed);
+            step.reason = Some(line::about(&entry.body));
+            step.enter(entry, StepState::Pending, None);
+        }
         Body::ProbeFailed { reason, retry_at, .. } => {
             step.reason = Some(one_line(reason));
             step.until = Some(*retry_at);
@@ -239,7 +245,9 @@ impl Step {
             Body::StepFailed { failure, .. } | Body::UndoParked { failure, .. } => {
                 Some(one_line(&failure.message))
             }
-            Body::WaitEnded { .. } | Body::StepResolved { .. } => Some(line::about(&entry.body)),
+            Body::WaitEnded { .. } | Body::StepResolved { .. } | Body::StepOutdated { .. } => {
+                Some(line::about(&entry.body))
+            }
             _ => None,
         };
     }
