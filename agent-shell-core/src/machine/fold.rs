@@ -529,7 +529,7 @@ impl TurnState {
     }
 
     /// A step of which nothing counts may begin.
-    fn pauses_anew(&mut self, place: usize) {
+    pub(super) fn pauses_anew(&mut self, place: usize) {
         self.steps[place].phase = Phase::Pending;
         self.active.remove(&place);
         self.ready.insert(place);

@@ -222,6 +222,11 @@ impl TurnState {
                     step.input = Some(value);
                     step.read = self.context.version;
                 }
+                // Before a further attempt they see another call only where that heeds the context: it begins as the first did,
+                // with an approval where one is asked for.
+                if step.step.optimistic && matches!(step.phase, Phase::Paused { .. }) {
+                    self.pauses_anew(place);
+                }
             }
             (GuardPlace::BeforeModel, Phase::Pending | Phase::Paused { .. }) => {
                 step.before = Some(ruled);

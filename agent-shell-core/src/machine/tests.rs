@@ -191,6 +191,11 @@ fn with_question() -> Folded {
     with(Step::model("step", ask.in_conversation(0)), None)
 }
 
+/// A session whose turn heeds its context.
+fn with_optimistic() -> Folded {
+    with(Step::tool("step", "tool", json!(null)).optimistic(), None)
+}
+
 /// A session whose turn has a child.
 fn with_child() -> Folded {
     let delegate = Delegate::to_planner("planner", json!(null));
@@ -249,7 +254,7 @@ fn states() -> Vec<Folded> {
     let mut states = vec![empty.clone(), Folded { purged: true, ..empty }];
     for phase in phases {
         let classes = [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None];
-        for mut state in classes.map(with_step).into_iter().chain([with_question(), with_child()]) {
+        for mut state in classes.map(with_step).into_iter().chain([with_question(), with_child(), with_optimistic()]) {
             let StepState { phase: of_step, .. } = &mut state.turn.as_mut().unwrap().steps[0];
             *of_step = phase.clone();
             states.push(state.clone());

@@ -186,7 +186,8 @@ pub const TRANSITIONS: &[Transition] = rows! {
     StepReturned: Pending -> Returned, Approved -> Returned, Paused -> Returned, Started -> Returned,
         Probing -> Returned;
     // Before a question or a call, and again when what it would say has changed; after a result or an answer.
-    GuardRuled: Pending -> Pending, Approved -> Approved, Paused -> Paused, Returned -> Returned;
+    // From `Paused` to `Pending`: an optimistic step, whose next call is another one.
+    GuardRuled: Pending -> Pending, Approved -> Approved, Paused -> Paused, Paused -> Pending, Returned -> Returned;
     StepFailed: Pending -> Failed, Waiting -> Failed, Approved -> Failed, Paused -> Failed, Started -> Failed,
         Probing -> Failed, InDoubt -> Failed, Returned -> Failed, Parked -> Failed, Delegated -> Failed;
 };

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use agent_shell_core::backends::SystemClock;
+use agent_shell_core::backends::volatile::{VolatileKeys, VolatileStore};
 use agent_shell_core::ports::PlanView;
 use agent_shell_core::runtime::Needs;
 use agent_shell_core::{
@@ -145,6 +147,35 @@ async fn an_approval_expires() {
         shell.shutdown().await.unwrap();
     })
     .await;
+}
+
+/// More than one page of the mailbox holds, and read when the wait would have expired long ago.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_that_was_posted_in_time_counts_whenever_it_is_read() {
+    let store = VolatileStore::store(Arc::new(SystemClock::new()));
+    let keys = Arc::new(VolatileKeys::new());
+    let calls = Arc::new(AtomicU32::new(0));
+    let on = || Shell::on(store.clone(), keys.clone()).limits(limits());
+    let tool = || counted(&calls).ask_first().approval_expires(Duration::from_millis(1_500));
+    let shell = on().tool(tool()).open().await.unwrap();
+    let steps = (0..150).map(|n| Step::tool(format!("s{n}"), "count", json!({ "n": n })));
+    let turn = shell.session("s").unwrap().submit(Plan::new(steps).unwrap()).await.unwrap();
+    while turn.rests().await.unwrap().len() < 150 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    shell.shutdown().await.unwrap();
+    // It has no such tool, so it drives no turn that needs one.
+    let other = on().open().await.unwrap();
+    for rest in other.rests().await.unwrap() {
+        other.approve(&rest, &Actor::named("olga").unwrap()).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    other.shutdown().await.unwrap();
+    let shell = on().tool(tool()).open().await.unwrap();
+    let outcome = shell.turn(turn.id()).outcome().await.unwrap();
+    assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
+    assert_eq!(calls.load(Ordering::SeqCst), 150);
+    shell.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,6 +55,16 @@ async fn turns_that_name_no_planner_go_to_whom_the_session_was_handed() {
         let handed = |body: &Body| matches!(body, Body::SessionHandedOff { planner, reason } if planner.as_str() == "refunds" && reason == "it is about a refund");
         let record = records.iter().find(|record| handed(&record.body)).unwrap();
         assert_eq!(shell.actor(&Default::default(), record.actor).await.unwrap(), Some(olga.clone()));
+        let steered = session.submit(Request::new(6)).steer().await.unwrap();
+        assert_eq!(steered.outcome().await.unwrap().text(), "refunds says 6", "it starts a turn as any other does");
+        let named = session.submit(Request::new(7).planner("default")).steer().await.unwrap();
+        assert_eq!(named.outcome().await.unwrap().text(), "desk says 7");
+        let running = session.submit(Request::plan(Plan::new([Step::signal("go", "go")]).unwrap())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let left = session.submit(Request::new(8)).steer().await.unwrap();
+        session.signal("go", 1, None, &Actor::Host).await.unwrap();
+        running.outcome().await.unwrap();
+        assert_eq!(left.outcome().await.unwrap().text(), "refunds says 8", "what no plan took up is the next turn");
         session.hand_off("default", "done", &olga).await.unwrap();
         assert_eq!(says(&session, Request::new(5)).await, "desk says 5");
         shell.shutdown().await.unwrap();

@@ -15,6 +15,31 @@ fn one(input: &str) -> Plan {
     Plan::new([Step::tool("only", "note", json!(input))]).unwrap()
 }
 
+/// A wait that is open where a session is forked lasts as long in the fork as it had left.
+#[tokio::test]
+async fn a_wait_ends_as_far_off_as_it_did_when_it_was_forked() {
+    on_each(|shell, _| async move {
+        let shell = shell.open().await.unwrap();
+        let session = shell.session("customer-42").unwrap();
+        let wait = Step::signal("wait", "go").expires(std::time::Duration::from_millis(700));
+        let turn = session.submit(Plan::new([wait]).unwrap()).await.unwrap();
+        until(async || bodies(&session).await.iter().any(|body| matches!(body, Body::WaitOpened { .. }))).await;
+        let head = session.head().await.unwrap().seq;
+        let expired = turn.outcome().await.unwrap();
+        assert!(matches!(&expired, Outcome::Failed(failure) if failure.code == FailureCode::Expired));
+        let fork = session.fork("fork").at(head).await.unwrap();
+        fork.signal("go", json!("in time"), None, &NOBODY).await.unwrap();
+        until(async || bodies(&fork).await.iter().any(|body| matches!(body, Body::TurnEnded { .. }))).await;
+        let ended = bodies(&fork).await.into_iter().find_map(|body| match body {
+            Body::TurnEnded { outcome, .. } => Some(outcome),
+            _ => None,
+        });
+        assert!(matches!(ended, Some(Outcome::Answered(_))), "{ended:?}");
+        shell.shutdown().await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_name_is_one_fork() {
     on_each(|shell, _| async move {

@@ -117,6 +117,32 @@ async fn held_untrusted_it_waits_for_an_approval_that_shows_where_each_argument_
     .await;
 }
 
+/// What a host was sent counts as what a tool brings, whether it begins a turn or is said to one that runs.
+#[tokio::test]
+async fn an_input_that_is_said_to_be_untrusted_is_held_back_and_so_is_what_comes_after_it() {
+    let sent = Sent::default();
+    let shell = shell(Shell::volatile(), &sent).guard(HoldUntrusted::new()).open().await.unwrap();
+    let session = shell.session("ada").unwrap();
+    let turn = session.submit("Say Hello to bob@here.example").untrusted().await.unwrap();
+    let wait = turn.approval().await.unwrap().expect("it is held");
+    wait.deny("no", &Actor::Host).await.unwrap();
+    // It stands in the conversation from then on.
+    let turn = session.submit("Say Hello to bob@here.example").await.unwrap();
+    assert!(turn.approval().await.unwrap().is_some(), "the label is gone with its turn");
+    turn.abandon("seen", &Actor::Host).await.unwrap();
+    let other = shell.session("bob").unwrap();
+    other.submit("Say Hello to bob@here.example").untrusted().steer().await.unwrap();
+    let held = other.history().await.is_ok() && loop {
+        match shell.rests().await.unwrap().pop() {
+            Some(rest) if rest.session == other.id().await.unwrap() => break true,
+            _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        }
+    };
+    assert!(held);
+    assert_eq!(sent.lock().unwrap().len(), 0);
+    shell.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn before_anything_was_read_from_outside_calls_are_made_and_the_users_words_are_known() {
     let sent = Sent::default();

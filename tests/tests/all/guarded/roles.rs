@@ -1,12 +1,13 @@
 //! Who may do what.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use agent_shell_core::ports::{Authorizer, Intention, Refusal, SessionFilter};
 use agent_shell_core::runtime::Rest;
 use agent_shell_core::words::{Seq, StepId, UserId};
 use agent_shell_core::{
-    Actor, Call, Deed, Error, ErrorKind, Outcome, Plan, Request, Resolution, Roles, Shell, Step, Tenant,
+    Actor, Call, Deed, Delegate, Error, ErrorKind, Outcome, Plan, Request, Resolution, Roles, Shell, Step, Tenant,
     TenantRoles, Tool, ToolError, Turn,
 };
 use serde_json::{Value, json};
@@ -152,6 +153,45 @@ async fn with_four_eyes_whoever_submitted_may_not_approve_and_may_deny() {
     let (turn, rest) = resting(&shell, false).await;
     shell.deny(&rest, "I was wrong", &named("lead")).await.unwrap();
     assert!(matches!(turn.outcome().await.unwrap(), Outcome::Failed(_)));
+    shell.shutdown().await.unwrap();
+}
+
+/// What somebody says to a turn is theirs, too: else two could pay whom they like.
+#[tokio::test]
+async fn with_four_eyes_whoever_steered_a_turn_may_not_approve_in_it_or_in_its_children() {
+    let roles = TenantRoles::default().role("all", Deed::ALL).four_eyes();
+    let roles = roles.member(user("lead"), ["all"]).member(user("second"), ["all"]).host(["all"]);
+    let roles = roles.member(user("third"), ["all"]);
+    let shell = shell(Roles::default().tenant(Tenant::default(), roles)).await;
+    let plan = |step: Step| Plan::new([step]).unwrap();
+    let approval = || Step::approval("s", json!("Go?"));
+    let kid = Step::child("kid", Delegate::to_plan(plan(approval()), json!(null)));
+    for step in [approval(), kid] {
+        let turn = submit(&shell, plan(step), &named("lead")).await.unwrap();
+        let rest = loop {
+            match shell.rests().await.unwrap().pop() {
+                Some(rest) => break rest,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let session = shell.session("ada").unwrap();
+        session.submit(plan(Step::timer("t", Duration::ZERO))).steer().actor(named("second")).await.unwrap();
+        let was_heard = async || {
+            let records = shell.history(turn.session().unwrap()).await.unwrap().next(999).await.unwrap();
+            let of_turn = records.iter().filter(|record| record.body.turn() == Some(turn.id()));
+            of_turn.filter(|record| record.body.kind() == "turn.steered").count() == 1
+        };
+        while !was_heard().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for asks in ["lead", "second"] {
+            let error = shell.approve(&rest, &named(asks)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Forbidden, "{asks}: {error}");
+        }
+        shell.approve(&rest, &named("third")).await.unwrap();
+        assert!(matches!(turn.outcome().await.unwrap(), Outcome::Answered(_)));
+        while shell.session("ada").unwrap().submit(plan(Step::timer("last", Duration::ZERO))).actor(named("lead")).await.unwrap().outcome().await.is_err() {}
+    }
     shell.shutdown().await.unwrap();
 }
 
