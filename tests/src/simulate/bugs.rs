@@ -64,11 +64,19 @@ pub enum Bug {
     FollowedAgain,
     /// A follower is not told that text counts for nothing.
     RetractionForgotten,
+    /// A guard's shell lets pass whatever it denied.
+    GuardsIgnored,
+    /// Guards are asked again about what they have ruled on.
+    GuardsAskedAgain,
+    /// A compensation is called for another call.
+    UndoOther,
+    /// A compensation is called twice.
+    UndoTwice,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -89,6 +97,10 @@ impl Bug {
         Self::EndedEarly,
         Self::FollowedAgain,
         Self::RetractionForgotten,
+        Self::GuardsIgnored,
+        Self::GuardsAskedAgain,
+        Self::UndoOther,
+        Self::UndoTwice,
     ];
 
     /// Its name on a command line.
@@ -114,6 +126,10 @@ impl Bug {
             Self::EndedEarly => "ended-early",
             Self::FollowedAgain => "followed-again",
             Self::RetractionForgotten => "retraction-forgotten",
+            Self::GuardsIgnored => "guards-ignored",
+            Self::GuardsAskedAgain => "guards-asked-again",
+            Self::UndoOther => "undo-other",
+            Self::UndoTwice => "undo-twice",
         }
     }
 

@@ -48,6 +48,9 @@ pub enum Rule {
     Early,
     /// A step ends once, in its order, and is repeated only as its class allows.
     Step,
+    /// What guards ruled holds: recorded is what they said, nobody is asked again, nothing begins that was denied, or
+    /// otherwise than they left it, and nothing is read before they ruled on it.
+    Guard,
     /// What a turn applied that does not succeed is undone where it can be: what happened, and nothing else, once, and nothing
     /// stands any more that came after it.
     Undo,

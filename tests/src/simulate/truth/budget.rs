@@ -384,6 +384,7 @@ impl BudgetBook {
             match &entry.body {
                 Body::StepSucceeded { turn, step, attempt, .. }
                 | Body::ModelAnswered { turn, step, attempt, .. }
+                | Body::StepReturned { turn, step, attempt, .. }
                 | Body::AttemptFailed { turn, step, attempt, .. } => {
                     let digest = digest_of((append.session, *turn, step), entry.epoch, *attempt);
                     let kind = self.settled.get(&digest);

@@ -8,6 +8,7 @@ mod budget;
 mod end;
 mod events;
 mod follow;
+mod guard;
 mod mirror;
 mod purge;
 mod records;
@@ -32,6 +33,7 @@ use self::book::Known;
 use self::budget::BudgetBook;
 use self::events::EventFacts;
 use self::follow::FollowBook;
+use self::guard::GuardBook;
 use self::mirror::Mirror;
 use self::purge::Forgotten;
 use self::world::Target;
@@ -84,6 +86,9 @@ struct Facts {
     events: EventFacts,
     budgets: BudgetBook,
     follow: FollowBook,
+    guards: GuardBook,
+    /// The attempts at which compensations were called.
+    undoing: BTreeSet<(TurnId, StepId, Epoch, u32)>,
     /// The life of a process that each owner is.
     owners: BTreeMap<OwnerId, LifeId>,
     /// The sessions in which turns were posted.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agent_shell_core::data::{
-    Action, Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
-    Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
+    Action, Answer, Arguments, Ask, Body, CallStatus, Content, GuardPlace, Message, Outcome, Payload, Prompt,
+    PromptRef, Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
 };
 use agent_shell_core::machine::Entry;
 use agent_shell_core::ports::ModelRequest;
@@ -80,6 +80,10 @@ pub(super) struct TalkTurn {
     first: Option<Arc<Message>>,
     corrections: u32,
     failing: BTreeMap<String, u32>,
+    /// What guards put in the place of what a question says; none where they left it.
+    ruled: BTreeMap<StepId, Option<Arc<Message>>>,
+    /// What was answered, as guards left it, with the digest of what was asked.
+    returned: BTreeMap<StepId, (Arc<Value>, Option<Digest>)>,
 }
 
 /// How a step ended.
@@ -107,6 +111,15 @@ impl TalkBook {
                 let id = (*turn, step.clone(), entry.epoch, *attempt);
                 self.answered(id, (answer, *view), coverage, found);
             }
+            Body::StepReturned { turn, step, attempt, output, view } if self.asks(step) => {
+                let id = (*turn, step.clone(), entry.epoch, *attempt);
+                self.returned(id, (output, *view), coverage, found);
+            }
+            Body::GuardRuled { step, place, value, .. } => {
+                if let Some(turn) = &mut self.turn {
+                    turn.ruled(step, *place, value.as_ref());
+                }
+            }
             Body::TurnEnded { outcome, answer, .. } => {
                 self.turn_ended(outcome, answer.as_ref(), coverage, found)
             }
@@ -128,7 +141,33 @@ impl TalkBook {
         }
     }
 
-    fn answered(
+    fn asks(&self, step: &StepId) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.ask(step).is_some())
+    }
+
+    /// Whether guards have ruled on what a question says.
+    pub(super) fn is_ruled(&self, step: &StepId) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.ruled.contains_key(step))
+    }
+
+    /// A model's answer is there, and guards have not ruled on it.
+    fn returned(
+        &mut self,
+        id: QuestionId,
+        (answer, view): (&Payload, Option<Digest>),
+        coverage: &mut Coverage,
+        found: &mut Problems,
+    ) {
+        let step = id.1.clone();
+        self.check_said(id, (answer, view), coverage, found);
+        let Some(turn) = &mut self.turn else { return };
+        if turn.returned.insert(step.clone(), (answer.value(), view)).is_some() {
+            found.push(format!("{step} is answered a second time"));
+        }
+    }
+
+    /// What is recorded as an answer is what the model said to just this question.
+    fn check_said(
         &mut self,
         id: QuestionId,
         (answer, view): (&Payload, Option<Digest>),
@@ -137,16 +176,12 @@ impl TalkBook {
     ) {
         let (step, attempt) = (id.1.clone(), id.3);
         let asked = self.asked.remove(&id);
-        let Ok(answer) = serde_json::from_value::<Answer>((*answer.value()).clone()) else {
-            return found.push(format!("the answer to {step} can't be read"));
-        };
+        let said = asked.as_ref().and_then(|asked| asked.answer.as_ref());
+        let answer = serde_json::from_value::<Answer>((*answer.value()).clone()).ok();
         match &asked {
             None => found.push(format!("{step} is answered in attempt {attempt}, in which nobody was asked")),
-            Some(asked) if asked.answer.as_ref() != Some(&answer) => {
-                found.push(format!(
-                    "{step} is answered with {answer:?}, and the model said {:?}",
-                    asked.answer
-                ));
+            Some(_) if said != answer.as_ref() => {
+                found.push(format!("{step} is answered with {answer:?}, and the model said {said:?}"));
             }
             Some(asked) if asked.view != view => {
                 found.push(format!("{step} was asked {:?}, and recorded is {view:?}", asked.view));
@@ -156,10 +191,28 @@ impl TalkBook {
         if let Some(request) = asked.and_then(|asked| asked.request) {
             self.check(&step, &request, coverage, found);
         }
+    }
+
+    fn answered(
+        &mut self,
+        id: QuestionId,
+        (answer, view): (&Payload, Option<Digest>),
+        coverage: &mut Coverage,
+        found: &mut Problems,
+    ) {
+        let step = id.1.clone();
+        match self.turn.as_mut().and_then(|turn| turn.returned.remove(&step)) {
+            Some(left) if left == (answer.value(), view) => {}
+            Some(left) => found.push(format!("{step} is answered with {answer:?}, and left was {left:?}")),
+            None => self.check_said(id, (answer, view), coverage, found),
+        }
+        let Ok(answer) = serde_json::from_value::<Answer>((*answer.value()).clone()) else {
+            return found.push(format!("the answer to {step} can't be read"));
+        };
         let Some(ask) = self.turn.as_ref().and_then(|turn| turn.ask(&step)).cloned() else {
             return found.push(format!("{step} is answered, and asks nothing"));
         };
-        let Some(said) = self.said_by(&ask) else {
+        let Some(said) = self.said_by(&step, &ask) else {
             return found.push(format!("{step} is answered, and says nothing"));
         };
         let Some(turn) = &mut self.turn else { return };
@@ -251,7 +304,13 @@ impl TalkBook {
     }
 
     /// What a question says, when all that it is made of is in the records.
-    fn said_by(&self, ask: &Ask) -> Option<Arc<Message>> {
+    fn said_by(&self, step: &StepId, ask: &Ask) -> Option<Arc<Message>> {
+        let rewritten = self.turn.as_ref()?.ruled.get(step).cloned().flatten();
+        rewritten.or_else(|| self.said_first(ask))
+    }
+
+    /// The same before guards have put anything in its place.
+    fn said_first(&self, ask: &Ask) -> Option<Arc<Message>> {
         let turn = self.turn.as_ref()?;
         Some(Arc::new(match &ask.say {
             Say::User(template) if *template == input("") => Message::User(Content::read(&turn.input)),
@@ -278,7 +337,7 @@ impl TalkBook {
         if self.prompts.get(digest) != Some(&request.prompt) {
             found.push(format!("{step}: its prompt is not the one under {digest}: {:?}", request.prompt));
         }
-        let Some(said) = self.said_by(ask) else {
+        let Some(said) = self.said_by(step, ask) else {
             return found.push(format!("{step} says what nobody knows"));
         };
         let (first, last) = match (ask.first_shown, &ask.say) {
@@ -296,7 +355,8 @@ impl TalkBook {
         if !matches!(ask.say, Say::Summary { .. }) {
             let first = shown.map(|(number, _)| *number).next();
             self.check_shown(step, first, &said, request, found);
-            self.check_bound(step, spec, request, found);
+            let more = self.said_first(ask).map_or(0, |first| length(&said).saturating_sub(length(&first)));
+            self.check_bound(step, (spec, more), request, found);
             if rejects(ask) && turn.corrections >= CORRECTIONS {
                 found.push(format!("{step} corrects after {} corrections in a row", turn.corrections));
             }
@@ -344,12 +404,19 @@ impl TalkBook {
     }
 
     /// A question is no larger than its policy allows. A summary that has just been made may be.
-    fn check_bound(&self, step: &StepId, spec: LoopSpec, request: &ModelRequest, found: &mut Problems) {
-        let length = |message: &Arc<Message>| json!(message).to_string().len() as u64;
+    /// What guards made of what it says may take `rewritten` bytes more.
+    fn check_bound(
+        &self,
+        step: &StepId,
+        (spec, rewritten): (LoopSpec, u64),
+        request: &ModelRequest,
+        found: &mut Problems,
+    ) {
         let bytes: u64 = request.messages.iter().map(length).sum();
         let summary = request.messages.iter().filter(|message| matches!(***message, Message::Summary(_)));
         let summary: u64 = summary.map(length).sum();
         let more = if self.is_fresh { summary.saturating_sub(spec.bytes / 4) } else { 0 };
+        let more = more + rewritten;
         if bytes > spec.bytes + more {
             found
                 .push(format!("{step} shows {bytes} bytes, and its policy allows {} and {more}", spec.bytes));
@@ -384,6 +451,8 @@ impl TalkTurn {
             first: None,
             corrections: 0,
             failing: BTreeMap::new(),
+            ruled: BTreeMap::new(),
+            returned: BTreeMap::new(),
         }
     }
 
@@ -422,6 +491,23 @@ impl TalkTurn {
             | Body::AttemptFailed { step, .. }
             | Body::WaitOpened { step, .. } => {
                 self.begun.insert(step.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Guards have ruled: what they put in the place of a question's words, or of an answer.
+    fn ruled(&mut self, step: &StepId, place: GuardPlace, value: Option<&Payload>) {
+        let value = value.map(Payload::value);
+        match (place, value) {
+            (GuardPlace::BeforeModel, value) => {
+                let said = value.and_then(|value| serde_json::from_value((*value).clone()).ok());
+                self.ruled.insert(step.clone(), said.map(Arc::new));
+            }
+            (GuardPlace::AfterModel, Some(value)) => {
+                if let Some(returned) = self.returned.get_mut(step) {
+                    returned.0 = value;
+                }
             }
             _ => {}
         }
@@ -568,11 +654,17 @@ impl TalkTurn {
                     | FailureCode::TooLarge
                     | FailureCode::Interrupted
                     | FailureCode::Budget
+                    | FailureCode::Guard
             )
         {
             found.push(format!("a loop's turn failed as {code:?}: {message}"));
         }
     }
+}
+
+/// How much room a message takes.
+fn length(message: &Arc<Message>) -> u64 {
+    json!(message).to_string().len() as u64
 }
 
 /// Whether a question tells a model that its answer could not be used.
