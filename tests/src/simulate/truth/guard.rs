@@ -322,7 +322,7 @@ impl Facts {
             None => self
                 .life_of(mirror, call.epoch)
                 .filter(|life| settings.has_guards(*life))
-                .filter(|life| !self.was_let(*life, (turn, step, place), digest, settings))
+                .filter(|life| !self.was_let((mirror, *life), (turn, step, place), digest, settings))
                 .map(|_| "it begins, and no guard let it pass"),
         };
         if let Some(problem) = problem {
@@ -333,7 +333,7 @@ impl Facts {
     /// Whether the last guard of a life said that this may go on.
     fn was_let(
         &self,
-        life: LifeId,
+        (mirror, life): (&Mirror, LifeId),
         (turn, step, place): (TurnId, &StepId, GuardPlace),
         digest: Digest,
         settings: &Settings,
@@ -343,6 +343,12 @@ impl Facts {
         said.into_iter().flatten().filter(|said| Some(&said.guard) == last).any(|said| match &said.ruling {
             Some(Ok(Ruling::Allow)) => said.shown == digest,
             Some(Ok(Ruling::Rewrite { value })) => digest_of(value) == digest,
+            // What was approved before there were guards goes on although one asks.
+            Some(Ok(Ruling::Ask { .. })) => {
+                said.shown == digest
+                    && approval(mirror, turn, step, digest) >= Approval::Asked
+                    && self.guards.approved.contains(&(turn, step.clone()))
+            }
             _ => false,
         })
     }

@@ -1,12 +1,15 @@
 //! What was said to models and by them, as the records say: kept here by itself, without the machine's fold, and held
 //! against every question that a model gets.
 
+mod ruled;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agent_shell_core::data::{
-    Action, Answer, Arguments, Ask, Body, CallStatus, Content, GuardPlace, Message, Outcome, Payload, Prompt,
-    PromptRef, Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
+    Action, Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
+    Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
 };
 use agent_shell_core::machine::Entry;
 use agent_shell_core::ports::ModelRequest;
@@ -141,58 +144,6 @@ impl TalkBook {
         }
     }
 
-    fn asks(&self, step: &StepId) -> bool {
-        self.turn.as_ref().is_some_and(|turn| turn.ask(step).is_some())
-    }
-
-    /// Whether guards have ruled on what a question says.
-    pub(super) fn is_ruled(&self, step: &StepId) -> bool {
-        self.turn.as_ref().is_some_and(|turn| turn.ruled.contains_key(step))
-    }
-
-    /// A model's answer is there, and guards have not ruled on it.
-    fn returned(
-        &mut self,
-        id: QuestionId,
-        (answer, view): (&Payload, Option<Digest>),
-        coverage: &mut Coverage,
-        found: &mut Problems,
-    ) {
-        let step = id.1.clone();
-        self.check_said(id, (answer, view), coverage, found);
-        let Some(turn) = &mut self.turn else { return };
-        if turn.returned.insert(step.clone(), (answer.value(), view)).is_some() {
-            found.push(format!("{step} is answered a second time"));
-        }
-    }
-
-    /// What is recorded as an answer is what the model said to just this question.
-    fn check_said(
-        &mut self,
-        id: QuestionId,
-        (answer, view): (&Payload, Option<Digest>),
-        coverage: &mut Coverage,
-        found: &mut Problems,
-    ) {
-        let (step, attempt) = (id.1.clone(), id.3);
-        let asked = self.asked.remove(&id);
-        let said = asked.as_ref().and_then(|asked| asked.answer.as_ref());
-        let answer = serde_json::from_value::<Answer>((*answer.value()).clone()).ok();
-        match &asked {
-            None => found.push(format!("{step} is answered in attempt {attempt}, in which nobody was asked")),
-            Some(_) if said != answer.as_ref() => {
-                found.push(format!("{step} is answered with {answer:?}, and the model said {said:?}"));
-            }
-            Some(asked) if asked.view != view => {
-                found.push(format!("{step} was asked {:?}, and recorded is {view:?}", asked.view));
-            }
-            _ => {}
-        }
-        if let Some(request) = asked.and_then(|asked| asked.request) {
-            self.check(&step, &request, coverage, found);
-        }
-    }
-
     fn answered(
         &mut self,
         id: QuestionId,
@@ -301,12 +252,6 @@ impl TalkBook {
             coverage.count(WorldFault::HeldTold);
             self.push(Arc::new(Message::Note(format!("What was held back has ended: {}", json!(became)))));
         }
-    }
-
-    /// What a question says, when all that it is made of is in the records.
-    fn said_by(&self, step: &StepId, ask: &Ask) -> Option<Arc<Message>> {
-        let rewritten = self.turn.as_ref()?.ruled.get(step).cloned().flatten();
-        rewritten.or_else(|| self.said_first(ask))
     }
 
     /// The same before guards have put anything in its place.
@@ -496,23 +441,6 @@ impl TalkTurn {
         }
     }
 
-    /// Guards have ruled: what they put in the place of a question's words, or of an answer.
-    fn ruled(&mut self, step: &StepId, place: GuardPlace, value: Option<&Payload>) {
-        let value = value.map(Payload::value);
-        match (place, value) {
-            (GuardPlace::BeforeModel, value) => {
-                let said = value.and_then(|value| serde_json::from_value((*value).clone()).ok());
-                self.ruled.insert(step.clone(), said.map(Arc::new));
-            }
-            (GuardPlace::AfterModel, Some(value)) => {
-                if let Some(returned) = self.returned.get_mut(step) {
-                    returned.0 = value;
-                }
-            }
-            _ => {}
-        }
-    }
-
     fn ask(&self, step: &StepId) -> Option<&Ask> {
         self.steps.iter().find(|known| known.id == *step).and_then(|known| match &known.action {
             Action::Model(ask) => Some(&**ask),
@@ -554,65 +482,6 @@ impl TalkTurn {
             ToolResult::new(&result.call, &result.tool, status, output)
         });
         told.collect()
-    }
-
-    /// What became of the steps of which a model was told that they are held back, when the turn has ended.
-    fn became_of_held(&self) -> Vec<Value> {
-        let asked = self.steps.iter().filter(|step| self.answered.contains(&step.id));
-        let told: BTreeSet<&StepId> =
-            asked.flat_map(Step::awaits).filter(|step| self.is_held(step)).collect();
-        let held = self.steps.iter().filter(|step| told.contains(&step.id));
-        held.map(|step| {
-            let (status, output) = match self.ends.get(&step.id) {
-                Some(End::Done(output, record)) => {
-                    (CallStatus::Done, shown(output, *record, Some(KEPT_AT_AN_END)))
-                }
-                Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
-                None if self.begun.contains(&step.id) => {
-                    (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
-                }
-                None => (CallStatus::Closed, json!("the turn ended before the call was made")),
-            };
-            let Action::Tool { name, .. } = &step.action else { return Value::Null };
-            json!({ "call": step.call, "tool": name, "status": status, "output": output })
-        })
-        .collect()
-    }
-
-    /// What the model is told of a call of its last answer when the turn has ended: what became of the step that makes it,
-    /// which the loop named by the question and the call's place.
-    fn told_at_end(&self, call: &ToolCall, place: usize, coverage: &mut Coverage) -> ToolResult {
-        let asks = self.steps.iter().rev().filter_map(|step| match &step.action {
-            Action::Model(ask) if ask.first_shown.is_some() && !matches!(ask.say, Say::Summary { .. }) => {
-                Some((step, &**ask))
-            }
-            _ => None,
-        });
-        let latest = asks.take(1).next();
-        let above = latest.and_then(|(_, ask)| ask.handles_above);
-        let above = Some(above.map_or(KEPT_AT_AN_END, |above| above.min(KEPT_AT_AN_END)));
-        let rejected = latest.filter(|(step, _)| !self.answered.contains(&step.id)).and_then(|(_, ask)| {
-            let Say::Results(results) = &ask.say else { return None };
-            results.iter().find_map(|result| match &result.of {
-                ResultOf::Rejected(reason) if result.call == call.id => Some(reason),
-                _ => None,
-            })
-        });
-        let asked = self.asked.as_deref().unwrap_or_default().replace("ask", "call");
-        let step = self.steps.iter().find(|step| step.id.as_str() == format!("{asked}-{place}"));
-        let (status, output) = match (step.map(|step| (step, self.ends.get(&step.id))), rejected) {
-            (Some((_, Some(End::Done(output, record)))), _) => {
-                coverage.count(WorldFault::CallDoneUntold);
-                (CallStatus::Done, shown(output, *record, above))
-            }
-            (Some((_, Some(End::Failed(message)))), _) => (CallStatus::Failed, json!(message)),
-            (Some((step, None)), _) if !self.is_held_back(&step.id) => {
-                (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
-            }
-            (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
-            _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
-        };
-        ToolResult::new(&call.id, &call.tool, status, output)
     }
 
     /// Counts what a model was told that it does not get on with.
