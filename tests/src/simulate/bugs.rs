@@ -66,11 +66,19 @@ pub enum Bug {
     RetractionForgotten,
     /// An optimistic step that is made again is given what it had read at first.
     StaleRead,
+    /// A guard's shell lets pass whatever it denied.
+    GuardsIgnored,
+    /// Guards are asked again about what they have ruled on.
+    GuardsAskedAgain,
+    /// A compensation is called for another call.
+    UndoOther,
+    /// A compensation is called twice.
+    UndoTwice,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -92,6 +100,10 @@ impl Bug {
         Self::FollowedAgain,
         Self::RetractionForgotten,
         Self::StaleRead,
+        Self::GuardsIgnored,
+        Self::GuardsAskedAgain,
+        Self::UndoOther,
+        Self::UndoTwice,
     ];
 
     /// Its name on a command line.
@@ -118,6 +130,10 @@ impl Bug {
             Self::FollowedAgain => "followed-again",
             Self::RetractionForgotten => "retraction-forgotten",
             Self::StaleRead => "stale-read",
+            Self::GuardsIgnored => "guards-ignored",
+            Self::GuardsAskedAgain => "guards-asked-again",
+            Self::UndoOther => "undo-other",
+            Self::UndoTwice => "undo-twice",
         }
     }
 

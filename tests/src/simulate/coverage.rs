@@ -181,18 +181,33 @@ world_faults! {
     RowsTrimmed = "rows leave the outbox",
     /// A group misses events that the outbox has let go of.
     EventsMissed = "events are missed past their horizon",
+    /// A guard denies.
+    GuardDenied = "guard denies",
+    /// A guard wants a person to approve.
+    GuardAsked = "guard asks",
+    /// A guard puts something else in the place of what it is shown.
+    GuardRewrote = "guard rewrites",
+    /// A guard rules what can't be done in its place.
+    GuardMisruled = "guard rules what can't be done there",
+    /// A guard can't tell.
+    GuardFailed = "guard fails",
+    /// A guard does not come back.
+    GuardHung = "guard hangs",
+    /// A guard panics.
+    GuardPanicked = "guard panics",
+    /// A guard takes its time, and sometimes too much of it.
+    GuardSlow = "guard is slow",
 }
 
 /// No turn kills its process so often in a simulation that it is not tried again: these rows are not among those that a
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No shell of a simulation has guards, no session has children or forks, and nothing is steered into its turns.
+/// No session of a simulation has children or forks, and nothing is steered into its turns.
 fn is_of_others(row: &Transition) -> bool {
-    use BodyKind::{GuardRuled, SessionForked, StepReturned, TurnAnswered, TurnSteered};
-    matches!(row.record, GuardRuled | StepReturned | TurnAnswered | SessionForked | TurnSteered)
+    use BodyKind::{SessionForked, TurnAnswered, TurnSteered};
+    matches!(row.record, TurnAnswered | SessionForked | TurnSteered)
         || [row.from, row.to].contains(&Stage::Delegated)
-        || row.from == Stage::Returned
 }
 
 /// Whether a simulation can come there.

@@ -50,6 +50,9 @@ pub enum Rule {
     Step,
     /// What an optimistic step has read still is so when its outcome is written, and it is made again only when it is not.
     Optimistic,
+    /// What guards ruled holds: recorded is what they said, nobody is asked again, nothing begins that was denied, or
+    /// otherwise than they left it, and nothing is read before they ruled on it.
+    Guard,
     /// What a turn applied that does not succeed is undone where it can be: what happened, and nothing else, once, and nothing
     /// stands any more that came after it.
     Undo,

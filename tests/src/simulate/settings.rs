@@ -10,7 +10,7 @@ use agent_shell_core::simulation::Rates;
 use super::budgets;
 use super::bugs::Bug;
 use super::events::BusKind;
-use super::truth::SubjectOf;
+use super::truth::{LifeId, SubjectOf};
 use crate::random::Random;
 
 /// The settings of a run.
@@ -49,6 +49,8 @@ pub(super) struct Settings {
     pub(super) polls_per_bus_crash: u64,
     /// What sessions and turns may spend; none where nothing is bounded.
     pub(super) budgets: Option<Ceilings>,
+    /// How many of a hundred lives of processes have guards.
+    pub(super) guarded: u64,
     /// Whether models use more than they said, now and then, and somebody takes bills and opens what was closed.
     pub(super) overruns: bool,
 }
@@ -73,6 +75,16 @@ impl Settings {
     /// The tenant of a session.
     pub(super) const fn tenant(session: u64) -> u64 {
         session % 2
+    }
+
+    /// Whether a life of a process has guards.
+    pub(super) fn has_guards(&self, (process, life): LifeId) -> bool {
+        Random::of(&[self.seed, 0x64a3, process as u64, life]).percent(self.guarded)
+    }
+
+    /// How many guards a shell has that has any.
+    pub(super) fn guards(&self) -> usize {
+        1 + usize::from(Random::of(&[self.seed, 0x64a5]).percent(50))
     }
 
     /// Whose a session is: the user of this tenant's, or nobody's.
@@ -143,6 +155,10 @@ impl Settings {
             bus_batch: [2, 5, 1024][random.below(3) as usize],
             polls_per_bus_crash,
             budgets: budgets::draw(seed),
+            guarded: match bug {
+                Some(Bug::GuardsIgnored | Bug::GuardsAskedAgain) => 100,
+                _ => [0, 0, 0, 60, 100][Random::of(&[seed, 0x64a2]).below(5) as usize],
+            },
             overruns: Random::of(&[seed, 0x07e7]).percent(50),
         }
     }
@@ -156,6 +172,7 @@ fn limits(random: &mut Random) -> Limits {
     limits.attempt_ms = 600;
     limits.plan_ms = 900;
     limits.model_ms = 700;
+    limits.guard_ms = 300;
     limits.probe_attempts = 2 + random.below(4) as u32;
     limits.drain_ms = 1_500;
     limits.purge_ms = [200, 1_500, 6_000][random.below(3) as usize];

@@ -62,4 +62,18 @@ sights! {
     Reopened = "account opened that an overrun had closed",
     /// Who opens an account has not seen all of its overrun.
     ReopenRefused = "account not opened for another overrun",
+    /// Guards did not let a question pass as it was.
+    RuledBeforeModel = "ruling before a question that is no mere leave",
+    /// Guards did not let a call pass as it was.
+    RuledBeforeTool = "ruling before a call that is no mere leave",
+    /// Guards did not let a result pass as it was.
+    RuledAfterTool = "ruling on a result that is no mere leave",
+    /// Guards did not let an answer pass as it was.
+    RuledAfterModel = "ruling on an answer that is no mere leave",
+    /// A call begins under what another owner's guards ruled.
+    RuledByOther = "call under a ruling of an earlier epoch",
+    /// Guards of another life are asked, because nothing was recorded of a ruling, or what it was on has changed.
+    RuledAnew = "guards of another process are asked",
+    /// A result is denied.
+    Withheld = "result that guards denied",
 }

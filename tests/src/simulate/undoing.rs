@@ -8,6 +8,7 @@ use agent_shell_core::simulation::SimClock;
 use agent_shell_core::{Call, Tool, ToolError, Undo};
 use serde_json::{Value, json};
 
+use super::bugs_undo::Undoing;
 use super::tools::{act, ask};
 use super::truth::{ToolSpec, Truth};
 use crate::crash::scenario::Work;
@@ -59,20 +60,25 @@ pub(super) fn undone_work(input: &Value) -> Option<Work> {
 
 /// The tools.
 pub(super) fn tools(truth: &Truth, clock: &SimClock) -> Vec<Tool> {
+    let undoing_by = Undoing::new(truth.settings().bug);
     let pair = |(name, class, undoes, undo_class, asks_first)| {
         let spec = |name, class| ToolSpec { name, class, remembers: None };
         let acts = super::tools::tool(spec(name, class), truth, clock).compensated_by(undoes);
-        [acts, undoing(spec(undoes, undo_class), asks_first, truth, clock)]
+        [acts, undoing(spec(undoes, undo_class), (asks_first, &undoing_by), truth, clock)]
     };
     PAIRS.into_iter().flat_map(pair).collect()
 }
 
-fn undoing(spec: ToolSpec, asks_first: bool, truth: &Truth, clock: &SimClock) -> Tool {
-    let of_run = (truth.clone(), clock.clone());
+fn undoing(spec: ToolSpec, (asks_first, by): (bool, &Undoing), truth: &Truth, clock: &SimClock) -> Tool {
+    let of_run = (truth.clone(), clock.clone(), by.clone());
     let of_probe = truth.clone();
     let run = move |input: Value, call: Call| {
-        let (truth, clock) = of_run.clone();
-        let work = work(&truth, &input, &call);
+        let (truth, clock, by) = of_run.clone();
+        let input = by.input(input);
+        let work = work(&truth, spec, &input, &call);
+        if by.is_twice() {
+            truth.undoes(&call, spec, &input);
+        }
         async move {
             let (refuses, how) = (work.refuse, Unwilling::of(spec.class, work.own));
             match act(truth, clock, spec, (work, input), call).await {
@@ -99,11 +105,10 @@ fn undoing(spec: ToolSpec, asks_first: bool, truth: &Truth, clock: &SimClock) ->
 }
 
 /// What a compensation does: as the call that it undoes, but that some never work.
-fn work(truth: &Truth, input: &Value, call: &Call) -> Work {
+fn work(truth: &Truth, spec: ToolSpec, input: &Value, call: &Call) -> Work {
+    truth.undoes(call, spec, input);
     let Some(undone) = undone_work(input) else {
-        truth.undoes(call, input);
         return Work { own: 0, of: Vec::new(), refuse: true };
     };
-    truth.undoes(call, input);
     Work { own: undone.own, of: Vec::new(), refuse: undone.own % UNWILLING == 0 }
 }

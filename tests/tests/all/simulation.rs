@@ -158,6 +158,26 @@ fn text_whose_end_is_not_told_is_found() {
 }
 
 #[test]
+fn a_guard_whose_denial_is_ignored_is_found() {
+    expect(Bug::GuardsIgnored, Rule::Guard);
+}
+
+#[test]
+fn guards_that_are_asked_again_are_found() {
+    expect(Bug::GuardsAskedAgain, Rule::Guard);
+}
+
+#[test]
+fn a_compensation_that_is_called_for_another_call_is_found() {
+    expect(Bug::UndoOther, Rule::Undo);
+}
+
+#[test]
+fn a_compensation_that_is_called_twice_is_found() {
+    expect(Bug::UndoTwice, Rule::Undo);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

@@ -13,6 +13,7 @@ use agent_shell_core::words::Entropy;
 use super::{Life, Run};
 use crate::simulate::bugs::Bug;
 use crate::simulate::bugs_events::KeptKeys;
+use crate::simulate::bugs_guards;
 use crate::simulate::bugs_talk;
 use crate::simulate::events::{BusKind, GROUPS, SimBus, consumer};
 use crate::simulate::host::{Host, PLANNER};
@@ -85,7 +86,7 @@ impl Run {
                 Some(ceilings) => builder.budgeted(move |_| ceilings),
                 None => builder,
             };
-            let builder = talks(builder, &truth, life);
+            let builder = bugs_guards::guarded(talks(builder, &truth, life), &truth, life);
             tools::tools(&truth, &tools_clock).into_iter().fold(builder, ShellBuilder::tool)
         };
         self.executor.spawn(group, host.live(builder));

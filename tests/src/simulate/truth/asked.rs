@@ -70,8 +70,10 @@ impl Truth {
             format!("question {step} of turn {turn}, epoch {epoch}, attempt {attempt}, {shown} messages")
         });
         let mut problems: Problems = misshapen(request).into_iter().collect();
-        let mut facts = self.facts();
         let mut found = Vec::new();
+        self.check_question_allowed(request, call, &mut found);
+        let mut facts = self.facts();
+        let has_guards = facts.is_guarding(call.session, *epoch, self.settings());
         facts.check_set_aside(call, self.settings(), &mut found);
         let Facts { sessions, coverage, .. } = &mut *facts;
         // A process that has lost its session may still ask what it was about to ask.
@@ -81,7 +83,8 @@ impl Truth {
             if of_turn.is_some_and(|known| known.answered.contains(step)) {
                 problems.push(format!("{step} is asked, and its answer is durable"));
             }
-            let is_settled = book.is_settled(*turn, step);
+            // What guards put in its place may not be durable yet.
+            let is_settled = book.is_settled(*turn, step) && (!has_guards || book.is_ruled(step));
             if is_settled {
                 book.check(step, request, coverage, &mut problems);
             }
@@ -94,7 +97,8 @@ impl Truth {
             asked.request = (!is_settled).then(|| request.clone());
         }
         drop(facts);
-        found.into_iter().for_each(|(rule, what)| self.say(rule, what));
+        let at = format!("turn {turn} question {step}, epoch {epoch}, attempt {attempt}");
+        found.into_iter().for_each(|(rule, what)| self.say(rule, format!("{at}: {what}")));
         for problem in problems {
             self.say(Rule::Talk, format!("turn {turn}, epoch {epoch}, attempt {attempt}: {problem}"));
         }

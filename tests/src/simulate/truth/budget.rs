@@ -385,7 +385,8 @@ impl BudgetBook {
                 Body::StepSucceeded { turn, step, attempt, .. }
                 | Body::ModelAnswered { turn, step, attempt, .. }
                 | Body::AttemptFailed { turn, step, attempt, .. }
-                | Body::StepOutdated { turn, step, attempt, .. } => {
+                | Body::StepOutdated { turn, step, attempt, .. }
+                | Body::StepReturned { turn, step, attempt, .. } => {
                     let digest = digest_of((append.session, *turn, step), entry.epoch, *attempt);
                     let kind = self.settled.get(&digest);
                     let is_settled = matches!(kind, Some(OperationKind::Settled | OperationKind::Reconciled));

@@ -88,8 +88,8 @@ impl Facts {
                 else {
                     continue;
                 };
-                // A budget may have ended it otherwise.
-                if self.is_limited(turn.id) {
+                // A budget, or a guard, may have ended it otherwise.
+                if self.is_limited(turn.id) || self.is_guarded(turn.id) {
                     continue;
                 }
                 steps::check(seed, turn, &self.people, &mut verdict);

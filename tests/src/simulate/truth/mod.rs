@@ -9,6 +9,7 @@ mod end;
 mod events;
 mod follow;
 mod heed;
+mod guard;
 mod mirror;
 mod purge;
 mod records;
@@ -33,6 +34,7 @@ use self::book::Known;
 use self::budget::BudgetBook;
 use self::events::EventFacts;
 use self::follow::FollowBook;
+use self::guard::GuardBook;
 use self::mirror::Mirror;
 use self::purge::Forgotten;
 use self::world::Target;
@@ -85,6 +87,9 @@ struct Facts {
     events: EventFacts,
     budgets: BudgetBook,
     follow: FollowBook,
+    guards: GuardBook,
+    /// The attempts at which compensations were called.
+    undoing: BTreeSet<(TurnId, StepId, Epoch, u32)>,
     /// The life of a process that each owner is.
     owners: BTreeMap<OwnerId, LifeId>,
     /// The sessions in which turns were posted.

@@ -97,6 +97,7 @@ impl Facts {
             check_skipped(mirror, before, &entry, &mut self.coverage, &mut found);
         }
         found.extend(purged);
+        self.check_ruled(append.session, (before.as_ref(), &entry), truth.settings(), &mut found);
         self.check_undoing(append.session, &entry, &mut found);
         self.check_heeding(append.session, &entry, &mut found);
         let Some(mirror) = self.sessions.get_mut(&append.session) else { return Ok(found) };
@@ -199,7 +200,7 @@ fn check_step(before: &StepState, class: EffectClass, entry: &Entry, lateness: D
             resolved(before, entry, &mut early);
         }
         Body::StepStarted { input, key, .. } => {
-            if input.is_some() == before.input.is_some() {
+            if input.is_some() == before.input.is_some() && !is_rewritten(before, input.as_ref()) {
                 let problem = match input {
                     Some(_) => "its input is fixed a second time",
                     None => "it starts without an input",
@@ -217,6 +218,11 @@ fn check_step(before: &StepState, class: EffectClass, entry: &Entry, lateness: D
         }
         _ => {}
     }
+}
+
+/// Whether a guard has put this in the place of what the step's template makes.
+fn is_rewritten(before: &StepState, input: Option<&Payload>) -> bool {
+    before.before.is_some() && before.key.is_none() && input.map(Payload::value) == before.input
 }
 
 fn resolved(before: &StepState, entry: &Entry, early: &mut impl FnMut(&str, Timestamp, Timestamp)) {

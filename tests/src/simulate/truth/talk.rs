@@ -1,6 +1,9 @@
 //! What was said to models and by them, as the records say: kept here by itself, without the machine's fold, and held
 //! against every question that a model gets.
 
+mod ruled;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -80,6 +83,10 @@ pub(super) struct TalkTurn {
     first: Option<Arc<Message>>,
     corrections: u32,
     failing: BTreeMap<String, u32>,
+    /// What guards put in the place of what a question says; none where they left it.
+    ruled: BTreeMap<StepId, Option<Arc<Message>>>,
+    /// What was answered, as guards left it, with the digest of what was asked.
+    returned: BTreeMap<StepId, (Arc<Value>, Option<Digest>)>,
 }
 
 /// How a step ended.
@@ -106,6 +113,15 @@ impl TalkBook {
             Body::ModelAnswered { turn, step, attempt, answer, view, .. } => {
                 let id = (*turn, step.clone(), entry.epoch, *attempt);
                 self.answered(id, (answer, *view), coverage, found);
+            }
+            Body::StepReturned { turn, step, attempt, output, view } if self.asks(step) => {
+                let id = (*turn, step.clone(), entry.epoch, *attempt);
+                self.returned(id, (output, *view), coverage, found);
+            }
+            Body::GuardRuled { step, place, value, .. } => {
+                if let Some(turn) = &mut self.turn {
+                    turn.ruled(step, *place, value.as_ref());
+                }
             }
             Body::TurnEnded { outcome, answer, .. } => {
                 self.turn_ended(outcome, answer.as_ref(), coverage, found)
@@ -135,31 +151,19 @@ impl TalkBook {
         coverage: &mut Coverage,
         found: &mut Problems,
     ) {
-        let (step, attempt) = (id.1.clone(), id.3);
-        let asked = self.asked.remove(&id);
+        let step = id.1.clone();
+        match self.turn.as_mut().and_then(|turn| turn.returned.remove(&step)) {
+            Some(left) if left == (answer.value(), view) => {}
+            Some(left) => found.push(format!("{step} is answered with {answer:?}, and left was {left:?}")),
+            None => self.check_said(id, (answer, view), coverage, found),
+        }
         let Ok(answer) = serde_json::from_value::<Answer>((*answer.value()).clone()) else {
             return found.push(format!("the answer to {step} can't be read"));
         };
-        match &asked {
-            None => found.push(format!("{step} is answered in attempt {attempt}, in which nobody was asked")),
-            Some(asked) if asked.answer.as_ref() != Some(&answer) => {
-                found.push(format!(
-                    "{step} is answered with {answer:?}, and the model said {:?}",
-                    asked.answer
-                ));
-            }
-            Some(asked) if asked.view != view => {
-                found.push(format!("{step} was asked {:?}, and recorded is {view:?}", asked.view));
-            }
-            _ => {}
-        }
-        if let Some(request) = asked.and_then(|asked| asked.request) {
-            self.check(&step, &request, coverage, found);
-        }
         let Some(ask) = self.turn.as_ref().and_then(|turn| turn.ask(&step)).cloned() else {
             return found.push(format!("{step} is answered, and asks nothing"));
         };
-        let Some(said) = self.said_by(&ask) else {
+        let Some(said) = self.said_by(&step, &ask) else {
             return found.push(format!("{step} is answered, and says nothing"));
         };
         let Some(turn) = &mut self.turn else { return };
@@ -250,8 +254,8 @@ impl TalkBook {
         }
     }
 
-    /// What a question says, when all that it is made of is in the records.
-    fn said_by(&self, ask: &Ask) -> Option<Arc<Message>> {
+    /// The same before guards have put anything in its place.
+    fn said_first(&self, ask: &Ask) -> Option<Arc<Message>> {
         let turn = self.turn.as_ref()?;
         Some(Arc::new(match &ask.say {
             Say::User(template) if *template == input("") => Message::User(Content::read(&turn.input)),
@@ -278,7 +282,7 @@ impl TalkBook {
         if self.prompts.get(digest) != Some(&request.prompt) {
             found.push(format!("{step}: its prompt is not the one under {digest}: {:?}", request.prompt));
         }
-        let Some(said) = self.said_by(ask) else {
+        let Some(said) = self.said_by(step, ask) else {
             return found.push(format!("{step} says what nobody knows"));
         };
         let (first, last) = match (ask.first_shown, &ask.say) {
@@ -296,7 +300,8 @@ impl TalkBook {
         if !matches!(ask.say, Say::Summary { .. }) {
             let first = shown.map(|(number, _)| *number).next();
             self.check_shown(step, first, &said, request, found);
-            self.check_bound(step, spec, request, found);
+            let more = self.said_first(ask).map_or(0, |first| length(&said).saturating_sub(length(&first)));
+            self.check_bound(step, (spec, more), request, found);
             if rejects(ask) && turn.corrections >= CORRECTIONS {
                 found.push(format!("{step} corrects after {} corrections in a row", turn.corrections));
             }
@@ -344,12 +349,19 @@ impl TalkBook {
     }
 
     /// A question is no larger than its policy allows. A summary that has just been made may be.
-    fn check_bound(&self, step: &StepId, spec: LoopSpec, request: &ModelRequest, found: &mut Problems) {
-        let length = |message: &Arc<Message>| json!(message).to_string().len() as u64;
+    /// What guards made of what it says may take `rewritten` bytes more.
+    fn check_bound(
+        &self,
+        step: &StepId,
+        (spec, rewritten): (LoopSpec, u64),
+        request: &ModelRequest,
+        found: &mut Problems,
+    ) {
         let bytes: u64 = request.messages.iter().map(length).sum();
         let summary = request.messages.iter().filter(|message| matches!(***message, Message::Summary(_)));
         let summary: u64 = summary.map(length).sum();
         let more = if self.is_fresh { summary.saturating_sub(spec.bytes / 4) } else { 0 };
+        let more = more + rewritten;
         if bytes > spec.bytes + more {
             found
                 .push(format!("{step} shows {bytes} bytes, and its policy allows {} and {more}", spec.bytes));
@@ -384,6 +396,8 @@ impl TalkTurn {
             first: None,
             corrections: 0,
             failing: BTreeMap::new(),
+            ruled: BTreeMap::new(),
+            returned: BTreeMap::new(),
         }
     }
 
@@ -470,65 +484,6 @@ impl TalkTurn {
         told.collect()
     }
 
-    /// What became of the steps of which a model was told that they are held back, when the turn has ended.
-    fn became_of_held(&self) -> Vec<Value> {
-        let asked = self.steps.iter().filter(|step| self.answered.contains(&step.id));
-        let told: BTreeSet<&StepId> =
-            asked.flat_map(Step::awaits).filter(|step| self.is_held(step)).collect();
-        let held = self.steps.iter().filter(|step| told.contains(&step.id));
-        held.map(|step| {
-            let (status, output) = match self.ends.get(&step.id) {
-                Some(End::Done(output, record)) => {
-                    (CallStatus::Done, shown(output, *record, Some(KEPT_AT_AN_END)))
-                }
-                Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
-                None if self.begun.contains(&step.id) => {
-                    (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
-                }
-                None => (CallStatus::Closed, json!("the turn ended before the call was made")),
-            };
-            let Action::Tool { name, .. } = &step.action else { return Value::Null };
-            json!({ "call": step.call, "tool": name, "status": status, "output": output })
-        })
-        .collect()
-    }
-
-    /// What the model is told of a call of its last answer when the turn has ended: what became of the step that makes it,
-    /// which the loop named by the question and the call's place.
-    fn told_at_end(&self, call: &ToolCall, place: usize, coverage: &mut Coverage) -> ToolResult {
-        let asks = self.steps.iter().rev().filter_map(|step| match &step.action {
-            Action::Model(ask) if ask.first_shown.is_some() && !matches!(ask.say, Say::Summary { .. }) => {
-                Some((step, &**ask))
-            }
-            _ => None,
-        });
-        let latest = asks.take(1).next();
-        let above = latest.and_then(|(_, ask)| ask.handles_above);
-        let above = Some(above.map_or(KEPT_AT_AN_END, |above| above.min(KEPT_AT_AN_END)));
-        let rejected = latest.filter(|(step, _)| !self.answered.contains(&step.id)).and_then(|(_, ask)| {
-            let Say::Results(results) = &ask.say else { return None };
-            results.iter().find_map(|result| match &result.of {
-                ResultOf::Rejected(reason) if result.call == call.id => Some(reason),
-                _ => None,
-            })
-        });
-        let asked = self.asked.as_deref().unwrap_or_default().replace("ask", "call");
-        let step = self.steps.iter().find(|step| step.id.as_str() == format!("{asked}-{place}"));
-        let (status, output) = match (step.map(|step| (step, self.ends.get(&step.id))), rejected) {
-            (Some((_, Some(End::Done(output, record)))), _) => {
-                coverage.count(WorldFault::CallDoneUntold);
-                (CallStatus::Done, shown(output, *record, above))
-            }
-            (Some((_, Some(End::Failed(message)))), _) => (CallStatus::Failed, json!(message)),
-            (Some((step, None)), _) if !self.is_held_back(&step.id) => {
-                (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
-            }
-            (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
-            _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
-        };
-        ToolResult::new(&call.id, &call.tool, status, output)
-    }
-
     /// Counts what a model was told that it does not get on with.
     fn count(&mut self, ask: &Ask, said: &Message, before: Option<&Message>, coverage: &mut Coverage) {
         self.corrections = if rejects(ask) { self.corrections + 1 } else { 0 };
@@ -568,11 +523,17 @@ impl TalkTurn {
                     | FailureCode::TooLarge
                     | FailureCode::Interrupted
                     | FailureCode::Budget
+                    | FailureCode::Guard
             )
         {
             found.push(format!("a loop's turn failed as {code:?}: {message}"));
         }
     }
+}
+
+/// How much room a message takes.
+fn length(message: &Arc<Message>) -> u64 {
+    json!(message).to_string().len() as u64
 }
 
 /// Whether a question tells a model that its answer could not be used.

@@ -9,6 +9,7 @@ use agent_shell_core::{Call, Undo};
 use serde_json::Value;
 
 use super::mirror::Mirror;
+use super::world::ToolSpec;
 use super::{Facts, Truth};
 use crate::crash::scenario::Work;
 use crate::simulate::coverage::WorldFault;
@@ -16,10 +17,14 @@ use crate::simulate::rule::Rule;
 
 impl Truth {
     /// A compensation is called: for what is recorded.
-    pub(in crate::simulate) fn undoes(&self, call: &Call, input: &Value) {
-        let facts = self.facts();
+    pub(in crate::simulate) fn undoes(&self, call: &Call, tool: ToolSpec, input: &Value) {
+        let mut facts = self.facts();
+        let attempt = (call.turn, call.step.clone(), call.epoch, call.attempt);
+        // Nothing is recorded before a `Pure` one is called.
+        let is_twice = !facts.undoing.insert(attempt) && tool.class != EffectClass::Pure;
         let problem = match serde_json::from_value::<Undo<Work>>(input.clone()) {
             Err(error) => Some(format!("is called with {input}: {error}")),
+            Ok(_) if is_twice => Some("is called twice in one attempt".to_owned()),
             Ok(undo) => facts.misled(call, &undo),
         };
         drop(facts);

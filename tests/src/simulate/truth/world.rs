@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_shell_core::Call;
-use agent_shell_core::data::EffectClass;
+use agent_shell_core::data::{EffectClass, GuardPlace};
 use agent_shell_core::simulation::SimClock;
 use agent_shell_core::words::{Clock, Entropy, Epoch, StepId, TurnId};
 use serde_json::Value;
@@ -199,6 +199,8 @@ impl Truth {
         if target.called.len() > 1 {
             found.push((Rule::Key, format!("is called under the keys {:?}", target.called)));
         }
+        let of = (GuardPlace::BeforeTool, tool.class == EffectClass::Pure);
+        facts.check_allowed(of, input, call, self.settings(), &mut found);
         facts.check_set_aside(call, self.settings(), &mut found);
         if tool.class != EffectClass::Pure {
             if call.deadline.has_passed(clock) {
