@@ -64,11 +64,17 @@ pub enum Bug {
     FollowedAgain,
     /// A follower is not told that text counts for nothing.
     RetractionForgotten,
+    /// A child's request is posted before its parent's record of it is durable.
+    ChildEarly,
+    /// What parents and children tell each other is posted twice.
+    ChildTwice,
+    /// A child is not told that its parent has no use for it.
+    ChildCancelLost,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -89,6 +95,9 @@ impl Bug {
         Self::EndedEarly,
         Self::FollowedAgain,
         Self::RetractionForgotten,
+        Self::ChildEarly,
+        Self::ChildTwice,
+        Self::ChildCancelLost,
     ];
 
     /// Its name on a command line.
@@ -114,6 +123,9 @@ impl Bug {
             Self::EndedEarly => "ended-early",
             Self::FollowedAgain => "followed-again",
             Self::RetractionForgotten => "retraction-forgotten",
+            Self::ChildEarly => "child-early",
+            Self::ChildTwice => "child-twice",
+            Self::ChildCancelLost => "child-cancel-lost",
         }
     }
 
@@ -148,7 +160,7 @@ impl FromStr for Bug {
 pub(super) struct Faulty {
     pub(super) inner: Store,
     pub(super) bug: Bug,
-    time: SimTime,
+    pub(super) time: SimTime,
     server: Arc<dyn Spawn>,
 }
 
@@ -235,6 +247,10 @@ impl Journal for Faulty {
                     snapshot.head = head;
                 }
                 self.inner.journal.append(Arc::new(moved)).await
+            }
+            Bug::ChildEarly | Bug::ChildTwice | Bug::ChildCancelLost => {
+                let changed = self.of_children((*append).clone()).await;
+                self.inner.journal.append(Arc::new(changed)).await
             }
             _ => self.inner.journal.append(append).await,
         }

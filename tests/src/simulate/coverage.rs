@@ -187,11 +187,11 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No shell of a simulation has guards, no session has children or forks, and nothing is steered into its turns.
+/// No shell of a simulation has guards, no session has forks, and nothing is steered into its turns.
 fn is_of_others(row: &Transition) -> bool {
-    use BodyKind::{GuardRuled, SessionForked, StepReturned, TurnAnswered, TurnSteered};
-    matches!(row.record, GuardRuled | StepReturned | TurnAnswered | SessionForked | TurnSteered)
-        || [row.from, row.to].contains(&Stage::Delegated)
+    use BodyKind::{GuardRuled, SessionForked, StepInDoubt, StepReturned, TurnSteered};
+    matches!(row.record, GuardRuled | StepReturned | SessionForked | TurnSteered)
+        || (row.record, row.from) == (StepInDoubt, Stage::Delegated)
         || row.from == Stage::Returned
 }
 

@@ -10,6 +10,7 @@
 mod budgets;
 mod bugs;
 mod bugs_budgets;
+mod bugs_children;
 mod bugs_events;
 mod bugs_talk;
 mod command;
@@ -18,6 +19,7 @@ mod events;
 mod following;
 mod host;
 mod model;
+mod nested;
 mod planner;
 mod report;
 mod rule;

@@ -62,4 +62,16 @@ sights! {
     Reopened = "account opened that an overrun had closed",
     /// Who opens an account has not seen all of its overrun.
     ReopenRefused = "account not opened for another overrun",
+    /// A child starts.
+    ChildStarted = "child starts",
+    /// A child has a child.
+    ChildOfChild = "child of a child starts",
+    /// A child answers its parent.
+    ChildAnswered = "child answers",
+    /// A child comes to another end.
+    ChildFailed = "child ends without an answer",
+    /// A child is told to give up, or to undo what it did.
+    ChildCancelled = "child is cancelled by its parent",
+    /// A child that has answered has undone what it did.
+    ChildUndone = "child is undone",
 }

@@ -158,6 +158,21 @@ fn text_whose_end_is_not_told_is_found() {
 }
 
 #[test]
+fn a_child_that_starts_before_its_parent_says_so_is_found() {
+    expect(Bug::ChildEarly, Rule::Child);
+}
+
+#[test]
+fn what_is_told_a_parent_or_a_child_twice_is_found() {
+    expect(Bug::ChildTwice, Rule::Child);
+}
+
+#[test]
+fn a_child_that_is_not_cancelled_is_found() {
+    expect(Bug::ChildCancelLost, Rule::Child);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());
