@@ -41,6 +41,8 @@ pub(super) struct Child {
     /// Whether its parent was told how it ended, and whether it was told that it was undone.
     is_told: bool,
     is_told_undone: bool,
+    /// Whether it was told that it waits.
+    is_told_waits: bool,
     cancelled: bool,
 }
 
@@ -52,7 +54,7 @@ impl Child {
 
     /// Whether it has answered and can be undone, as its parent knows.
     pub(super) fn waits(&self) -> bool {
-        self.is_told && self.answer.is_some() && !self.is_told_undone
+        self.is_told_waits && !self.is_told_undone
     }
 }
 
@@ -153,6 +155,7 @@ impl Facts {
             applied: false,
             is_told: false,
             is_told_undone: false,
+            is_told_waits: false,
             cancelled: false,
         };
         self.children.insert(*child, new);
@@ -201,6 +204,8 @@ impl Facts {
         if std::mem::replace(told, true) {
             problems.push(format!("the end of child {id} is told a second time"));
         }
+        // One that was cancelled before its answer was known says when it is undone.
+        child.is_told_waits |= waits;
         let is_open = child.answer.is_some() && child.end.is_none();
         if child.result().is_none() || (undoes && child.end.is_none()) {
             problems.push(format!("the end of child {id} is told, and it has not ended"));
