@@ -38,7 +38,7 @@ pub(super) fn of_turn(seed: u64, key: TurnKey) -> Option<Ceiling> {
 }
 
 /// A ceiling that about so many attempts reach.
-fn ceiling(random: &mut Random, attempts: u64) -> Ceiling {
+pub(super) fn ceiling(random: &mut Random, attempts: u64) -> Ceiling {
     let mut some = |percent: u64, of_attempt: u64| {
         let most = attempts * of_attempt;
         let drawn = most / 2 + random.below(most * 3);

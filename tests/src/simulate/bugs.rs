@@ -74,11 +74,17 @@ pub enum Bug {
     UndoOther,
     /// A compensation is called twice.
     UndoTwice,
+    /// A child's request is posted before its parent's record of it is durable.
+    ChildEarly,
+    /// What parents and children tell each other is posted twice.
+    ChildTwice,
+    /// A child is not told that its parent has no use for it.
+    ChildCancelLost,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -104,6 +110,9 @@ impl Bug {
         Self::GuardsAskedAgain,
         Self::UndoOther,
         Self::UndoTwice,
+        Self::ChildEarly,
+        Self::ChildTwice,
+        Self::ChildCancelLost,
     ];
 
     /// Its name on a command line.
@@ -134,6 +143,9 @@ impl Bug {
             Self::GuardsAskedAgain => "guards-asked-again",
             Self::UndoOther => "undo-other",
             Self::UndoTwice => "undo-twice",
+            Self::ChildEarly => "child-early",
+            Self::ChildTwice => "child-twice",
+            Self::ChildCancelLost => "child-cancel-lost",
         }
     }
 
@@ -168,7 +180,7 @@ impl FromStr for Bug {
 pub(super) struct Faulty {
     pub(super) inner: Store,
     pub(super) bug: Bug,
-    time: SimTime,
+    pub(super) time: SimTime,
     server: Arc<dyn Spawn>,
 }
 
@@ -255,6 +267,10 @@ impl Journal for Faulty {
                     snapshot.head = head;
                 }
                 self.inner.journal.append(Arc::new(moved)).await
+            }
+            Bug::ChildEarly | Bug::ChildTwice | Bug::ChildCancelLost => {
+                let changed = self.of_children((*append).clone()).await;
+                self.inner.journal.append(Arc::new(changed)).await
             }
             _ => self.inner.journal.append(append).await,
         }

@@ -203,11 +203,11 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No session of a simulation has children or forks, and nothing is steered into its turns.
+/// No session of a simulation has forks, and nothing is steered into its turns.
 fn is_of_others(row: &Transition) -> bool {
-    use BodyKind::{SessionForked, TurnAnswered, TurnSteered};
-    matches!(row.record, TurnAnswered | SessionForked | TurnSteered)
-        || [row.from, row.to].contains(&Stage::Delegated)
+    use BodyKind::{SessionForked, StepInDoubt, TurnSteered};
+    matches!(row.record, SessionForked | TurnSteered)
+        || (row.record, row.from) == (StepInDoubt, Stage::Delegated)
 }
 
 /// Whether a simulation can come there.

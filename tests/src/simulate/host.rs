@@ -221,6 +221,10 @@ impl Host {
     }
 
     fn any_turn(&self) -> Option<TurnId> {
+        let children = self.truth.children();
+        if !children.is_empty() && self.percent(25) {
+            return children.get(self.entropy.below(children.len() as u64) as usize).copied();
+        }
         let turns = self.truth.accepted_turns();
         turns.get(self.entropy.below(turns.len() as u64) as usize).map(|(_, turn)| *turn)
     }

@@ -10,6 +10,7 @@
 mod budgets;
 mod bugs;
 mod bugs_budgets;
+mod bugs_children;
 mod bugs_events;
 mod bugs_guards;
 mod bugs_talk;
@@ -22,6 +23,7 @@ mod heeding;
 mod guarding;
 mod host;
 mod model;
+mod nested;
 mod planner;
 mod report;
 mod rule;

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::coverage::WorldFault;
+use super::nested::Place;
 use super::truth::Truth;
 use super::work::{WildEnd, Work};
-use crate::crash::scenario::TurnKey;
 
 pub(super) struct Drawn {
     pub(super) seed: u64,
@@ -20,9 +20,10 @@ pub(super) struct Drawn {
 impl Planner for Drawn {
     async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
         self.truth.pause().await;
-        let key: TurnKey = serde_json::from_value((*view.input).clone())?;
+        let place = Place::read(&view.input).ok_or_else(|| PlannerError::new("nobody asked for that"))?;
         let round = view.round as usize - 1;
-        let wild = match Work::draw(self.seed, key) {
+        let work = Work::draw(self.seed, place.key()).at(place.path());
+        let wild = match work.ok_or_else(|| PlannerError::new("there is no such child"))? {
             Work::Drawn(scenario) => {
                 let plan = scenario.plan(round)?;
                 return Ok(if round + 1 == scenario.rounds {
@@ -37,7 +38,7 @@ impl Planner for Drawn {
         let is_last = round + 1 >= wild.rounds();
         match wild.ends {
             WildEnd::Answer if round >= wild.rounds() => Ok(Planned::Answer(json!({ "rounds": round }))),
-            WildEnd::Answer => Ok(Planned::Next(wild.plan(round)?)),
+            WildEnd::Answer => Ok(Planned::Next(wild.plan_at(round, place.path())?)),
             WildEnd::Error if is_last => {
                 self.truth.count(WorldFault::PlannerFailed);
                 Err(PlannerError::new("it fails on purpose"))
@@ -51,8 +52,8 @@ impl Planner for Drawn {
                 self.truth.count(WorldFault::PlannerHung);
                 pending().await
             }
-            _ if is_last => Ok(Planned::Whole(wild.plan(round)?)),
-            _ => Ok(Planned::Next(wild.plan(round)?)),
+            _ if is_last => Ok(Planned::Whole(wild.plan_at(round, place.path())?)),
+            _ => Ok(Planned::Next(wild.plan_at(round, place.path())?)),
         }
     }
 }

@@ -81,6 +81,9 @@ pub enum Rule {
     Mark,
     /// Every event reaches every group.
     Undelivered,
+    /// A child starts once, as its parent's durable records say; its end comes to its parent once and as it was; what its
+    /// parent has no use for is cancelled, or undone.
+    Child,
     /// Nothing fails that has no reason to.
     Trouble,
 }

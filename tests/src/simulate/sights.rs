@@ -76,4 +76,16 @@ sights! {
     RuledAnew = "guards of another process are asked",
     /// A result is denied.
     Withheld = "result that guards denied",
+    /// A child starts.
+    ChildStarted = "child starts",
+    /// A child has a child.
+    ChildOfChild = "child of a child starts",
+    /// A child answers its parent.
+    ChildAnswered = "child answers",
+    /// A child comes to another end.
+    ChildFailed = "child ends without an answer",
+    /// A child is told to give up, or to undo what it did.
+    ChildCancelled = "child is cancelled by its parent",
+    /// A child that has answered has undone what it did.
+    ChildUndone = "child is undone",
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use agent_shell_core::data::{PlanError, Prompt, Retry};
+use agent_shell_core::data::{Ceiling, PlanError, Prompt, Retry};
 use agent_shell_core::{Plan, Step, Template, from};
 use serde_json::{Value, json};
 
 use super::heeding;
+use super::nested::{self, Nested};
 use super::talking::Talk;
 use super::undoing;
 use crate::crash::scenario::{Act, Scenario, ToolKind, TurnKey};
@@ -95,6 +96,8 @@ enum WildAct {
         own: u64,
         attempts: u32,
     },
+    /// A child.
+    Child(Box<Nested>),
 }
 
 /// Tools that only wild turns call, beside those of the scenarios: a `Pure` one that asks first, and an idempotent one
@@ -117,7 +120,11 @@ impl Work {
         } else if random.percent(60) {
             Self::Drawn(Scenario::draw(seed, key))
         } else {
-            Self::Wild(Wild::draw(&mut random, key))
+            let mut wild = Wild::draw(&mut random, key);
+            if nested::is_in(seed) && random.percent(75) {
+                wild.add_children(&mut random, 0);
+            }
+            Self::Wild(wild)
         }
     }
 
@@ -127,6 +134,14 @@ impl Work {
             Self::Drawn(scenario) => (!scenario.planned).then(|| scenario.plan(0)),
             Self::Wild(wild) => (wild.ends == WildEnd::Fixed).then(|| wild.plan(0)),
             Self::Talk(_) => None,
+        }
+    }
+
+    /// What a child of it does: the one that these steps lead to.
+    pub(super) fn at(&self, path: &[String]) -> Option<Self> {
+        match self {
+            Self::Wild(wild) => Some(Self::Wild(wild.at(path)?.clone())),
+            _ => path.is_empty().then(|| self.clone()),
         }
     }
 
@@ -169,7 +184,88 @@ impl Work {
 }
 
 impl Wild {
-    fn draw(random: &mut Random, key: TurnKey) -> Self {
+    /// A turn that does nothing but what can be undone, and mostly succeeds.
+    pub(super) fn tame(random: &mut Random, key: TurnKey) -> Self {
+        let step = |nth: u64, random: &mut Random| WildStep {
+            id: format!("w0-{nth}"),
+            act: WildAct::Tool {
+                name: undoing::TOOLS[random.below(undoing::TOOLS.len() as u64) as usize],
+                attempts: 4,
+                attempt_ms: None,
+                refuse: false,
+                own: random.below(1000),
+            },
+            after: Vec::new(),
+            of: Vec::new(),
+            lock: random.percent(15),
+            may_fail: false,
+        };
+        let steps = (0..1 + random.below(3)).map(|nth| step(nth, random)).collect();
+        let ends = if random.percent(50) { WildEnd::Fixed } else { WildEnd::Whole };
+        Self { key, rounds: vec![steps], ends, deadline: None, abandoned: false }
+    }
+
+    /// Lets some steps be children, with others behind them: what these fail for is undone with the child.
+    pub(super) fn add_children(&mut self, random: &mut Random, depth: usize) {
+        for nth in 0..1 + random.below(2) {
+            let round = random.below(self.rounds.len() as u64) as usize;
+            let needed: Vec<&WildStep> =
+                self.rounds[round].iter().filter(|step| step.may_be_needed()).collect();
+            let needed = random.pick(&needed).filter(|_| random.percent(25)).map(|step| step.id.clone());
+            let id = format!("c{round}-{nth}");
+            let act = WildAct::Child(Box::new(Nested::draw(random, self.key, depth)));
+            let child = WildStep {
+                id: id.clone(),
+                act,
+                after: needed.into_iter().collect(),
+                of: Vec::new(),
+                lock: random.percent(10),
+                may_fail: random.percent(40),
+            };
+            self.rounds[round].push(child);
+            if random.percent(50) {
+                let mut behind = WildStep::draw(random, format!("b{round}-{nth}"), &[], &[]);
+                behind.after = vec![id];
+                self.rounds[round].push(behind);
+            }
+        }
+    }
+
+    /// The child that these steps lead to.
+    fn at(&self, path: &[String]) -> Option<&Self> {
+        let Some((first, rest)) = path.split_first() else { return Some(self) };
+        self.child(first)?.work.at(rest)
+    }
+
+    /// The child of a step.
+    fn child(&self, step: &str) -> Option<&Nested> {
+        self.rounds.iter().flatten().find_map(|known| match &known.act {
+            WildAct::Child(child) if known.id == step => Some(&**child),
+            _ => None,
+        })
+    }
+
+    /// What a child may spend: the one that these steps lead to.
+    pub(super) fn budget_at(&self, path: &[String]) -> Option<Ceiling> {
+        let (last, above) = path.split_last()?;
+        self.at(above)?.child(last)?.budget
+    }
+
+    /// The tools that its steps call, and those that it lets children call.
+    pub(super) fn tools(&self) -> Vec<String> {
+        let mut tools = Vec::new();
+        for step in self.rounds.iter().flatten() {
+            match &step.act {
+                WildAct::Tool { name, .. } => tools.push((*name).to_owned()),
+                WildAct::Unresolved | WildAct::Invalid => tools.push("put".to_owned()),
+                WildAct::Child(child) => tools.extend(child.needs()),
+                _ => {}
+            }
+        }
+        tools
+    }
+
+    pub(super) fn draw(random: &mut Random, key: TurnKey) -> Self {
         let ends = match random.below(12) {
             0..5 => WildEnd::Fixed,
             5..7 => WildEnd::Whole,
@@ -209,16 +305,21 @@ impl Wild {
     }
 
     pub(super) fn plan(&self, round: usize) -> Result<Plan, PlanError> {
+        self.plan_at(round, &[])
+    }
+
+    /// The plan of a round, where these steps lead to the turn.
+    pub(super) fn plan_at(&self, round: usize, path: &[String]) -> Result<Plan, PlanError> {
         let earlier = self.rounds[..round].iter().flatten();
         let earlier = earlier.filter_map(|step| agent_shell_core::words::StepId::new(&step.id).ok());
         let mut plan = Plan::builder().earlier(earlier);
         for step in &self.rounds[round] {
-            plan = plan.step(self.step(step));
+            plan = plan.step(self.step(step, path));
         }
         plan.build()
     }
 
-    fn step(&self, step: &WildStep) -> Step {
+    fn step(&self, step: &WildStep, path: &[String]) -> Step {
         let made = match &step.act {
             WildAct::Tool { name, attempts, attempt_ms, refuse, own } => {
                 let input = Template::object([
@@ -260,6 +361,7 @@ impl Wild {
                 Prompt::new("You are asked alone."),
                 agent_shell_core::input(""),
             ),
+            WildAct::Child(child) => child.step(self.key, &[path, &[step.id.clone()]].concat()),
         };
         let made = if step.adds { heeding::adds(made) } else { made };
         let made = made.after(&step.after);

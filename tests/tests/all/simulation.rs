@@ -175,6 +175,18 @@ fn a_compensation_that_is_called_for_another_call_is_found() {
 #[test]
 fn a_compensation_that_is_called_twice_is_found() {
     expect(Bug::UndoTwice, Rule::Undo);
+fn a_child_that_starts_before_its_parent_says_so_is_found() {
+    expect(Bug::ChildEarly, Rule::Child);
+}
+
+#[test]
+fn what_is_told_a_parent_or_a_child_twice_is_found() {
+    expect(Bug::ChildTwice, Rule::Child);
+}
+
+#[test]
+fn a_child_that_is_not_cancelled_is_found() {
+    expect(Bug::ChildCancelLost, Rule::Child);
 }
 
 #[test]

@@ -102,7 +102,9 @@ impl Truth {
     pub(in crate::simulate) fn work_of(&self, turn: TurnId) -> Option<(TurnKey, Work)> {
         let facts = self.facts();
         let key = facts.turns.get(&turn)?.key;
-        Some((key, facts.book.get(&key)?.work.clone()))
+        let work = &facts.book.get(&key)?.work;
+        let path = facts.children.get(&turn).map_or(&[][..], |child| child.place.path());
+        Some((key, work.at(path)?))
     }
 
     /// A host is shown how a turn ended.
@@ -141,6 +143,7 @@ impl Truth {
             known.accepted.as_ref().is_some_and(ended) || facts.is_gone(self.settings(), *key, known.accepted)
         };
         facts.book.iter().all(is_over)
+            && facts.are_children_over()
             && facts.are_purges_done()
             && facts.sessions.values().all(|mirror| mirror.state.turn.is_none())
             && facts.events.is_delivered()

@@ -73,6 +73,7 @@ impl Facts {
                 _ => {}
             }
         }
+        self.left_over_children(&mut found);
         found
     }
 

@@ -18,7 +18,7 @@ use super::talk::TalkBook;
 /// A session.
 pub(super) struct Mirror {
     pub(super) session: SessionId,
-    tenant: Tenant,
+    pub(super) tenant: Tenant,
     sealer: Option<Sealer>,
     pub(super) keys: Arc<VolatileKeys>,
     pub(super) key: KeyId,

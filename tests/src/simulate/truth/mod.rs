@@ -5,6 +5,7 @@ mod asked;
 mod begun;
 mod book;
 mod budget;
+mod children;
 mod end;
 mod events;
 mod follow;
@@ -32,6 +33,7 @@ use agent_shell_core::words::{Entropy, Epoch, OwnerId, Pseudonym, SessionId, Ste
 
 use self::book::Known;
 use self::budget::BudgetBook;
+use self::children::{Child, Owed};
 use self::events::EventFacts;
 use self::follow::FollowBook;
 use self::guard::GuardBook;
@@ -96,6 +98,10 @@ struct Facts {
     posted: BTreeMap<TurnId, SessionId>,
     forgotten: BTreeMap<SubjectOf, Forgotten>,
     heeded: heed::Heeded,
+    /// The children that have started, by their turns.
+    children: BTreeMap<TurnId, Child>,
+    /// The mail that the records of an append owe to parents and children.
+    owed: Vec<Owed>,
 }
 
 /// What the records say of a turn.

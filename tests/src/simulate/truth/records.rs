@@ -45,6 +45,7 @@ impl Facts {
             found.extend(mirror.take_blob(blob).err().map(|problem| (Rule::Chain, problem)));
         }
         let known = mirror.entries.len();
+        self.owed.clear();
         for record in &append.records {
             match self.take_record(append, record, truth) {
                 Ok(more) => found.extend(more),
@@ -54,6 +55,7 @@ impl Facts {
                 }
             }
         }
+        self.check_parcels(append, &mut found);
         let Some(mirror) = self.sessions.get_mut(&append.session) else { return found };
         mirror.appends.insert(append.id, mirror.head);
         if answer.head != mirror.head {
@@ -100,6 +102,7 @@ impl Facts {
         self.check_ruled(append.session, (before.as_ref(), &entry), truth.settings(), &mut found);
         self.check_undoing(append.session, &entry, &mut found);
         self.check_heeding(append.session, &entry, &mut found);
+        self.check_child(append.session, &entry, &mut found);
         let Some(mirror) = self.sessions.get_mut(&append.session) else { return Ok(found) };
         let row = fold(&mut mirror.state, &entry).map_err(|error| (Rule::Fold, error.to_string()))?;
         *self.coverage.transitions.entry(*row).or_default() += 1;
@@ -124,7 +127,11 @@ impl Facts {
                 };
                 let is_being_forgotten = self.is_being_forgotten(settings, key);
                 // A session that is opened anew while its subject is being forgotten knows nothing of the one before.
-                if let Some(other) = self.started.insert(key, *turn).filter(|_| !is_being_forgotten) {
+                let before = match self.children.contains_key(turn) {
+                    true => None,
+                    false => self.started.insert(key, *turn),
+                };
+                if let Some(other) = before.filter(|_| !is_being_forgotten) {
                     found.push((
                         Rule::Twice,
                         format!("{key}: one dedupe key, and the turns {other} and {turn}"),
@@ -136,18 +143,13 @@ impl Facts {
                 self.ended(*turn, outcome, answer.as_ref(), found)
             }
             Body::SessionPurged { turn: Some(turn), .. } => self.ended(*turn, &Outcome::Purged, None, found),
-            Body::TurnWithdrawn { turn, .. } => {
-                let asked = self.book.iter().find(|(_, known)| known.accepted == Some(*turn));
-                match asked.map(|(key, _)| *key) {
-                    Some(key) => {
-                        self.turns.insert(*turn, TurnFacts { key, outcome: None });
-                        self.ended(*turn, &Outcome::Cancelled, None, found);
-                    }
-                    None => {
-                        found.push((Rule::Outcome, format!("turn {turn} is withdrawn, and nobody asked")))
-                    }
+            Body::TurnWithdrawn { turn, .. } => match self.key_of(*turn) {
+                Some(key) => {
+                    self.turns.insert(*turn, TurnFacts { key, outcome: None });
+                    self.ended(*turn, &Outcome::Cancelled, None, found);
                 }
-            }
+                None => found.push((Rule::Outcome, format!("turn {turn} is withdrawn, and nobody asked"))),
+            },
             _ => {}
         }
     }
@@ -242,6 +244,7 @@ fn check_skipped(
     let (Body::StepFailed { turn, .. }
     | Body::StepStarted { turn, .. }
     | Body::WaitOpened { turn, .. }
+    | Body::ChildStarted { turn, .. }
     | Body::StepSucceeded { turn, .. }
     | Body::ModelAnswered { turn, .. }) = &entry.body
     else {

@@ -41,7 +41,8 @@ impl Truth {
         let mut known = facts.book.values().filter(|known| known.accepted == Some(turn));
         let may = known.any(|known| matches!(known.work, Turn::Wild(_) | Turn::Talk(_)));
         drop(known);
-        may && facts.turns.get(&turn).is_none_or(|turn| turn.outcome.is_none())
+        (may || facts.children.contains_key(&turn))
+            && facts.turns.get(&turn).is_none_or(|turn| turn.outcome.is_none())
     }
 }
 
@@ -109,6 +110,9 @@ impl Facts {
     fn happened(&self, mirror: &Mirror, turn: &TurnState, place: usize) -> bool {
         let step = &turn.steps[place];
         let of = (turn.id, step.step.id.clone());
+        if self.has_child_answered(turn.id, &step.step.id) {
+            return true;
+        }
         let in_world = self.targets.get(&of).is_some_and(|target| target.applied > 0);
         in_world || mirror.entries.iter().any(|entry| resolves(entry, turn.id, &step.step.id))
     }
@@ -121,6 +125,9 @@ fn resolves(entry: &Entry, of: TurnId, name: &StepId) -> bool {
 }
 
 fn is_compensated(turn: &TurnState, place: usize) -> bool {
+    if let Some(child) = &turn.steps[place].child {
+        return child.waits;
+    }
     let Action::Tool { name, .. } = &turn.steps[place].step.action else { return false };
     turn.terms.get(name).is_some_and(|terms| terms.class != EffectClass::Pure && terms.compensation.is_some())
 }

@@ -1,6 +1,8 @@
 //! What the run tells the book of budgets: what was asked of the ledger, what it did, and what models and outcomes say was used.
 
 use super::*;
+use crate::crash::scenario::TurnKey;
+use crate::simulate::work::Work;
 
 impl Truth {
     /// The number of the latest operation that is known.
@@ -97,9 +99,33 @@ impl Facts {
     /// The ceilings under which a turn's attempts are made.
     fn ceilings_of(&self, turn: TurnId, settings: &Settings) -> Vec<(AccountKind, Ceiling)> {
         let Some(key) = self.turns.get(&turn).map(|known| known.key) else { return Vec::new() };
-        let Some(ceilings) = &settings.budgets else { return Vec::new() };
+        // A child has a budget of its own where nothing else is bounded.
+        let ceilings = settings.budgets.unwrap_or_default();
         let is_of_user = settings.subject(key.session).is_some();
-        budgets::expected(ceilings, is_of_user, budgets::of_turn(settings.seed, key))
+        budgets::expected(&ceilings, is_of_user, self.own_budget(turn, key, settings))
+    }
+
+    /// What a turn was asked for with.
+    fn own_budget(&self, turn: TurnId, key: TurnKey, settings: &Settings) -> Option<Ceiling> {
+        let Some(child) = self.children.get(&turn) else { return budgets::of_turn(settings.seed, key) };
+        match &self.book.get(&key)?.work {
+            Work::Wild(wild) => wild.budget_at(child.place.path()),
+            _ => None,
+        }
+    }
+
+    /// The ceilings of the sessions and turns above a turn.
+    fn ceilings_above(&self, turn: TurnId, settings: &Settings) -> Vec<(Account, Ceiling)> {
+        let ceilings = settings.budgets.unwrap_or_default();
+        let (mut above, mut of) = (Vec::new(), turn);
+        while let Some(child) = self.children.get(&of) {
+            of = child.parent;
+            let budget = self.own_budget(of, child.place.key(), settings).unwrap_or_default();
+            above.push((Account::session(child.above), ceilings.session));
+            above.push((Account::turn(of), budget.lower(ceilings.turn)));
+        }
+        above.retain(|(_, ceiling)| *ceiling != Ceiling::NONE);
+        above
     }
 
     /// What is asked for names every account and its ceiling.
@@ -109,7 +135,17 @@ impl Facts {
             return;
         }
         let expected = self.ceilings_of(reserve.attempt.turn, settings);
-        let asked = reserve.in_order();
+        let mut asked = reserve.in_order();
+        for of_above in self.ceilings_above(reserve.attempt.turn, settings) {
+            let before = asked.len();
+            asked.retain(|share| *share != of_above);
+            if asked.len() == before {
+                found.push(format!(
+                    "{:?} does not ask under {of_above:?}, which is above it",
+                    reserve.attempt
+                ));
+            }
+        }
         let asked = asked.iter().map(|(account, ceiling)| (account.kind, *ceiling));
         if !asked.clone().eq(expected.iter().copied()) {
             let asked: Vec<_> = asked.collect();
@@ -131,7 +167,9 @@ impl Facts {
         let Some(mirror) = self.sessions.get(&call.session) else { return };
         // A process that has lost its session may still do what it was about to do.
         let is_running = mirror.state.turn.as_ref().is_some_and(|turn| turn.id == call.turn);
-        if mirror.epoch != call.epoch || !is_running || self.ceilings_of(call.turn, settings).is_empty() {
+        let is_bounded = !self.ceilings_of(call.turn, settings).is_empty()
+            || !self.ceilings_above(call.turn, settings).is_empty();
+        if mirror.epoch != call.epoch || !is_running || !is_bounded {
             return;
         }
         let digest = digest_of((call.session, call.turn, &call.step), call.epoch, call.attempt);
