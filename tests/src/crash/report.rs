@@ -69,6 +69,8 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) ->
     line("rulings of guards", counts.rulings.to_string());
     line("  denied / asked / rewritten", format!("{denied} / {asked} / {rewritten}"));
     line("sessions handed over", counts.handed_off.to_string());
+    line("children started", counts.children.to_string());
+    line("forks made / outcomes copied", format!("{} / {}", counts.forks, counts.copied));
     line("reserved / swept", format!("{} / {}", counts.reserved, counts.swept));
     line("late acts, as the limits allow", counts.late.to_string());
     for (name, times) in hits.iter().filter(|(_, times)| **times > 0 || run.at_failpoints > 0) {

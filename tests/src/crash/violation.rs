@@ -45,6 +45,10 @@ pub(crate) enum Rule {
     Steer,
     /// What guards ruled is done, and they rule once.
     Guard,
+    /// A child runs once, its parent has its answer, and is undone with it.
+    Child,
+    /// A fork without effects touches nothing, and is made once.
+    Fork,
     /// Who was handed a session plans it.
     HandOff,
     /// Nothing fails that has no reason to.

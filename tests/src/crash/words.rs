@@ -115,6 +115,8 @@ pub(super) enum Deed {
     Cancelled { turn: TurnId, reason: String },
     /// A session was handed over, for this reason.
     HandedOff { session: SessionId, reason: String },
+    /// A session was forked under this name.
+    Forked { name: String, fork: SessionId },
 }
 
 impl Event {

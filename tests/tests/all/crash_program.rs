@@ -33,6 +33,8 @@ fn a_run_in_which_people_meddle_breaks_no_promise() {
         "ruled_asked",
         "ruled_rewritten",
         "handed_off",
+        "children",
+        "forks",
     ];
     for what in seen {
         assert!(report["counts"][what].as_u64() > Some(0), "{what}: {report}");

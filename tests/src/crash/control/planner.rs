@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use agent_shell_core::data::Template;
 use agent_shell_core::ports::StepReport;
-use agent_shell_core::{PlanView, Planned, Planner, PlannerError, Step, from};
+use agent_shell_core::{Delegate, PlanView, Planned, Planner, PlannerError, Step, from};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::PLANNER;
 use super::tools::{KINDS, Kind};
 use super::turn::Input;
 use crate::crash::scenario::TurnKey;
@@ -15,6 +16,8 @@ use crate::random::Random;
 
 /// Rounds that are planned beyond those that were drawn, when more and more is said.
 const MORE_ROUNDS: u32 = 6;
+/// How many turns may stand above one at most.
+const DEEPEST: usize = 2;
 /// What the first step of each round is called. Its name ends with how much of what was said is taken up by then.
 const HEARD: &str = "heard";
 
@@ -44,7 +47,8 @@ impl Planner for Controlled {
         let mut plan = view.next_plan().takes_up(said as u32);
         let heard = format!("{HEARD}-{}-{said}", view.round);
         plan = plan.step(Step::tool(heard, KINDS[0].name, work(&mut random, &[], false)));
-        let mut drawn = Drawn { view: &view, sources: sources(&view), free: Vec::new() };
+        let (sources, free) = (sources(&view), Vec::new());
+        let mut drawn = Drawn { view: &view, input: &input, sources, free, children: 0 };
         for place in 0..1 + random.below(4) {
             plan = plan.step(drawn.step(&mut random, place));
         }
@@ -71,16 +75,20 @@ fn sources(view: &PlanView) -> Vec<String> {
 /// A round that is being drawn.
 struct Drawn<'a> {
     view: &'a PlanView,
+    input: &'a Input,
     /// Steps whose number a later one may use.
     sources: Vec<String>,
     /// Steps of this round that a later one may wait for.
     free: Vec<String>,
+    children: u64,
 }
 
 impl Drawn<'_> {
     fn step(&mut self, random: &mut Random, place: u64) -> Step {
         let (round, before) = (self.view.round, self.free.len());
-        let mut step = if random.percent(10) {
+        let mut step = if random.percent(8) && self.may_delegate() {
+            self.child(random, place)
+        } else if random.percent(10) {
             let id = format!("nap-{round}-{place}");
             self.free.push(id.clone());
             Step::timer(id, Duration::from_millis(random.below(150)))
@@ -95,8 +103,33 @@ impl Drawn<'_> {
         if random.percent(45) { step.may_fail() } else { step }
     }
 
+    /// Whether one more step may be left to a child.
+    fn may_delegate(&self) -> bool {
+        self.children == 0 && self.input.depth() < DEEPEST
+    }
+
+    /// A step that is left to a child, some with a few tools only, some with little time.
+    fn child(&mut self, random: &mut Random, place: u64) -> Step {
+        let id = format!("kid-{}-{place}", self.view.round);
+        let mut of = Delegate::to_planner(PLANNER, json!(self.input.below(&id)));
+        if random.percent(30) {
+            of = of.tools(self.kinds().iter().filter(|kind| !kind.held).map(|kind| kind.name));
+        }
+        self.children += 1;
+        self.sources.push(id.clone());
+        self.free.push(id.clone());
+        let step = Step::child(id, of);
+        if random.percent(15) { step.attempt_deadline(Duration::from_millis(400)) } else { step }
+    }
+
+    /// What the turn may call.
+    fn kinds(&self) -> Vec<Kind> {
+        let shown = |kind: &&Kind| self.view.tools.iter().any(|tool| tool.name.as_str() == kind.name);
+        KINDS.iter().filter(shown).copied().collect()
+    }
+
     fn call(&mut self, random: &mut Random, place: u64) -> Step {
-        let kind = random.pick(&KINDS).copied().unwrap_or(KINDS[0]);
+        let kind = random.pick(&self.kinds()).copied().unwrap_or(KINDS[0]);
         let Kind { name, held, .. } = kind;
         let id = format!("{name}-{}-{place}", self.view.round);
         let refuse = random.percent(6);

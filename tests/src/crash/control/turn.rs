@@ -18,6 +18,16 @@ pub(in crate::crash) struct Input {
 }
 
 impl Input {
+    /// How many turns stand above it.
+    pub(in crate::crash) fn depth(&self) -> usize {
+        self.path.split('/').filter(|step| !step.is_empty()).count()
+    }
+
+    /// What the child is given that does one of its steps.
+    pub(in crate::crash) fn below(&self, step: &str) -> Self {
+        Self { key: self.key, path: format!("{}/{step}", self.path) }
+    }
+
     /// A sequence of numbers for this turn, and for one purpose.
     pub(in crate::crash) fn random(&self, seed: u64, purpose: u64) -> Random {
         let path = self.path.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));

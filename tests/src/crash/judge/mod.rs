@@ -103,6 +103,10 @@ pub(crate) struct Counts {
     pub(crate) ruled_rewritten: u64,
     /// Sessions that were handed to another planner.
     pub(crate) handed_off: u64,
+    /// Children that were started, and forks that were made with so many outcomes of the turn that ran.
+    pub(crate) children: u64,
+    pub(crate) forks: u64,
+    pub(crate) copied: u64,
     /// Attempts for which the ledger has set something aside.
     pub(crate) reserved: u64,
     /// Of those, what the ledger took for spent because their owners were gone.
@@ -160,7 +164,9 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     for log in &meddled {
         let session = log.session_log();
         session.check(&mut verdict);
-        sessions.push(session);
+        if !log.is_fork() {
+            sessions.push(session);
+        }
     }
     followed::check(run, &sessions, &mut verdict)?;
     budgets::check(&shell, &mut verdict).await?;

@@ -3,18 +3,24 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_shell_core::words::Timestamp;
-use agent_shell_core::{Error, ErrorKind, Needs, Resolution, Rest, Result, Session, Shell, Turn};
-use serde_json::Value;
+use agent_shell_core::{
+    Actor, Error, ErrorKind, Needs, Request, Resolution, Rest, Result, Session, Shell, Turn,
+};
+use serde_json::{Value, json};
 
 use super::person::Person;
 use super::session::{may_be_repeated, pause};
 use super::{say, trouble};
-use crate::crash::control::DEFAULTS;
 use crate::crash::control::tools::{class_of, output_of};
+use crate::crash::control::turn::Input;
+use crate::crash::control::{DEFAULTS, PLANNER};
 use crate::crash::scenario::TurnKey;
 use crate::crash::words::{Deed, Event};
 use crate::random::Random;
 use crate::recorder::StepName;
+
+/// The turn that is run in each fork.
+const AGAIN: &str = "/again";
 
 /// Meddles with a turn that was just accepted, in the background, as often as this life does so.
 pub(super) fn meddle(person: &Person, key: TurnKey, session: &Session, turn: &Turn) {
@@ -32,6 +38,13 @@ pub(super) fn meddle(person: &Person, key: TurnKey, session: &Session, turn: &Tu
             }
         });
     }
+    if random.percent(7) {
+        let (session, actor) = (session.clone(), actor.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            fork(&session, key, &actor).await;
+        });
+    }
     if random.percent(6) {
         let session = session.clone();
         let to = random.pick(&DEFAULTS).copied().unwrap_or(DEFAULTS[0]);
@@ -44,6 +57,28 @@ pub(super) fn meddle(person: &Person, key: TurnKey, session: &Session, turn: &Tu
             }
         });
     }
+}
+
+/// Forks a session as it is now, under a name that is the same in each life, and runs a turn in the fork.
+async fn fork(session: &Session, key: TurnKey, actor: &Actor) {
+    let name = format!("fork-{key}");
+    let fork = loop {
+        match session.fork(&name).actor(actor.clone()).await {
+            Ok(fork) => break fork,
+            Err(error) if may_be_repeated(&error) => pause(5).await,
+            // There may be no record yet.
+            Err(error) if matches!(error.kind(), ErrorKind::ShuttingDown | ErrorKind::InvalidInput) => return,
+            Err(error) => return trouble(format!("`{name}`: {error:?}")),
+        }
+    };
+    let Ok(id) = fork.id().await else { return };
+    say(&Event::Done { deed: Deed::Forked { name, fork: id } });
+    let again = Input { key, path: AGAIN.to_owned() };
+    let again = || async {
+        let request = Request::new(json!(again)).planner(PLANNER);
+        fork.submit(request).dedupe(AGAIN).await.map(drop)
+    };
+    done("a turn in a fork", again).await;
 }
 
 /// Does it until there is an answer. False when there is nothing left to be done it to.
@@ -113,7 +148,8 @@ impl Person {
             trouble(format!("turn {turn} step {step}: rests with key {key}, called with {:?}", truth.keys));
         }
         let name = tool.as_ref().map_or("", |tool| tool.as_str());
-        if class_of(name).is_none() {
+        // What a child had begun for the session that was forked is in doubt in the fork.
+        if tool.is_some() && class_of(name).is_none() {
             trouble(format!("turn {} step {}: rests, and calls {tool:?}", rest.turn, rest.step));
         }
         Ok(match truth.applied {

@@ -2,6 +2,8 @@
 //! recorder saw. Nothing here knows how a turn had to end.
 
 mod acts;
+mod child;
+mod fork;
 mod guard;
 mod hand_off;
 mod steer;
@@ -12,10 +14,10 @@ mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_shell_core::data::{Body, MailKind};
+use agent_shell_core::data::{Body, ChildOf, MailKind};
 use agent_shell_core::ports::SessionFilter;
 use agent_shell_core::runtime::HistoryEntry;
-use agent_shell_core::words::{Pseudonym, SessionId, StepId, TurnId};
+use agent_shell_core::words::{Pseudonym, Seq, SessionId, StepId, TurnId};
 use agent_shell_core::{FailureCode, Outcome, Shell};
 
 use self::turn::Turn;
@@ -31,10 +33,21 @@ use crate::recorder::{Audit, Class, StepAudit, StepName};
 /// The records of a session with whose turns people meddle.
 pub(crate) struct Log {
     pub(crate) id: SessionId,
-    /// Its number.
-    pub(crate) number: u64,
+    pub(crate) name: String,
+    pub(crate) origin: Origin,
     pub(crate) entries: Vec<HistoryEntry>,
     pub(crate) turns: Vec<Turn>,
+}
+
+/// Where a session comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Origin {
+    /// Turns are submitted to it.
+    Submitted,
+    /// A turn of another session had it made.
+    Child(ChildOf),
+    /// It goes on from a record of another one.
+    Fork { parent: SessionId, seq: Seq, copies: u64, effects: bool },
 }
 
 /// What the recorder saw, and who may act.
@@ -107,8 +120,8 @@ async fn read_one(
             return Ok(None);
         }
     }
-    let number = name_of(&entries).and_then(|name| name.strip_prefix("crash-")?.parse().ok());
-    Ok(number.map(|number| Log::new(id, number, entries)))
+    // What was made for a child that did not start is empty.
+    Ok((!entries.is_empty()).then(|| Log::new(id, entries)))
 }
 
 fn name_of(entries: &[HistoryEntry]) -> Option<String> {
@@ -119,14 +132,26 @@ fn name_of(entries: &[HistoryEntry]) -> Option<String> {
 }
 
 impl Log {
-    pub(crate) fn new(id: SessionId, number: u64, entries: Vec<HistoryEntry>) -> Self {
-        let turns = turn::turns_of(&entries);
-        Self { id, number, entries, turns }
+    pub(crate) fn new(id: SessionId, entries: Vec<HistoryEntry>) -> Self {
+        let (turns, name) = (turn::turns_of(&entries), name_of(&entries).unwrap_or_default());
+        let origin = entries.iter().take(2).rev().find_map(|entry| match &entry.body {
+            Body::SessionForked { parent, seq, copies, effects, .. } => {
+                Some(Origin::Fork { parent: *parent, seq: *seq, copies: *copies, effects: *effects })
+            }
+            Body::SessionOpened { child_of: Some(of), .. } => Some(Origin::Child((**of).clone())),
+            _ => None,
+        });
+        Self { id, name, origin: origin.unwrap_or(Origin::Submitted), entries, turns }
+    }
+
+    pub(crate) fn is_fork(&self) -> bool {
+        matches!(self.origin, Origin::Fork { .. })
     }
 
     /// The same, as it is looked at for the promises of all sessions.
     pub(super) fn session_log(&self) -> SessionLog {
-        SessionLog::of(self.number, self.entries.iter().cloned())
+        let number = self.name.strip_prefix("crash-").and_then(|number| number.parse().ok());
+        SessionLog::of(number.unwrap_or_default(), self.entries.iter().cloned())
     }
 }
 
@@ -143,16 +168,23 @@ pub(super) async fn check(
     verdict: &mut Verdict,
 ) -> Result<(), CrashError> {
     for log in logs {
-        steer::check(run.seed, run.owners, log, acts, verdict);
-        hand_off::check(run.seed, log, verdict);
+        if log.origin == Origin::Submitted {
+            steer::check(run.seed, run.owners, log, acts, verdict);
+            hand_off::check(run.seed, log, verdict);
+        }
         for turn in &log.turns {
-            acts::check(turn, acts, verdict);
-            undo::check(turn, acts, verdict);
-            guard::check(turn, acts, verdict);
-            ended(turn, verdict);
+            if !log.is_fork() {
+                acts::check(turn, acts, verdict);
+                undo::check(turn, acts, verdict);
+                guard::check(turn, acts, verdict);
+            }
+            ended(turn, log.is_fork(), verdict);
         }
     }
-    accepted(shell, book, logs, verdict).await?;
+    child::check(logs, verdict);
+    fork::check(book, logs, acts, verdict);
+    let submitted: Vec<&Log> = logs.iter().filter(|log| log.origin == Origin::Submitted).collect();
+    accepted(shell, book, &submitted, verdict).await?;
     deeds(book, logs, verdict);
     if run.kills >= ENOUGH && run.controls > 0 {
         seen(verdict);
@@ -161,7 +193,7 @@ pub(super) async fn check(
 }
 
 /// A turn ends once, for a reason.
-fn ended(turn: &Turn, verdict: &mut Verdict) {
+fn ended(turn: &Turn, in_fork: bool, verdict: &mut Verdict) {
     use FailureCode::*;
     let id = turn.id;
     let [end] = &turn.ends[..] else {
@@ -176,9 +208,17 @@ fn ended(turn: &Turn, verdict: &mut Verdict) {
         Outcome::Cancelled => was(|body| matches!(body, Body::TurnCancelled { .. })),
         Outcome::Expired => was(|body| matches!(body, Body::TurnExpired { .. })),
         Outcome::Failed(failure) => {
-            let codes =
-                [NotApplied, UnresolvedInput, Denied, Guard, ResolvedNotApplied, DeadlineExceeded, Skipped];
-            codes.contains(&failure.code)
+            let codes = [
+                NotApplied,
+                UnresolvedInput,
+                Denied,
+                Guard,
+                ResolvedNotApplied,
+                DeadlineExceeded,
+                Skipped,
+                Child,
+            ];
+            codes.contains(&failure.code) || (in_fork && failure.code == EffectsOff)
         }
         _ => false,
     };
@@ -190,8 +230,13 @@ fn ended(turn: &Turn, verdict: &mut Verdict) {
 }
 
 /// Everything that was accepted is there once, and has the outcome that was seen and that is read.
-async fn accepted(shell: &Shell, book: &Book, logs: &[Log], verdict: &mut Verdict) -> Result<(), CrashError> {
-    let fates: BTreeMap<TurnId, _> = logs.iter().flat_map(steer::fates).collect();
+async fn accepted(
+    shell: &Shell,
+    book: &Book,
+    logs: &[&Log],
+    verdict: &mut Verdict,
+) -> Result<(), CrashError> {
+    let fates: BTreeMap<TurnId, _> = logs.iter().flat_map(|log| steer::fates(log)).collect();
     let mut by_key: BTreeMap<TurnKey, BTreeSet<TurnId>> = BTreeMap::new();
     for (id, (key, _)) in &fates {
         if let Some(key) = key {
@@ -253,6 +298,7 @@ fn deeds(book: &Book, logs: &[Log], verdict: &mut Verdict) {
                 };
                 cancels += usize::from(!entries().any(|entry| is_it(&entry.body)));
             }
+            Deed::Forked { .. } => {}
             Deed::HandedOff { session, reason } => {
                 let log = logs.iter().find(|log| log.id == *session);
                 let is_it = |entry: &&HistoryEntry| matches!(&entry.body, Body::SessionHandedOff { reason: why, .. } if why == reason);
@@ -289,6 +335,8 @@ fn seen(verdict: &mut Verdict) {
         ("was rewritten by a guard", counts.ruled_rewritten),
         ("was asked for by a guard", counts.ruled_asked),
         ("was handed over", counts.handed_off),
+        ("was left to a child", counts.children),
+        ("was forked", counts.forks),
     ];
     for (what, _) in all.into_iter().filter(|(_, times)| *times == 0) {
         verdict.say(Rule::Trouble, format!("nothing {what}: the run is too short to say anything of it"));

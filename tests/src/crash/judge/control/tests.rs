@@ -1,5 +1,7 @@
 //! The judge on records that are as they must be, and on the same ones with one thing doctored.
 
+mod families;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_shell_core::data::canonical::canonical_digest;
@@ -20,7 +22,7 @@ use crate::crash::control::tools;
 use crate::crash::control::turn::Submission;
 use crate::crash::judge::{Rule, Verdict};
 use crate::crash::scenario::TurnKey;
-use crate::recorder::{RecorderClient, audit_log};
+use crate::recorder::{Audit, RecorderClient, audit_log};
 
 const SEED: u64 = 1;
 
@@ -151,22 +153,19 @@ impl Scene {
     }
 
     fn log(&self) -> Log {
-        let entries = self.records.iter().zip(1..).map(|(body, seq)| HistoryEntry {
-            seq: Seq::new(seq),
-            epoch: Epoch::new(1),
-            time: Timestamp::default(),
-            actor: Pseudonym::RUNTIME,
-            body: body.clone(),
-        });
-        Log::new(SessionId::from_bytes([9; 16]), TurnKey::CONTROLS, entries.collect())
+        log_of(SessionId::from_bytes([9; 16]), &self.records)
+    }
+
+    fn audit(&self) -> Audit {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text: String = self.calls.iter().map(|call| format!("{call}\n")).collect();
+        std::fs::write(file.path(), text).unwrap();
+        audit_log(file.path()).unwrap()
     }
 
     /// The rules that were broken.
     fn judged(&self) -> BTreeSet<Rule> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text: String = self.calls.iter().map(|call| format!("{call}\n")).collect();
-        std::fs::write(file.path(), text).unwrap();
-        let (audit, people) = (audit_log(file.path()).unwrap(), [Pseudonym::RUNTIME].into());
+        let (audit, people) = (self.audit(), [Pseudonym::RUNTIME].into());
         let of_world = Acts { audit: &audit, people: &people, stops: false };
         let (log, mut verdict) = (self.log(), Verdict::default());
         steer::check(SEED, 1, &log, &of_world, &mut verdict);
@@ -199,6 +198,18 @@ impl Scene {
     fn without_calls_of(&mut self, id: &str) {
         self.calls.retain(|call| call["call"]["effect"]["step"] != id);
     }
+}
+
+/// A session with these records.
+fn log_of(id: SessionId, records: &[Body]) -> Log {
+    let entries = records.iter().zip(1..).map(|(body, seq)| HistoryEntry {
+        seq: Seq::new(seq),
+        epoch: Epoch::new(1),
+        time: Timestamp::default(),
+        actor: Pseudonym::RUNTIME,
+        body: body.clone(),
+    });
+    Log::new(id, entries.collect())
 }
 
 fn started(turn: TurnId, key: TurnKey) -> Body {
