@@ -579,7 +579,9 @@ impl TurnState {
     /// Who awaits the end of a step that failed goes on; who needs its output can't.
     fn failed(&mut self, place: usize) {
         for dependent in std::mem::take(&mut self.dependents[place]) {
-            if self.steps[dependent].step.needs().contains(&self.steps[place].step.id) {
+            let needs = self.steps[dependent].step.needs().contains(&self.steps[place].step.id);
+            // What an interruption gave up has ended already.
+            if needs && !self.steps[dependent].phase.is_final() {
                 self.ready.remove(&dependent);
                 self.skipped.insert(dependent);
             }

@@ -205,9 +205,9 @@ impl ForkedAt {
 /// The records of the turn that runs, as a fork begins with them. `entries` are all since the turn's first.
 ///
 /// Left out are mail to other turns, interruptions, what undoes (it is the parent's), what was steered into the turn and
-/// withdrawn, an approval of a call that has not begun (it was given to the parent, and the fork asks for its own), and
-/// that a child's turn has answered: nobody waits for the fork of one. A deadline, the end of a wait and a timer are as far off as they
-/// were.
+/// withdrawn (but for what interrupted it: that gave up steps all the same, and is withdrawn in the fork as well), an approval of a
+/// call that has not begun (it was given to the parent, and the fork asks for its own), and that a child's turn has answered: nobody
+/// waits for the fork of one. A deadline, the end of a wait and a timer are as far off as they were.
 pub(crate) fn copied(
     turn: &TurnState,
     entries: &[Entry],
@@ -218,16 +218,19 @@ pub(crate) fn copied(
             |entry: &Entry| matches!(&entry.body, Body::TurnWithdrawn { turn, .. } if *turn == steered);
         entries.iter().any(withdraws)
     };
+    let interrupted = |by: TurnId| {
+        let interrupts = |entry: &Entry| matches!(&entry.body, Body::TurnSteered { request, at_once: true, .. } if request.turn == by);
+        entries.iter().any(interrupts)
+    };
     let is_kept = |body: &Body| match body {
-        Body::MailRefused { .. }
-        | Body::TurnWithdrawn { .. }
-        | Body::UndoPlanned { .. }
-        | Body::TurnAnswered { .. } => false,
-        Body::TurnSteered { request, .. } => !withdrawn(request.turn),
+        Body::MailRefused { .. } | Body::UndoPlanned { .. } | Body::TurnAnswered { .. } => false,
+        Body::TurnWithdrawn { turn, .. } => interrupted(*turn),
+        Body::TurnSteered { request, at_once, .. } => *at_once || !withdrawn(request.turn),
         Body::TurnInterrupted { failure: None, .. } => false,
         _ => body.step().is_none_or(|step| !is_undo(step)),
     };
     let mut approved = std::collections::BTreeSet::new();
+    let mut steered: BTreeMap<TurnId, TurnId> = BTreeMap::new();
     let mut copies = Vec::new();
     for entry in entries.iter().filter(|entry| is_kept(&entry.body)) {
         if let Some(step) = entry.body.step() {
@@ -246,7 +249,14 @@ pub(crate) fn copied(
             *instant = of.now.plus(Duration::from_millis(left));
         }
         if let Body::TurnSteered { request, .. } = &mut body {
-            request.turn = (of.make)();
+            let own = (of.make)();
+            steered.insert(request.turn, own);
+            request.turn = own;
+        }
+        if let (Body::TurnWithdrawn { turn, .. }, Some(own)) =
+            (&mut body, entry.body.turn().and_then(|turn| steered.get(&turn)))
+        {
+            *turn = *own;
         }
         copies.push(body);
     }

@@ -7,7 +7,7 @@ use agent_shell_core::words::{Head, SessionId, TurnId};
 
 use super::scenario::{Scenario, TurnKey};
 use super::violation::{Rule, Violation};
-use super::words::{Event, SessionWork};
+use super::words::{Deed, Event, SessionWork};
 use crate::random::Random;
 
 /// What is known of a turn.
@@ -32,14 +32,16 @@ pub(super) struct Book {
     pub(super) turns: BTreeMap<TurnKey, Known>,
     /// The latest durable heads that were seen.
     pub(super) heads: BTreeMap<SessionId, Head>,
+    /// What people have done, and were told is done.
+    pub(super) deeds: Vec<Deed>,
     /// What must not be.
     pub(super) troubles: Vec<Violation>,
 }
 
 impl Book {
     pub(super) fn new(seed: u64, sessions: Vec<u64>, owners: u64) -> Self {
-        let (turns, heads, troubles) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { seed, sessions, owners, turns, heads, troubles }
+        let (turns, heads) = (BTreeMap::new(), BTreeMap::new());
+        Self { seed, sessions, owners, turns, heads, deeds: Vec::new(), troubles: Vec::new() }
     }
 
     /// Takes in what a worker, started at `started_ms`, said.
@@ -72,6 +74,7 @@ impl Book {
                     self.say(Rule::Chain, format!("session {session}: two heads at record {}", head.seq));
                 }
             }
+            Event::Done { deed } => self.deeds.push(deed),
             Event::Trouble { what } => self.say(Rule::Trouble, format!("life {life}: {what}")),
         }
     }

@@ -15,7 +15,7 @@ use crate::arguments::{Arguments, UsageError};
 use crate::recorder::{self, Chaos, RecorderProcess, Settings};
 
 const USAGE: &str = "crash [--kills N] [--failpoints N] [--owners N] [--stops] [--seed S] [--sessions N] [--talks N] \
-[--finish-within SECONDS] [--dir D] [--keep] [--json FILE]";
+[--controls N] [--finish-within SECONDS] [--dir D] [--keep] [--json FILE]";
 
 /// Violations of one kind that are printed.
 const SHOWN: usize = 5;
@@ -52,6 +52,7 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     let seed = given.option("--seed")?.unwrap_or_else(any_seed);
     let sessions = given.option("--sessions")?.unwrap_or(8);
     let talks = given.option("--talks")?.unwrap_or(3);
+    let controls = given.option("--controls")?.unwrap_or(3);
     let finish_within = Duration::from_secs(given.option("--finish-within")?.unwrap_or(60));
     let folder: Option<PathBuf> = given.option("--dir")?;
     let json: Option<PathBuf> = given.option("--json")?;
@@ -62,6 +63,9 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
     }
     if talks > 64 {
         return Err(UsageError::new("--talks: at most 64").into());
+    }
+    if controls > 64 {
+        return Err(UsageError::new("--controls: at most 64").into());
     }
     if owners == 0 || owners > 64 {
         return Err(UsageError::new("--owners: at least 1, and at most 64").into());
@@ -77,6 +81,7 @@ fn harness(mut given: Arguments) -> Result<bool, CrashError> {
         seed,
         sessions,
         talks,
+        controls,
         finish_within,
         journal,
         recorder,

@@ -44,6 +44,8 @@ pub(super) struct Run {
     pub(super) sessions: u64,
     /// Sessions beside these whose turns a model plans.
     pub(super) talks: u64,
+    /// Sessions beside these with whose turns people meddle.
+    pub(super) controls: u64,
     /// How long the last worker may take.
     pub(super) finish_within: Duration,
     pub(super) journal: PathBuf,
@@ -57,6 +59,11 @@ pub(super) struct Run {
 impl Run {
     /// The numbers of all sessions.
     pub(super) fn all_sessions(&self) -> impl Iterator<Item = u64> + use<> {
+        self.plain_sessions().chain(TurnKey::CONTROLS..TurnKey::CONTROLS + self.controls)
+    }
+
+    /// The numbers of the sessions with whose turns nobody meddles.
+    pub(super) fn plain_sessions(&self) -> impl Iterator<Item = u64> + use<> {
         (0..self.sessions).chain(TurnKey::TALKS..TurnKey::TALKS + self.talks)
     }
 }
@@ -220,6 +227,7 @@ impl Harness {
             seed: self.run.seed,
             life,
             owners: self.run.owners,
+            controls: self.run.controls,
             mode,
             armed,
             limits: self.limits(),

@@ -16,6 +16,7 @@
 mod book;
 mod child;
 mod command;
+mod control;
 mod followed;
 mod harness;
 mod hits;

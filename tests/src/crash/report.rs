@@ -59,6 +59,18 @@ pub(super) fn table(run: &Run, lives: &Lives, verdict: &Verdict, hits: &Hits) ->
     line("calls refused by budgets", counts.refused.to_string());
     line("followers killed", lives.followers_killed.to_string());
     line("records told to followers", counts.followed.to_string());
+    line("said to turns / taken up", format!("{} / {}", counts.steered, counts.taken_up));
+    line("  interrupted / given up for it", format!("{} / {}", counts.interrupted, counts.superseded));
+    let [cancelled, withdrawn, expired] = [counts.cancelled, counts.withdrawn, counts.expired];
+    line("cancelled / withdrawn / expired", format!("{cancelled} / {withdrawn} / {expired}"));
+    let [undone, left, parked] = [counts.undone, counts.left, counts.parked];
+    line("steps undone / left / parked", format!("{undone} / {left} / {parked}"));
+    let [denied, asked, rewritten] = [counts.ruled_denied, counts.ruled_asked, counts.ruled_rewritten];
+    line("rulings of guards", counts.rulings.to_string());
+    line("  denied / asked / rewritten", format!("{denied} / {asked} / {rewritten}"));
+    line("sessions handed over", counts.handed_off.to_string());
+    line("children started", counts.children.to_string());
+    line("forks made / outcomes copied", format!("{} / {}", counts.forks, counts.copied));
     line("reserved / swept", format!("{} / {}", counts.reserved, counts.swept));
     line("late acts, as the limits allow", counts.late.to_string());
     for (name, times) in hits.iter().filter(|(_, times)| **times > 0 || run.at_failpoints > 0) {

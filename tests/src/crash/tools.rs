@@ -16,7 +16,7 @@ use crate::recorder::{Class, ClientError, Effect, Fence, Probe, RecorderClient, 
 /// How long one attempt may take. Some answers of the recorder come later.
 pub(super) const ATTEMPT: Duration = Duration::from_millis(300);
 
-const RETRY: Retry = Retry { attempts: 12, base_ms: 4, max_ms: 40 };
+pub(super) const RETRY: Retry = Retry { attempts: 12, base_ms: 4, max_ms: 40 };
 
 /// The name of the step that a call belongs to, as the recorder knows it.
 fn name_of(call: &Call) -> StepName {
@@ -33,7 +33,7 @@ fn tool(kind: ToolKind, client: &Arc<RecorderClient>) -> Tool {
     let asked = client.clone();
     let client = client.clone();
     let run = move |work: Work, call: Call| act(kind, client.clone(), work, call);
-    let probe = move |work: Work, call: Call| ask(kind, asked.clone(), work, call);
+    let probe = move |work: Work, call: Call| ask(asked.clone(), output_of(kind, &work), call);
     let description = "Acts on the recorder";
     let mut tool = match kind.class() {
         Class::Pure => Tool::pure(kind.name(), description, run),
@@ -59,29 +59,48 @@ async fn act(
     if work.refuse {
         return Err(ToolError::refused("refused on purpose"));
     }
-    let [before, after] = pauses(&call);
-    tokio::time::sleep(before).await;
-    let deadline = call.deadline;
-    let StepName { turn, step } = name_of(&call);
-    let effect = Effect {
-        class: kind.class(),
-        turn,
-        step,
-        key: call.key().to_owned(),
-        epoch: call.epoch.number(),
-        attempt: call.attempt.into(),
-        payload: json!({ "deadline_ms": deadline.wall }),
-    };
-    // The thread may begin late, when nobody waits for it any more: then it must not act.
-    let verdict = tokio::task::spawn_blocking(move || {
-        if deadline.has_passed(&SystemClock::new()) {
-            return Err(ClientError::NotSent(std::io::ErrorKind::TimedOut.into()));
-        }
-        client.effect(&effect)
-    });
-    let verdict = verdict.await;
-    tokio::time::sleep(after).await;
-    concluded(verdict, output_of(kind, &work))
+    let act = Act { class: kind.class(), payload: json!({}), output: output_of(kind, &work) };
+    act.on(client, call).await
+}
+
+/// One act on the recorder.
+pub(super) struct Act {
+    pub(super) class: Class,
+    /// An object: what the recorder is told besides.
+    pub(super) payload: Value,
+    /// What the tool says when it is done.
+    pub(super) output: Value,
+}
+
+impl Act {
+    /// Acts.
+    pub(super) async fn on(self, client: Arc<RecorderClient>, call: Call) -> Result<Value, ToolError> {
+        let Self { class, mut payload, output } = self;
+        let [before, after] = pauses(&call);
+        tokio::time::sleep(before).await;
+        let deadline = call.deadline;
+        let StepName { turn, step } = name_of(&call);
+        payload["deadline_ms"] = json!(deadline.wall);
+        let effect = Effect {
+            class,
+            turn,
+            step,
+            key: call.key().to_owned(),
+            epoch: call.epoch.number(),
+            attempt: call.attempt.into(),
+            payload,
+        };
+        // The thread may begin late, when nobody waits for it any more: then it must not act.
+        let verdict = tokio::task::spawn_blocking(move || {
+            if deadline.has_passed(&SystemClock::new()) {
+                return Err(ClientError::NotSent(std::io::ErrorKind::TimedOut.into()));
+            }
+            client.effect(&effect)
+        });
+        let verdict = verdict.await;
+        tokio::time::sleep(after).await;
+        concluded(verdict, output)
+    }
 }
 
 /// What is known after a call.
@@ -99,10 +118,10 @@ fn concluded(
     }
 }
 
-async fn ask(
-    kind: ToolKind,
+/// Asks the recorder whether a call was applied; then its output is this.
+pub(super) async fn ask(
     client: Arc<RecorderClient>,
-    work: Work,
+    output: Value,
     call: Call,
 ) -> Result<ProbeAnswer, ToolError> {
     let StepName { turn, step } = name_of(&call);
@@ -110,7 +129,7 @@ async fn ask(
     let probe = Probe { key: call.key().to_owned(), fence };
     let answer = tokio::task::spawn_blocking(move || client.probe(&probe)).await??;
     Ok(match answer {
-        Some(_) => ProbeAnswer::Applied(output_of(kind, &work)),
+        Some(_) => ProbeAnswer::Applied(output),
         None => ProbeAnswer::NotApplied,
     })
 }

@@ -39,6 +39,18 @@ pub(crate) enum Rule {
     Question,
     /// A follower is told each record of a turn once, in order.
     Followed,
+    /// What a turn applied that did not succeed is undone, once, in reverse; nothing else is.
+    Undo,
+    /// What is said to a running turn is in one turn, in order, and undoes nothing.
+    Steer,
+    /// What guards ruled is done, and they rule once.
+    Guard,
+    /// A child runs once, its parent has its answer, and is undone with it.
+    Child,
+    /// A fork without effects touches nothing, and is made once.
+    Fork,
+    /// Who was handed a session plans it.
+    HandOff,
     /// Nothing fails that has no reason to.
     Trouble,
 }

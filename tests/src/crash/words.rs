@@ -25,6 +25,8 @@ pub(super) struct Assignment {
     pub(super) life: u64,
     /// How many workers live beside each other; the numbers of their turns don't meet.
     pub(super) owners: u64,
+    /// How many sessions there are with whose turns people meddle; with none, nobody guards.
+    pub(super) controls: u64,
     pub(super) mode: Mode,
     pub(super) armed: Option<Armed>,
     pub(super) limits: Limits,
@@ -97,10 +99,24 @@ pub(super) enum Event {
     Marks { running: usize, resting: usize },
     /// The end of a session's chain, which is durable.
     Head { session: SessionId, head: Head },
+    /// Somebody has meddled, and was answered.
+    Done { deed: Deed },
     /// Something that must not be.
     Trouble { what: String },
     /// All is done.
     Finished,
+}
+
+/// What people do to turns and sessions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Deed {
+    /// A turn was cancelled, for this reason.
+    Cancelled { turn: TurnId, reason: String },
+    /// A session was handed over, for this reason.
+    HandedOff { session: SessionId, reason: String },
+    /// A session was forked under this name.
+    Forked { name: String, fork: SessionId },
 }
 
 impl Event {

@@ -12,12 +12,33 @@ fn crash(arguments: &str) -> Output {
 
 #[test]
 fn a_few_kills_break_no_promise() {
-    let report = report("--kills 8 --seed 4 --sessions 4");
+    let report = report("--kills 8 --seed 4 --sessions 4 --controls 0");
     assert_eq!(report["kills"], 8);
     assert_eq!(report["violations"], serde_json::json!([]));
     let accepted = report["counts"]["accepted"].as_u64().unwrap();
     assert!(accepted > 4, "more than the closing turns: {report}");
     assert!(report["classes"]["irreversible"]["steps"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn a_run_in_which_people_meddle_breaks_no_promise() {
+    let report = report("--kills 25 --seed 6 --sessions 1 --talks 0 --controls 6");
+    let seen = [
+        "taken_up",
+        "interrupted",
+        "superseded",
+        "cancelled",
+        "undone",
+        "ruled_denied",
+        "ruled_asked",
+        "ruled_rewritten",
+        "handed_off",
+        "children",
+        "forks",
+    ];
+    for what in seen {
+        assert!(report["counts"][what].as_u64() > Some(0), "{what}: {report}");
+    }
 }
 
 /// Runs the program and returns its report, which must tell of no violation.
@@ -55,9 +76,13 @@ fn owners_that_die_and_stand_still_break_no_promise() {
 
 #[test]
 fn a_wrong_command_line_is_refused() {
-    for (arguments, named) in
-        [("--kils 3", "--kils"), ("--sessions 0", "--sessions"), ("--owners 0", "--owners"), ("walk", "walk")]
-    {
+    for (arguments, named) in [
+        ("--kils 3", "--kils"),
+        ("--sessions 0", "--sessions"),
+        ("--controls 65", "--controls"),
+        ("--owners 0", "--owners"),
+        ("walk", "walk"),
+    ] {
         let output = crash(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{arguments}");

@@ -28,7 +28,7 @@ pub(super) fn in_time(done: &StepAudit) -> u64 {
     done.applications.iter().filter(|application| !is_late(application)).count() as u64
 }
 
-fn is_late(application: &Application) -> bool {
+pub(super) fn is_late(application: &Application) -> bool {
     let lateness = u64::try_from(LATENESS.as_millis()).unwrap_or(u64::MAX);
     let deadline = application.payload.get("deadline_ms").and_then(serde_json::Value::as_u64);
     deadline.is_some_and(|deadline| application.at_ms > deadline + lateness)

@@ -2,6 +2,7 @@
 //! the seed what had to come of every turn.
 
 mod budgets;
+mod control;
 mod effects;
 mod followed;
 pub(crate) mod journal;
@@ -28,6 +29,9 @@ use super::book::Book;
 use super::harness::Run;
 use super::violation::{Rule, Violation};
 use crate::recorder::{Totals, audit_log};
+
+/// Sessions that are read at once.
+const PAGE: usize = 1_024;
 
 /// What came of a run.
 #[derive(Debug, Default)]
@@ -77,6 +81,32 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     /// Records that followers were told of.
     pub(crate) followed: u64,
+    /// Remarks that were made to a running turn, and those that ended with it.
+    pub(crate) steered: u64,
+    pub(crate) taken_up: u64,
+    /// Remarks that interrupted, and steps that were given up for them.
+    pub(crate) interrupted: u64,
+    pub(crate) superseded: u64,
+    /// Turns that ended as cancelled, that were withdrawn before they started, and that expired.
+    pub(crate) cancelled: u64,
+    pub(crate) withdrawn: u64,
+    pub(crate) expired: u64,
+    /// Steps that were undone, that stay applied although their turns did not succeed, and compensations that a person had
+    /// to look after.
+    pub(crate) undone: u64,
+    pub(crate) left: u64,
+    pub(crate) parked: u64,
+    /// Rulings of guards, and those among them that denied, asked for an approval, and rewrote.
+    pub(crate) rulings: u64,
+    pub(crate) ruled_denied: u64,
+    pub(crate) ruled_asked: u64,
+    pub(crate) ruled_rewritten: u64,
+    /// Sessions that were handed to another planner.
+    pub(crate) handed_off: u64,
+    /// Children that were started, and forks that were made with so many outcomes of the turn that ran.
+    pub(crate) children: u64,
+    pub(crate) forks: u64,
+    pub(crate) copied: u64,
     /// Attempts for which the ledger has set something aside.
     pub(crate) reserved: u64,
     /// Of those, what the ledger took for spent because their owners were gone.
@@ -112,7 +142,7 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
     let shell = Shell::at(&run.journal).limits(reading()).open().await?;
     all_is_done(&shell, &mut verdict).await?;
     let mut sessions = Vec::new();
-    for session in run.all_sessions() {
+    for session in run.plain_sessions() {
         match SessionLog::read(&shell, session).await {
             Ok(log) => sessions.push(log),
             Err(error) => verdict.say(Rule::Chain, format!("session {session} can't be read: {error:?}")),
@@ -126,8 +156,18 @@ pub(super) async fn judge(run: &Run, book: &Book) -> Result<Verdict, CrashError>
         }
     }
     turns::check(&shell, run.seed, book, &sessions, &mut verdict).await?;
-    effects::check(run, &sessions, &audit, &mut verdict);
+    let meddled = control::read(&shell, run, &mut verdict).await?;
+    effects::check(run, &sessions, &control::turns(&meddled), &audit, &mut verdict);
     questions::check(run, &sessions, &mut verdict)?;
+    let acts = control::Acts { audit: &audit, people: &people, stops: run.stops };
+    control::check((&shell, run, book), &meddled, &acts, &mut verdict).await?;
+    for log in &meddled {
+        let session = log.session_log();
+        session.check(&mut verdict);
+        if !log.is_fork() {
+            sessions.push(session);
+        }
+    }
     followed::check(run, &sessions, &mut verdict)?;
     budgets::check(&shell, &mut verdict).await?;
     shell.shutdown().await?;
@@ -144,7 +184,14 @@ fn reading() -> Limits {
 
 /// Nothing may be left over: no mail, no turn.
 async fn all_is_done(shell: &Shell, verdict: &mut Verdict) -> Result<(), CrashError> {
-    for entry in shell.sessions(SessionFilter::default(), None, 1024).await? {
+    let mut all = shell.sessions(SessionFilter::default(), None, PAGE).await?;
+    let mut read = all.len();
+    while read == PAGE {
+        let page = shell.sessions(SessionFilter::default(), all.last().map(|entry| entry.id), PAGE).await?;
+        read = page.len();
+        all.extend(page);
+    }
+    for entry in all {
         verdict.counts.epochs = verdict.counts.epochs.max(entry.epoch.number());
         if entry.mark.status != SessionStatus::Idle || entry.waiting_mail > 0 {
             let (status, mail) = (entry.mark.status, entry.waiting_mail);

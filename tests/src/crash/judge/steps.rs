@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agent_shell_core::data::{Body, WaitEnd, WaitFor};
+use agent_shell_core::data::{Body, GuardPlace, WaitEnd, WaitFor};
 use agent_shell_core::runtime::HistoryEntry;
 use agent_shell_core::words::{Pseudonym, Seq, Timestamp};
 use agent_shell_core::{FailureCode, Resolution};
@@ -74,7 +74,7 @@ pub(crate) fn check(seed: u64, turn: &TurnLog, people: &BTreeSet<Pseudonym>, ver
         check_ends(&scenario, place, turn, &mut found);
         check_order(&scenario, spec, turn, entries, &mut found);
         if let Act::Tool(kind) = spec.act {
-            check_attempts(kind, entries, &mut found);
+            check_attempts(kind.class(), kind.asks_first(), entries, &mut found);
         }
         check_people(entries, people, &mut found);
         count(spec, entries, turn, verdict);
@@ -95,7 +95,7 @@ fn check_calls(turn: &TurnLog, people: &BTreeSet<Pseudonym>, verdict: &mut Verdi
             found.push((Rule::Step, format!("has {} ends", ends.len())));
         }
         if let Some(&kind) = turn.tools.get(step) {
-            check_attempts(kind, entries, &mut found);
+            check_attempts(kind.class(), kind.asks_first(), entries, &mut found);
             count_calls(kind, entries, turn.success(step).is_some(), verdict);
         }
         check_people(entries, people, &mut found);
@@ -159,8 +159,8 @@ fn check_order(
 }
 
 /// One key, counted attempts, and no repeat that the class does not allow.
-fn check_attempts(kind: ToolKind, entries: &[HistoryEntry], found: &mut Found) {
-    let (mut last, mut first_key, mut approved, mut settled) = (0, None, !kind.asks_first(), true);
+pub(super) fn check_attempts(class: Class, asks_first: bool, entries: &[HistoryEntry], found: &mut Found) {
+    let (mut last, mut first_key, mut approved, mut settled) = (0, None, !asks_first, true);
     for entry in entries {
         match &entry.body {
             Body::StepStarted { attempt, key, .. } => {
@@ -173,7 +173,7 @@ fn check_attempts(kind: ToolKind, entries: &[HistoryEntry], found: &mut Found) {
                 if !approved {
                     found.push((Rule::Person, "began before it was approved".into()));
                 }
-                if !settled && matches!(kind.class(), Class::Probed | Class::Irreversible) {
+                if !settled && matches!(class, Class::Probed | Class::Irreversible) {
                     let problem =
                         format!("attempt {attempt} began while nobody knew what became of attempt {last}");
                     found.push((Rule::Repeat, problem));
@@ -183,7 +183,7 @@ fn check_attempts(kind: ToolKind, entries: &[HistoryEntry], found: &mut Found) {
             Body::WaitEnded { end: WaitEnd::Approved, .. } => approved = true,
             Body::AttemptFailed { not_applied, .. } => settled |= not_applied,
             Body::StepResolved { resolution: Resolution::Retry, .. } => settled = true,
-            Body::StepSucceeded { attempt, .. } if kind.class() != Class::Pure && *attempt != last => {
+            Body::StepSucceeded { attempt, .. } if class != Class::Pure && *attempt != last => {
                 found.push((
                     Rule::Intent,
                     format!("attempt {attempt} succeeded, and the journal knows {last} attempts"),
@@ -195,7 +195,7 @@ fn check_attempts(kind: ToolKind, entries: &[HistoryEntry], found: &mut Found) {
 }
 
 /// Who approves or resolves is a person whose name the journal keeps, and nobody says "not applied" too early.
-fn check_people(entries: &[HistoryEntry], people: &BTreeSet<Pseudonym>, found: &mut Found) {
+pub(super) fn check_people(entries: &[HistoryEntry], people: &BTreeSet<Pseudonym>, found: &mut Found) {
     let mut not_applied_from = Timestamp::default();
     let mut due = Timestamp::default();
     for entry in entries {
@@ -242,7 +242,11 @@ fn check_locks(scenario: &Scenario, turn: &TurnLog, verdict: &mut Verdict) {
     let mut spans: Vec<(&str, Seq, Seq, &str)> = Vec::new();
     for spec in &scenario.steps {
         let (Some(lock), Some(entries)) = (spec.lock, turn.steps.get(&spec.id)) else { continue };
-        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+        // Guards rule on a call before it takes its locks.
+        let is_ruling = |entry: &&HistoryEntry| {
+            matches!(entry.body, Body::GuardRuled { place: GuardPlace::BeforeTool, .. })
+        };
+        if let (Some(first), Some(last)) = (entries.iter().find(|entry| !is_ruling(entry)), entries.last()) {
             spans.push((lock, first.seq, last.seq, &spec.id));
         }
     }

@@ -21,7 +21,7 @@ const ACTS: [(u64, Act); 9] = [
 impl Scenario {
     /// The turn with this name.
     pub(crate) fn draw(seed: u64, key: TurnKey) -> Self {
-        if key.talks() {
+        if key.talks() || key.is_controlled() {
             let once =
                 key.number != TurnKey::CLOSING && Random::of(&[seed, key.session, key.number]).percent(12);
             return Self { key, steps: Vec::new(), rounds: 1, planned: true, gives_up: false, once };

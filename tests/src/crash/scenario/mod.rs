@@ -30,9 +30,17 @@ impl TurnKey {
     /// The first session whose turns a model plans.
     pub(crate) const TALKS: u64 = 1 << 20;
 
+    /// The first session whose turns are steered, interrupted, cancelled, guarded and undone.
+    pub(crate) const CONTROLS: u64 = 1 << 21;
+
     /// Whether a model plans the turn: then nothing of it follows from the seed alone.
     pub(crate) fn talks(self) -> bool {
-        self.session >= Self::TALKS
+        (Self::TALKS..Self::CONTROLS).contains(&self.session)
+    }
+
+    /// Whether people meddle with the turn: then nothing of it follows from the seed alone.
+    pub(crate) fn is_controlled(self) -> bool {
+        self.session >= Self::CONTROLS
     }
 }
 

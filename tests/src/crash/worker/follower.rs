@@ -8,7 +8,7 @@ use std::sync::Arc;
 use agent_shell_core::data::Body;
 use agent_shell_core::ports::{SessionFilter, SessionStatus};
 use agent_shell_core::runtime::History;
-use agent_shell_core::words::{SessionId, TurnId};
+use agent_shell_core::words::{Head, SessionId, TurnId};
 use agent_shell_core::{ErrorKind, Followed, Shell, Turn};
 use tokio::task::JoinSet;
 
@@ -29,11 +29,15 @@ pub(super) async fn follow(
     let failed = || CrashError::system(file.display().to_string());
     let log = Arc::new(OpenOptions::new().create(true).append(true).open(&file).map_err(failed())?);
     let mut histories: BTreeMap<SessionId, History> = BTreeMap::new();
+    let mut heads: BTreeMap<SessionId, Head> = BTreeMap::new();
     let mut known: BTreeSet<TurnId> = BTreeSet::new();
     let mut followers = JoinSet::new();
     loop {
         let entries = shell.sessions(SessionFilter::default(), None, 1024).await?;
         for entry in &entries {
+            if heads.insert(entry.id, entry.head) == Some(entry.head) {
+                continue;
+            }
             let mut history = match histories.remove(&entry.id) {
                 Some(history) => history,
                 None => shell.history(entry.id).await?,

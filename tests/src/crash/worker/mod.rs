@@ -1,9 +1,11 @@
 //! The worker: an ordinary host of the runtime, in a process that is killed.
 
+mod controls;
 mod follower;
 mod person;
 mod session;
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,9 +22,10 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use self::person::Person;
+use super::control::{Controlled, Keeper};
 use super::scenario::{Scenario, TurnKey};
 use super::words::{Assignment, Event, Mode};
-use super::{CrashError, hits, talk, tools};
+use super::{CrashError, control, hits, talk, tools};
 use crate::recorder::RecorderClient;
 
 /// The name of the planner that draws a turn again from its input.
@@ -81,6 +84,10 @@ async fn work(assignment: Assignment) -> Result<(), CrashError> {
     let talker = talk::Talker::open(assignment.seed, &assignment.journal)?;
     let builder = builder.model(talker).named_planner(talk::PLANNER, talk::planner());
     let builder = builder.named_planner(PLANNER, planner).budgeted(|_| ceilings());
+    let builder = match assignment.controls {
+        0 => builder,
+        _ => meddled(builder, &assignment, &client),
+    };
     let mut limits = assignment.limits.clone();
     if let Mode::Follow { .. } = assignment.mode {
         limits.held_sessions = 0;
@@ -137,6 +144,14 @@ async fn on(journal: &Path) -> Result<ShellBuilder, CrashError> {
     Ok(Shell::on(store, Arc::new(keys)))
 }
 
+/// With what the sessions need with whose turns people meddle.
+fn meddled(builder: ShellBuilder, assignment: &Assignment, client: &RecorderClient) -> ShellBuilder {
+    let builder = control::tools::tools(client).into_iter().fold(builder, |shell, tool| shell.tool(tool));
+    let planners = control::DEFAULTS.into_iter().chain([control::PLANNER]);
+    let named = |shell: ShellBuilder, name| shell.named_planner(name, Controlled { seed: assignment.seed });
+    planners.fold(builder, named).guard(Keeper)
+}
+
 /// Ceilings that every attempt is judged under and that no run reaches: what a turn does follows from the seed alone.
 fn ceilings() -> Ceilings {
     let plenty = Ceiling { tool_calls: Some(1 << 40), steps: Some(1 << 40), ..Ceiling::NONE };
@@ -145,7 +160,7 @@ fn ceilings() -> Ceilings {
 
 /// Tells the harness how far the sessions are, and which heads are durable.
 async fn watch(shell: Shell) {
-    let mut last = None;
+    let (mut last, mut heads) = (None, BTreeMap::new());
     for tick in 0_u64.. {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let Ok(entries) = shell.sessions(SessionFilter::default(), None, 1024).await else { return };
@@ -155,7 +170,11 @@ async fn watch(shell: Shell) {
             say(&Event::Marks { running: marks.0, resting: marks.1 });
         }
         if tick.is_multiple_of(8) {
-            entries.iter().for_each(|entry| say(&Event::Head { session: entry.id, head: entry.head }));
+            for entry in &entries {
+                if heads.insert(entry.id, entry.head) != Some(entry.head) {
+                    say(&Event::Head { session: entry.id, head: entry.head });
+                }
+            }
         }
     }
 }

@@ -2,47 +2,56 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use agent_shell_core::data::Body;
-use agent_shell_core::words::{StepId, Timestamp, TurnId};
-use agent_shell_core::{Actor, Error, ErrorKind, Needs, Resolution, Rest, Result, Shell, Turn};
+use agent_shell_core::words::{StepId, TurnId};
+use agent_shell_core::{Actor, ErrorKind, Needs, Resolution, Rest, Result, Shell, Turn};
 
+use super::controls::{now, unavailable};
 use super::session::pause;
 use super::trouble;
 use crate::crash::scenario::{Act, Fate, Scenario, ToolKind, TurnKey, Work, output_of, session_name};
 use crate::crash::words::{Assignment, Mode};
 use crate::random::Random;
-use crate::recorder::{RecorderClient, StepName};
+use crate::recorder::{RecorderClient, StepName, Truth};
 
 pub(super) struct Person {
     client: RecorderClient,
-    seed: u64,
-    life: u64,
+    pub(super) seed: u64,
+    pub(super) life: u64,
     /// Whether everything is decided now, and nothing left to a later life.
-    hurried: bool,
+    pub(super) hurried: bool,
+    /// Those with whose turns nobody meddles.
     sessions: Vec<u64>,
+    /// Whether there are others.
+    meddles: bool,
     /// The turns that somebody follows, or that were found in the journal.
     known: Mutex<BTreeMap<TurnId, TurnKey>>,
     /// What this life has decided, with the attempt; 0 for an approval.
     decided: Mutex<BTreeSet<(TurnId, StepId, u32)>>,
+    /// Turns that no session started with whose turns nobody meddles.
+    beyond: Mutex<BTreeSet<TurnId>>,
 }
 
 impl Person {
     pub(super) fn new(assignment: &Assignment, client: RecorderClient) -> Self {
         let open = assignment.sessions.iter().flat_map(|session| &session.open);
+        let numbers = assignment.sessions.iter().map(|session| session.session);
         Self {
             known: Mutex::new(open.map(|(key, turn)| (*turn, *key)).collect()),
-            sessions: assignment.sessions.iter().map(|session| session.session).collect(),
+            sessions: numbers.filter(|session| *session < TurnKey::CONTROLS).collect(),
+            meddles: assignment.controls > 0,
             client,
             seed: assignment.seed,
             life: assignment.life,
             hurried: matches!(assignment.mode, Mode::Finish | Mode::Attend { .. }),
             decided: Mutex::default(),
+            beyond: Mutex::default(),
         }
     }
 
-    fn actor(&self) -> Result<Actor> {
+    pub(super) fn actor(&self) -> Result<Actor> {
         Ok(Actor::named(format!("operator-{}", self.life))?)
     }
 
@@ -82,19 +91,38 @@ impl Person {
 
     /// Sees to what rests in the turns among `wanted`. Returns those turns.
     async fn see_to_all(&self, shell: &Shell, wanted: impl Fn(TurnId) -> bool) -> Result<BTreeSet<TurnId>> {
-        let turns: BTreeSet<TurnId> = shell.rests().await?.iter().map(|rest| rest.turn).collect();
-        let turns: BTreeSet<TurnId> = turns.into_iter().filter(|turn| wanted(*turn)).collect();
-        if turns.iter().any(|turn| !self.known().contains_key(turn)) {
+        let rests = shell.rests().await?;
+        let turns: BTreeSet<TurnId> = rests.iter().map(|rest| rest.turn).collect();
+        let is_known = |turn: &TurnId| self.known().contains_key(turn) || self.beyond().contains(turn);
+        if turns.iter().any(|turn| wanted(*turn) && !is_known(turn)) {
             self.read_journal(shell).await?;
         }
-        for &turn in &turns {
+        let mut seen = BTreeSet::new();
+        for turn in turns {
             let key = self.known().get(&turn).copied();
             match key {
-                Some(key) => self.see_to(&Scenario::draw(self.seed, key), &shell.turn(turn)).await?,
-                None => trouble(format!("turn {turn} rests, and no journal of a session holds its start")),
+                Some(key) if !key.is_controlled() => {
+                    if wanted(turn) {
+                        seen.insert(turn);
+                        self.see_to(&Scenario::draw(self.seed, key), &shell.turn(turn)).await?;
+                    }
+                }
+                None if !self.meddles => {
+                    trouble(format!("turn {turn} rests, and no journal of a session holds its start"));
+                }
+                _ => {
+                    self.beyond().insert(turn);
+                    for rest in rests.iter().filter(|rest| rest.turn == turn) {
+                        self.see_to_controlled(shell, rest).await?;
+                    }
+                }
             }
         }
-        Ok(turns)
+        Ok(seen)
+    }
+
+    fn beyond(&self) -> MutexGuard<'_, BTreeSet<TurnId>> {
+        self.beyond.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds the names of all turns that have started.
@@ -141,13 +169,15 @@ impl Person {
     async fn decide(&self, scenario: &Scenario, turn: &Turn) -> Result<()> {
         let Some(approval) = turn.approval().await? else { return Ok(()) };
         if scenario.key.talks() {
-            return match self.is_first(turn, &approval.step, 0) {
+            return match self.is_first(turn.id(), &approval.step, 0) {
                 true => approval.approve(&self.actor()?).await,
                 false => Ok(()),
             };
         }
         let place = scenario.place(approval.step.as_str());
-        let Some(place) = place.filter(|_| self.is_first(turn, &approval.step, 0)) else { return Ok(()) };
+        let Some(place) = place.filter(|_| self.is_first(turn.id(), &approval.step, 0)) else {
+            return Ok(());
+        };
         let expected = match (scenario.work_of(place), scenario.steps[place].act) {
             (Some(work), _) => serde_json::json!(work),
             (None, Act::Approval) => serde_json::json!({ "own": scenario.steps[place].own }),
@@ -185,17 +215,11 @@ impl Person {
             };
             (kind, work)
         };
-        if now() < *not_applied_from || !self.is_first(turn, &rest.step, *attempt) {
+        if now() < *not_applied_from || !self.is_first(turn.id(), &rest.step, *attempt) {
             return Ok(());
         }
         let name = StepName { turn: turn.id().to_string(), step: rest.step.to_string() };
-        let client = self.client.clone();
-        let truth = tokio::task::spawn_blocking(move || client.truth(&name)).await;
-        let truth =
-            match truth.map_err(|error| error.to_string()).map(|truth| truth.map_err(|e| e.to_string())) {
-                Ok(Ok(truth)) => truth,
-                Ok(Err(error)) | Err(error) => return Err(Error::new(ErrorKind::Unavailable, error)),
-            };
+        let truth = self.truth(name).await?;
         if truth.keys.iter().any(|used| used != key) {
             trouble(format!(
                 "{} step {}: rests with key {key}, called with {:?}",
@@ -215,13 +239,15 @@ impl Person {
     }
 
     /// Whether this life has not decided this before.
-    fn is_first(&self, turn: &Turn, step: &StepId, attempt: u32) -> bool {
+    pub(super) fn is_first(&self, turn: TurnId, step: &StepId, attempt: u32) -> bool {
         let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
-        decided.insert((turn.id(), step.clone(), attempt))
+        decided.insert((turn, step.clone(), attempt))
     }
-}
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default().plus(since)
+    /// What the recorder knows of a step.
+    pub(super) async fn truth(&self, name: StepName) -> Result<Truth> {
+        let client = self.client.clone();
+        let truth = tokio::task::spawn_blocking(move || client.truth(&name)).await;
+        truth.map_err(|error| unavailable(error.to_string()))?.map_err(|error| unavailable(error.to_string()))
+    }
 }

@@ -9,10 +9,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::person::Person;
-use super::{PLANNER, say, trouble};
+use super::{PLANNER, controls, say, trouble};
+use crate::crash::control::turn::{Meets, Submission};
 use crate::crash::scenario::{Act, Scenario, TurnKey, session_name};
 use crate::crash::words::{Assignment, Event, Mode, SessionWork};
-use crate::crash::{CrashError, talk};
+use crate::crash::{CrashError, control, talk};
 use crate::random::Random;
 
 pub(super) struct Driver {
@@ -109,9 +110,15 @@ impl Driver {
     /// Submits a turn until there is an answer. The harness learns of it before and after.
     async fn submit(&mut self, scenario: Scenario) -> Result<(), CrashError> {
         let key = scenario.key;
+        if key.is_controlled() {
+            pause(Submission::draw(self.seed, key).pause_ms).await;
+        }
         say(&Event::Submitting { key });
         let turn = loop {
+            let submission = Submission::draw(self.seed, key);
             let mut request = match scenario.planned {
+                true if key.is_controlled() && !submission.names => Request::new(scenario.input()),
+                true if key.is_controlled() => Request::new(scenario.input()).planner(control::PLANNER),
                 true if key.talks() => Request::new(scenario.input()).planner(talk::PLANNER),
                 true => Request::new(scenario.input()).planner(PLANNER),
                 false => match scenario.plan(0) {
@@ -126,6 +133,16 @@ impl Driver {
             let mut submit = self.session.submit(request).dedupe(key.to_string());
             if key.talks() {
                 submit = submit.budget(talk::budget(self.seed, key));
+            }
+            if key.is_controlled() {
+                submit = match submission.meets {
+                    Meets::Queues => submit,
+                    Meets::Steers => submit.steer(),
+                    Meets::Interrupts => submit.interrupt(),
+                };
+                if let Some(deadline) = submission.deadline {
+                    submit = submit.deadline(deadline);
+                }
             }
             match submit.await {
                 Ok(turn) => break turn,
@@ -142,6 +159,9 @@ impl Driver {
     fn follow(&mut self, scenario: Scenario, turn: Turn) {
         self.person.follows(scenario.key, turn.id());
         self.send_signals(&scenario);
+        if scenario.key.is_controlled() && self.mode != Mode::Finish {
+            controls::meddle(&self.person, scenario.key, &self.session, &turn);
+        }
         let person = self.person.clone();
         self.open.spawn(async move { follow(&person, &scenario, &turn).await });
     }
@@ -179,6 +199,8 @@ async fn follow(person: &Person, scenario: &Scenario, turn: &Turn) {
             Ok(outcome) => return say(&Event::Ended { key: scenario.key, outcome }),
             // A worker that leaves: whoever comes after it follows the turn.
             Err(error) if error.kind() == ErrorKind::ShuttingDown => return,
+            // What rests there is seen to wherever it rests.
+            Err(error) if error.kind() == ErrorKind::AtRest && scenario.key.is_controlled() => {}
             Err(error) if error.kind() == ErrorKind::AtRest => match person.see_to(scenario, turn).await {
                 Err(error) if error.kind() == ErrorKind::ShuttingDown => return,
                 Err(error) => trouble(format!("{}: {error:?}", scenario.key)),
@@ -190,7 +212,7 @@ async fn follow(person: &Person, scenario: &Scenario, turn: &Turn) {
     }
 }
 
-fn may_be_repeated(error: &Error) -> bool {
+pub(super) fn may_be_repeated(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Indeterminate | ErrorKind::Unavailable | ErrorKind::Overloaded)
 }
 

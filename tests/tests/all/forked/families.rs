@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use agent_shell_core::data::Body;
+use agent_shell_core::words::Seq;
 use agent_shell_core::{
-    Actor, Delegate, FailureCode, Outcome, Plan, Reply, Request, Resolution, Scripted, Session, Shell, Step,
-    Tool, Turn, Undo, output,
+    Actor, Delegate, FailureCode, Outcome, Plan, PlanView, Planned, Planner, PlannerError, Reply, Request,
+    Resolution, Scripted, Session, Shell, Step, Template, Tool, Turn, Undo, output,
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{World, bodies, records, settled, until};
@@ -243,5 +245,57 @@ async fn what_was_steered_into_a_turn_is_in_its_fork_but_not_what_was_withdrawn(
     let next = later.submit(Request::new("Next")).await.unwrap();
     assert_eq!(next.outcome().await.unwrap().text(), "And next.");
     assert_eq!(records(&later).await.iter().filter(|entry| entry.body.kind() == "turn.steered").count(), 0);
+    shell.shutdown().await.unwrap();
+}
+
+/// Plans a call and another that needs its output, and answers when it is asked again.
+struct InTwo;
+
+#[async_trait]
+impl Planner for InTwo {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        if view.round > 1 {
+            return Ok(Planned::Answer(json!(view.steers.len())));
+        }
+        let second = Step::tool("two", "wait", Template::object([("of", output("one"))]));
+        Ok(Planned::Whole(Plan::new([Step::tool("one", "wait", json!({})), second])?))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_interrupted_a_turn_has_interrupted_its_fork_also_when_it_was_withdrawn() {
+    let gate = Arc::new(Gate::default());
+    let shell = Shell::volatile().limits(limits()).planner(InTwo).tool(gate.tool("wait"));
+    let shell = shell.open().await.unwrap();
+    let session = shell.session("customer-42").unwrap();
+    let first = session.submit("Do this").await.unwrap();
+    gate.reached().await;
+    let stops = session.submit("Stop").interrupt().await.unwrap();
+    let given_up = async || bodies(&session).await.iter().any(|body| body.kind() == "step.failed");
+    until(given_up).await;
+    stops.cancel("on second thoughts", &NOBODY).await.unwrap();
+    assert_eq!(stops.outcome().await.unwrap(), Outcome::Cancelled);
+
+    let fork = session.fork("what-if").await.unwrap();
+    settled(&shell, &fork).await;
+    let own = running(&shell, &fork).await;
+    own.resolve("one", Resolution::Applied(json!("waited")), &NOBODY).await.unwrap();
+    assert_eq!(own.outcome().await.unwrap(), Outcome::Answered(json!(0)));
+    gate.open();
+    assert_eq!(first.outcome().await.unwrap(), Outcome::Answered(json!(0)));
+    // A fork that begins after the planner was asked again begins as well.
+    let mut again = session.fork("later").at(Seq::new(1));
+    for entry in records(&session).await {
+        if entry.body.kind() == "plan.answered" {
+            again = session.fork("later").at(entry.seq);
+        }
+    }
+    let later = again.await.unwrap();
+    settled(&shell, &later).await;
+    let ended = bodies(&later).await.into_iter().find_map(|body| match body {
+        Body::TurnEnded { outcome, answer, .. } => Some((outcome, answer.map(|answer| answer.value()))),
+        _ => None,
+    });
+    assert_eq!(ended.unwrap().1.as_deref(), Some(&json!(0)));
     shell.shutdown().await.unwrap();
 }

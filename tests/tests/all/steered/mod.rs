@@ -9,7 +9,7 @@ use std::time::Duration;
 use agent_shell_core::ports::ModelRequest;
 use agent_shell_core::{
     Actor, ErrorKind, Outcome, Plan, PlanByModel, PlanView, Planned, Planner, PlannerError, Reply, Scripted,
-    Shell, Step, Tool, ToolError, Turn,
+    Shell, Step, Template, Tool, ToolError, Turn, from,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -233,25 +233,27 @@ async fn a_model_that_plans_whole_graphs_plans_anew_when_it_is_interrupted() {
     shell.shutdown().await.unwrap();
 }
 
+/// A tool that stops here, and then does nothing.
+fn refusing(gate: &Arc<Gate>) -> Tool {
+    let gate = gate.clone();
+    Tool::irreversible("wait", "", move |_: Value, _| {
+        let gate = gate.clone();
+        async move {
+            gate.pass().await;
+            Err::<(), _>(ToolError::refused("no"))
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_began_before_an_interruption_may_fail() {
     let gate = Arc::new(Gate::default());
-    let refusing = {
-        let gate = gate.clone();
-        Tool::irreversible("wait", "", move |_: Value, _| {
-            let gate = gate.clone();
-            async move {
-                gate.pass().await;
-                Err::<(), _>(ToolError::refused("no"))
-            }
-        })
-    };
     let model = Scripted::new([
         Reply::json(json!({ "steps": [{ "id": "one", "tool": "wait", "input": {} }] })),
         Reply::json(json!({ "steps": [], "answer": "Nothing happened." })),
     ]);
     let shell = Shell::volatile().limits(limits()).planner(PlanByModel::new()).model(model.clone());
-    let shell = shell.tool(refusing).open().await.unwrap();
+    let shell = shell.tool(refusing(&gate)).open().await.unwrap();
     let session = shell.session("ada").unwrap();
     let first = session.submit("Do this").await.unwrap();
     gate.reached().await;
@@ -260,6 +262,39 @@ async fn what_began_before_an_interruption_may_fail() {
     gate.open();
     assert_eq!(answer(&first).await, "Nothing happened.");
     shell.shutdown().await.unwrap();
+}
+
+/// One that plans a call and another that needs its output, and answers when it is asked again.
+struct InTwo;
+
+#[async_trait]
+impl Planner for InTwo {
+    async fn plan(&self, view: PlanView) -> Result<Planned, PlannerError> {
+        if view.round > 1 || *view.input != json!("Do this") {
+            return Ok(Planned::Answer(json!("Nothing happened.")));
+        }
+        let second = Step::tool("two", "double", Template::object([("n", from("one", "/n"))]));
+        Ok(Planned::Next(Plan::new([Step::tool("one", "wait", json!({})), second])?))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_does_not_fail_again_with_what_it_needed() {
+    on_each(|builder, _| async {
+        let gate = Arc::new(Gate::default());
+        let shell = builder.planner(InTwo).tool(refusing(&gate)).tool(double()).open().await.unwrap();
+        let session = shell.session("ada").unwrap();
+        let first = session.submit("Do this").await.unwrap();
+        gate.reached().await;
+        session.submit("Stop").interrupt().await.unwrap();
+        until_steered(&shell, "ada", 1).await;
+        gate.open();
+        assert_eq!(answer(&first).await, "Nothing happened.");
+        let kinds = kinds(&shell, "ada").await;
+        assert_eq!(kinds.iter().filter(|kind| **kind == "step.failed").count(), 2, "{kinds:?}");
+        shell.shutdown().await.unwrap();
+    })
+    .await;
 }
 
 /// One that plans a call, and then ends the turn with a plan that takes up all that it is shown. Shown anything, it stops.
