@@ -292,8 +292,14 @@ fn due(state: &Folded, entry: &Entry, place: usize) -> Option<Command> {
     let mut limits = Limits::default();
     (limits.question_bytes, limits.payload_bytes) = (usize::MAX, usize::MAX);
     (limits.parallel_steps, limits.interruptions) = (usize::MAX, u32::MAX);
-    let env =
-        Env { epoch: entry.epoch, now: entry.time, limits: &limits, guards: Default::default(), random: 0 };
+    let env = Env {
+        epoch: entry.epoch,
+        now: entry.time,
+        limits: &limits,
+        guards: Default::default(),
+        random: 0,
+        latency: None,
+    };
     let live = Live { durable: entry.seq, apart: true, ..Live::default() };
     owed(state, &live, &env).commands.into_iter().find(|command| match command {
         Command::Act { step, .. } | Command::Check { step, .. } | Command::Ask { step, .. } => *step == place,

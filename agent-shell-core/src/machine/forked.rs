@@ -205,8 +205,9 @@ impl ForkedAt {
 /// The records of the turn that runs, as a fork begins with them. `entries` are all since the turn's first.
 ///
 /// Left out are mail to other turns, interruptions, what undoes (it is the parent's), what was steered into the turn and
-/// withdrawn, an approval of a call that has not begun (it was given to the parent, and the fork asks for its own), and
-/// that a child's turn has answered: nobody waits for the fork of one. A deadline is as far off as it was.
+/// withdrawn, what took longer than it should there, an approval of a call that has not begun (it was given to the parent, and the fork asks for its own), and
+/// that a child's turn has answered: nobody waits for the fork of one. A deadline is as far off as it was, and no latency
+/// budget bounds the turn as a whole: it began with the parent's.
 pub(crate) fn copied(
     turn: &TurnState,
     entries: &[Entry],
@@ -221,6 +222,7 @@ pub(crate) fn copied(
         Body::MailRefused { .. }
         | Body::TurnWithdrawn { .. }
         | Body::UndoPlanned { .. }
+        | Body::LatencyBreached { .. }
         | Body::TurnAnswered { .. } => false,
         Body::TurnSteered { request, .. } => !withdrawn(request.turn),
         Body::TurnInterrupted { failure: None, .. } => false,
@@ -244,6 +246,9 @@ pub(crate) fn copied(
             *deadline = of.now.plus(Duration::from_millis(
                 u64::try_from(deadline.since(of.then).as_millis()).unwrap_or(u64::MAX),
             ));
+        }
+        if let Body::TurnStarted { latency: Some(latency), .. } = &mut body {
+            latency.turn_ms = None;
         }
         if let Body::TurnSteered { request, .. } = &mut body {
             request.turn = (of.make)();

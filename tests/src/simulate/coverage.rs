@@ -187,11 +187,13 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No shell of a simulation has guards, no session has children or forks, and nothing is steered into its turns.
+/// No shell of a simulation has guards or latency budgets, no session has children or forks, and nothing is steered into its turns.
 fn is_of_others(row: &Transition) -> bool {
-    use BodyKind::{GuardRuled, SessionForked, StepReturned, TurnAnswered, TurnSteered};
-    matches!(row.record, GuardRuled | StepReturned | TurnAnswered | SessionForked | TurnSteered)
-        || [row.from, row.to].contains(&Stage::Delegated)
+    use BodyKind::{GuardRuled, LatencyBreached, SessionForked, StepReturned, TurnAnswered, TurnSteered};
+    matches!(
+        row.record,
+        GuardRuled | LatencyBreached | StepReturned | TurnAnswered | SessionForked | TurnSteered
+    ) || [row.from, row.to].contains(&Stage::Delegated)
         || row.from == Stage::Returned
 }
 
