@@ -144,3 +144,15 @@ impl LatencyBudgets {
 pub(crate) fn took_ms(took: Duration) -> u64 {
     u64::try_from(took.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_millisecond_counts_as_one() {
+        let took = |nanos| took_ms(Duration::from_nanos(nanos));
+        assert_eq!((took(0), took(1), took(1_000_000), took(1_000_001)), (0, 1, 1, 2));
+        assert_eq!(took_ms(Duration::MAX), u64::MAX);
+    }
+}

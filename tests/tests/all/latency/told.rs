@@ -106,6 +106,50 @@ fn the_budgets_of_a_turn_are_those_it_was_started_with() {
     assert_eq!(breaches(&run.journal), [breach(LatencyStage::Tool, Some("call"), 35, 40)]);
 }
 
+/// A plan that takes nothing up: what is said meanwhile is the next turn.
+#[test]
+fn what_is_said_to_a_turn_and_becomes_the_next_waits_from_when_it_was_said() {
+    let steered = |host: Host<Target>| async move {
+        let session = host.session("ada")?;
+        let plan = |took: u64| Plan::new([Step::tool("call", "act", json!(took))]);
+        let first = session.submit(plan(500)?).await?;
+        host.sleep(ms(100)).await;
+        let next = session.submit(plan(0)?).steer().await?;
+        first.outcome().await?;
+        next.outcome().await?;
+        Ok::<_, BoxError>(())
+    };
+    let told = told(only(LatencyStage::Accept, 300), steered);
+    let [late] = &told[..] else { panic!("{told:?}") };
+    assert!((350..450).contains(&late.took_ms), "{late:?}");
+}
+
+#[test]
+fn a_fork_has_the_budgets_but_that_of_the_turn_and_nothing_that_was_told() {
+    let budgets = only(LatencyStage::Tool, 50).with(LatencyStage::Turn, ms(1));
+    let forked = |host: Host<Target>| async move {
+        let session = host.session("ada")?;
+        let steps = [Step::tool("call", "look", json!(60)), Step::signal("go", "go").after(["call"])];
+        session.submit(Plan::new(steps)?).await?;
+        host.sleep(ms(1_000)).await;
+        let records = session.history().await?.next(100).await?;
+        assert!(records.iter().any(|entry| Breach::of(&entry.body).is_some()));
+        let last = records.last().ok_or("no records")?.seq;
+        let fork = session.fork("fork").at(last).await?;
+        fork.signal("go", json!(1), None, &agent_shell_core::Actor::Host).await?;
+        host.sleep(ms(1_000)).await;
+        Ok::<_, BoxError>(fork.history().await?.next(100).await?)
+    };
+    let records = kit(budgets).run(forked).unwrap().outcome;
+    assert!(records.iter().any(|entry| matches!(entry.body, Body::TurnEnded { .. })), "{records:?}");
+    assert!(records.iter().all(|entry| Breach::of(&entry.body).is_none()), "{records:?}");
+    let started = records.iter().find_map(|entry| match &entry.body {
+        Body::TurnStarted { latency, .. } => latency.as_deref().copied(),
+        _ => None,
+    });
+    assert_eq!(started, Some(only(LatencyStage::Tool, 50)));
+}
+
 /// A tool that takes longer than its budget on any machine.
 fn sleeps() -> Tool {
     Tool::idempotent("sleeps", "Takes 20 ms at least", |_: Value, _: Call| async {
