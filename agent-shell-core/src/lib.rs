@@ -59,8 +59,8 @@ pub use backends::models::{Recorded, Recorder, Reply, Scripted};
 pub use backends::planners::{Compaction, PlanByModel, ToolLoop, Window};
 pub use backends::roles::{Roles, TenantRoles};
 pub use data::{
-    Ceiling, Delegate, EffectClass, Envelope, Failure, FailureCode, Outcome, Plan, Reducer, Resolution,
-    Retry, Settings, Step, Template, Undone, context, from, input, output,
+    Ceiling, Delegate, EffectClass, Envelope, Failure, FailureCode, LatencyBudgets, LatencyStage, Outcome,
+    Plan, Reducer, Resolution, Retry, Settings, Step, Template, Undone, context, from, input, output,
 };
 pub use ports::{
     Authorizer, Call, Deed, EventHandler, Guard, GuardError, GuardRequest, HandlerError, Model, PlanView,

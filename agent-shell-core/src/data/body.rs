@@ -13,6 +13,7 @@ use super::chat::AnswerFormat;
 use super::child::ChildOf;
 use super::contract::{EffectClass, RequirementId, Retry, ToolContract};
 use super::guard::{GuardPlace, GuardRuling};
+use super::latency::{LatencyBudgets, LatencyStage};
 use super::mail::{MailKind, TurnRequest};
 use super::outcome::{Failure, Outcome, Undone};
 use super::plan::Plan;
@@ -331,6 +332,9 @@ bodies! {
         /// Whether its input is made of untrusted content.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         untrusted: bool,
+        /// How long its stages may take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latency: Option<Box<LatencyBudgets>>,
     }
     /// More was said while the turn ran. It waits for the planner; what no plan has taken up when the turn ends becomes a turn of
     /// its own, before any other. The header's actor is who said it.
@@ -672,6 +676,21 @@ bodies! {
         /// The turn.
         turn: TurnId,
     }
+    /// A stage took longer than its latency budget allows, which is told once for each stage of each step, with the record
+    /// that ended it. Nothing else follows.
+    LatencyBreached = "latency.breached" {
+        /// The turn.
+        turn: TurnId,
+        /// The step, when the stage is one of a step.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// The stage.
+        stage: LatencyStage,
+        /// How long it may take.
+        budget_ms: u64,
+        /// How long it took, rounded up.
+        took_ms: u64,
+    }
     /// The session's subject was erased. The last record of the session; its body alone is sealed under the tenant's
     /// key for data of nobody, and holds no text.
     SessionPurged = "session.purged" {
@@ -758,6 +777,7 @@ impl Body {
             | Self::UndoParked { turn, .. }
             | Self::TurnCancelled { turn, .. }
             | Self::TurnWithdrawn { turn, .. }
+            | Self::LatencyBreached { turn, .. }
             | Self::TurnExpired { turn }
             | Self::TurnEnded { turn, .. } => Some(*turn),
         }

@@ -61,6 +61,9 @@ impl Envelope {
     /// A turn has ended. `data`: `turn`, `record`, `outcome`: `answered`, `failed`, `cancelled`, `expired`,
     /// `abandoned` or `purged`, and for a failure its `code`.
     pub const TURN_ENDED: &str = "agent-shell.turn-ended.v1";
+    /// A stage of a turn took longer than its latency budget. `data`: `turn`, `record`, `stage` as
+    /// [`LatencyStage::name`](super::LatencyStage::name), `budget_ms` and `took_ms`.
+    pub const LATENCY_BREACHED: &str = "agent-shell.latency-breached.v1";
 
     /// An envelope with its required members.
     pub fn new(

@@ -127,6 +127,15 @@ pub enum PlanError {
         /// The step.
         step: StepId,
     },
+    /// A step has a latency budget that it can't have.
+    #[error(
+        "step `{step}` can't have this latency budget: it must be at least a millisecond, and be that of a step which \
+         calls a tool or asks a model"
+    )]
+    Latency {
+        /// The step.
+        step: StepId,
+    },
     /// A question to a model can't be asked.
     #[error("step `{step}`: {error}")]
     Ask {
@@ -346,6 +355,10 @@ fn check_names(draft: &Draft) -> Result<(), PlanError> {
         }
         if let Some(Fault::Name(error)) = &step.fault {
             return Err(PlanError::Name { part, error: error.clone() });
+        }
+        let is_timed = matches!(step.action, Action::Tool { .. } | Action::Model(_));
+        if step.fault == Some(Fault::Latency) || (step.latency_ms.is_some() && !is_timed) {
+            return Err(PlanError::Latency { step: step.id.clone() });
         }
         if let Some(write) = step.writes.iter().find(|write| !template::is_pointer(&write.pointer)) {
             return Err(PlanError::Pointer { part, pointer: write.pointer.clone() });

@@ -1,6 +1,7 @@
 //! A step of a plan: what it does, what it waits for, and what it leaves in the turn's context.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ pub struct Step {
     /// How long one attempt may take, in milliseconds; without it, as the tool says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt_ms: Option<u64>,
+    /// How long one attempt should take at most, in milliseconds: longer is told, and nothing else follows. Without it, as
+    /// the turn's [`LatencyBudgets`](super::LatencyBudgets) say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<NonZeroU32>,
     /// Whether it waits until all else in the turn has succeeded. Nothing may depend on such a step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -59,6 +64,8 @@ pub(super) enum Fault {
     Id(InvalidName),
     /// One that the step mentions.
     Name(InvalidName),
+    /// Its latency budget is less than a millisecond.
+    Latency,
 }
 
 /// What a step does.
@@ -160,6 +167,7 @@ impl Step {
             writes: Vec::new(),
             retry: None,
             attempt_ms: None,
+            latency_ms: None,
             held: false,
             may_fail: false,
             optimistic: false,
@@ -293,6 +301,18 @@ impl Step {
     #[must_use]
     pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
         self.attempt_ms = Some(millis(deadline));
+        self
+    }
+
+    /// Tells when an attempt takes longer, instead of when the turn's
+    /// [`LatencyBudgets`](super::LatencyBudgets) say: with a record and an event, once. The attempt goes on. In whole
+    /// milliseconds, of which there is at least one; for steps that call a tool or ask a model.
+    #[must_use]
+    pub fn latency_budget(mut self, budget: Duration) -> Self {
+        self.latency_ms = NonZeroU32::new(u32::try_from(budget.as_millis()).unwrap_or(u32::MAX));
+        if self.latency_ms.is_none() {
+            self.fault.get_or_insert(Fault::Latency);
+        }
         self
     }
 

@@ -302,6 +302,7 @@ fn due(state: &Folded, entry: &Entry, place: usize) -> Option<Command> {
         limits: &limits,
         guards: Default::default(),
         random: 0,
+        latency: None,
     };
     let live = Live { durable: entry.seq, apart: true, ..Live::default() };
     owed(state, &live, &env).commands.into_iter().find(|command| match command {

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::state::Folded;
-use super::{attempt, children, guarded, mail, optimistic, planned, start};
+use super::state::{Folded, TurnState};
+use super::{attempt, children, guarded, latency, mail, optimistic, planned, start};
 use crate::data::{
-    Answer, Body, Failure, GuardPlace, GuardPlaces, GuardRuling, Labels, Mail, Plan, Prompt, ToolTerms,
+    Answer, Body, Failure, GuardPlace, GuardPlaces, GuardRuling, Labels, LatencyBudgets, LatencyStage, Mail,
+    Plan, Prompt, ToolTerms,
 };
 use crate::ports::{ModelRequest, ProbeAnswer};
 use crate::words::{Digest, Epoch, Limits, MailId, ModelName, Seq, SessionId, Timestamp, ToolName, TurnId};
@@ -28,6 +30,8 @@ pub struct Env<'a> {
     pub random: u64,
     /// Where this process has guards that must be asked.
     pub guards: GuardPlaces,
+    /// How long the stages of turns may take that start now.
+    pub latency: Option<&'a LatencyBudgets>,
 }
 
 /// What runs in this process, which no record says.
@@ -72,6 +76,8 @@ pub enum Event {
         dropped: u32,
         /// What it said.
         answer: Result<PlanAnswer, Failure>,
+        /// How long it took, where that was measured: a latency budget asks for it.
+        took: Option<Duration>,
     },
     /// A tool said whether it takes an input.
     Checked {
@@ -103,6 +109,17 @@ pub enum Event {
         read: u64,
         /// How.
         end: AttemptEnd,
+        /// How long it took, where that was measured: a latency budget asks for it.
+        took: Option<Duration>,
+    },
+    /// A stage of the turn that no other event ends took so long.
+    Took {
+        /// The stage.
+        stage: LatencyStage,
+        /// The step, when the stage is one of a step.
+        step: Option<usize>,
+        /// How long it took.
+        took: Duration,
     },
     /// Guards ruled.
     Ruled {
@@ -299,16 +316,24 @@ pub enum Command {
 
 /// The records that follow from an event. They are to be folded before the next event is given.
 pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
-    if let Event::Mail { id, mail, posted } = event {
-        return mail::received(state, id, mail, posted, env);
-    }
-    if let Event::Withdrawn { turn, reason } = event {
-        return vec![Body::TurnWithdrawn { turn, reason }];
-    }
-    let Some(turn) = &state.turn else { return Vec::new() };
+    let mut records = match event {
+        Event::Mail { id, mail, posted } => mail::received(state, id, mail, posted, env),
+        Event::Withdrawn { turn, reason } => vec![Body::TurnWithdrawn { turn, reason }],
+        event => state.turn.as_ref().map_or_else(Vec::new, |turn| react_in(state, turn, event, env)),
+    };
+    latency::add_of_turns(state, &mut records, env);
+    records
+}
+
+/// What follows from what happens to the turn that runs.
+fn react_in(state: &Folded, turn: &TurnState, event: Event, env: &Env<'_>) -> Vec<Body> {
     match event {
-        Event::Planned { dropped, answer } if dropped == turn.plans_dropped => {
-            planned::planned(state, turn, answer, env)
+        Event::Planned { dropped, answer, took } if dropped == turn.plans_dropped => {
+            let mut records = planned::planned(state, turn, answer, env);
+            if let Some(took) = took {
+                latency::add(turn, (LatencyStage::Plan, None, took), &mut records, env);
+            }
+            records
         }
         Event::Checked { step, input, problem } => start::checked(state, turn, step, &input, problem, env),
         Event::ChildOpened { step, session, child, input } => {
@@ -317,10 +342,15 @@ pub fn react(state: &Folded, event: Event, env: &Env<'_>) -> Vec<Body> {
         Event::Ruled { step, place, value, rulings, rewritten } => {
             guarded::ruled(turn, step, guarded::RulingsOf { at: place, value, rulings, rewritten })
         }
-        Event::Finished { step, attempt, read, end } => {
+        Event::Finished { step, attempt, read, end, took } => {
             let records = attempt::finished(state, turn, step, attempt, end, env);
-            optimistic::judged(turn, step, (attempt, read), records)
+            let mut records = optimistic::judged(turn, step, (attempt, read), records);
+            if let (Some(took), Some(stage)) = (took, turn.attempt_stage(step)) {
+                latency::add(turn, (stage, Some(step), took), &mut records, env);
+            }
+            records
         }
+        Event::Took { stage, step, took } => turn.breach(stage, step, took, env.limits).into_iter().collect(),
         Event::Probed { step, answer } => attempt::probed(turn, step, answer, env),
         Event::Planned { .. } | Event::Mail { .. } | Event::Withdrawn { .. } => Vec::new(),
     }

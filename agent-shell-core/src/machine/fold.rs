@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::latency::Latency;
 use super::state::{Ending, Folded, Phase, Steer, StepState, TurnState};
 use super::talk::{self, Talk};
 use super::transition::{Stage, Transition, find, may_come};
@@ -98,7 +99,7 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
             });
             state.epoch = entry.epoch;
         }
-        Body::TurnStarted { turn, input, planner, deadline, wants, budget, untrusted, .. } => {
+        Body::TurnStarted { turn, input, planner, deadline, wants, budget, untrusted, latency, posted } => {
             if state.next.front().is_some_and(|next| next.request.turn != *turn) {
                 return Err("another turn is the next");
             }
@@ -110,12 +111,16 @@ fn apply(state: &mut Folded, entry: &Entry) -> Made {
                 begins_after: if waits { entry.seq } else { Seq::ZERO },
                 wants: wants.as_deref().cloned(),
                 budget: budget.as_deref().copied(),
+                latency: latency.as_deref().map(|budgets| Box::new(Latency::new(*budgets, *posted))),
                 untrusted_input: *untrusted,
                 talk_from: state.talk.end(),
                 effects_off: state.forked.as_ref().is_some_and(|forked| !forked.effects),
                 handles_from: state.forked.as_ref().map_or(0, |forked| forked.handles_from),
                 ..started(*turn, input.value(), (**planner).clone(), *deadline, entry.actor)
             });
+        }
+        Body::LatencyBreached { turn, step, stage, .. } => {
+            running(state, *turn)?.breached(*stage, step.as_ref())?;
         }
         Body::SessionPurged { .. } => {
             let erased =
@@ -261,6 +266,7 @@ fn started(
         skipped: Default::default(),
         wants: None,
         budget: None,
+        latency: None,
         untrusted_input: false,
         answered: None,
         talk_from: 0,
@@ -479,7 +485,7 @@ fn change_step(turn: &mut TurnState, place: usize, entry: &Entry) -> Applied {
 }
 
 impl TurnState {
-    fn place(&self, step: &StepId) -> Result<usize, &'static str> {
+    pub(super) fn place(&self, step: &StepId) -> Result<usize, &'static str> {
         self.index.get(step).copied().ok_or("the turn has no such step")
     }
 

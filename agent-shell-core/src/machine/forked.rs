@@ -205,9 +205,10 @@ impl ForkedAt {
 /// The records of the turn that runs, as a fork begins with them. `entries` are all since the turn's first.
 ///
 /// Left out are mail to other turns, interruptions, what undoes (it is the parent's), what was steered into the turn and
-/// withdrawn (but for what interrupted it: that gave up steps all the same, and is withdrawn in the fork as well), an approval of a
-/// call that has not begun (it was given to the parent, and the fork asks for its own), and that a child's turn has answered: nobody
-/// waits for the fork of one. A deadline, the end of a wait and a timer are as far off as they were.
+/// withdrawn (but for what interrupted it: that gave up steps all the same, and is withdrawn in the fork as well), what took longer
+/// than it should there, an approval of a call that has not begun (it was given to the parent, and the fork asks for its own), and that
+/// a child's turn has answered: nobody waits for the fork of one. A deadline, the end of a wait and a timer are as far off as they
+/// were, and no latency budget bounds the turn as a whole: it began with the parent's.
 pub(crate) fn copied(
     turn: &TurnState,
     entries: &[Entry],
@@ -223,7 +224,10 @@ pub(crate) fn copied(
         entries.iter().any(interrupts)
     };
     let is_kept = |body: &Body| match body {
-        Body::MailRefused { .. } | Body::UndoPlanned { .. } | Body::TurnAnswered { .. } => false,
+        Body::MailRefused { .. }
+        | Body::UndoPlanned { .. }
+        | Body::LatencyBreached { .. }
+        | Body::TurnAnswered { .. } => false,
         Body::TurnWithdrawn { turn, .. } => interrupted(*turn),
         Body::TurnSteered { request, at_once, .. } => *at_once || !withdrawn(request.turn),
         Body::TurnInterrupted { failure: None, .. } => false,
@@ -247,6 +251,9 @@ pub(crate) fn copied(
         if let Some(instant) = awaited_instant(&mut body) {
             let left = u64::try_from(instant.since(of.then).as_millis()).unwrap_or(u64::MAX);
             *instant = of.now.plus(Duration::from_millis(left));
+        }
+        if let Body::TurnStarted { latency: Some(latency), .. } = &mut body {
+            latency.turn_ms = None;
         }
         if let Body::TurnSteered { request, .. } = &mut body {
             let own = (of.make)();

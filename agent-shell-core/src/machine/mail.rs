@@ -26,19 +26,29 @@ pub(super) fn received(
     };
     let refused = |reason: String| vec![Body::MailRefused { mail: id, mail_kind, turn, reason }];
     let result = match mail {
-        Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted } => match &state
-            .turn
-        {
-            Some(_) => Err("a turn runs already".into()),
-            None if !state.next.is_empty() => Err("another turn is the next".into()),
-            None => {
-                let planner = state.planner_for(planner, by_default);
-                let started =
-                    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted };
-                Ok(vec![started])
+        Mail::Submit { turn, input, planner, by_default, deadline, wants, budget, untrusted } => {
+            match &state.turn {
+                Some(_) => Err("a turn runs already".into()),
+                None if !state.next.is_empty() => Err("another turn is the next".into()),
+                None => {
+                    let planner = state.planner_for(planner, by_default);
+                    let latency = env.latency.copied().map(Box::new);
+                    let started = Body::TurnStarted {
+                        turn,
+                        input,
+                        planner,
+                        posted,
+                        deadline,
+                        wants,
+                        budget,
+                        untrusted,
+                        latency,
+                    };
+                    Ok(vec![started])
+                }
             }
-        },
-        Mail::Steer { request, at_once } => Ok(steer::steered(state, request, posted, at_once)),
+        }
+        Mail::Steer { request, at_once } => Ok(steer::steered(state, request, posted, at_once, env)),
         Mail::Signal { name, payload } => Ok(signal(state, name, payload, env)),
         Mail::Decide { turn, step, digest, decision } => in_turn(state, turn, &step)
             .and_then(|(turn, place)| decide(turn, place, digest, decision, posted, env)),

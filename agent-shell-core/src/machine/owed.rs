@@ -11,7 +11,7 @@ use super::attempt::{changes, failed, in_doubt};
 use super::event::{Command, Env, Live};
 use super::interrupted::{after_interruptions, hopeless, interrupted, is_barred, never_begun};
 use super::state::{Ending, Folded, Phase, TurnState};
-use super::{children, guarded, mail, optimistic, start, steer, undo, withheld};
+use super::{children, guarded, latency, mail, optimistic, start, steer, undo, withheld};
 use crate::data::{Action, Body, EffectClass, Failure, FailureCode, Outcome, WaitEnd, WaitFor};
 use crate::ports::{Mark, SessionStatus};
 use crate::words::{LockName, SessionId, Timestamp};
@@ -43,10 +43,13 @@ impl Owed {
 /// What a session owes now.
 pub fn owed(state: &Folded, live: &Live, env: &Env<'_>) -> Owed {
     let Some(turn) = &state.turn else {
-        return Owed { records: steer::next(state).into_iter().collect(), commands: Vec::new() };
+        let mut records = steer::next(state, env).into_iter().collect();
+        latency::add_of_turns(state, &mut records, env);
+        return Owed { records, commands: Vec::new() };
     };
     let mut owed = owed_by(state, turn, live, env);
     after_interruptions(state, turn, live, env, &mut owed);
+    latency::add_of_turns(state, &mut owed.records, env);
     owed
 }
 

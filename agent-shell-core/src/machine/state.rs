@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::children::Child;
 use super::context::Context;
 use super::forked::Forked;
+use super::latency::Latency;
 use super::talk::Talk;
 use crate::data::{
     Action, Answer, AnswerFormat, Ceiling, ChildOf, EffectClass, Failure, Message, OpenAct, PlannerRef, Step,
@@ -111,6 +112,8 @@ pub struct TurnState {
     pub wants: Option<AnswerFormat>,
     /// What it may spend.
     pub budget: Option<Ceiling>,
+    /// How long its stages may take, and what is told of that; none where nothing bounds them.
+    pub latency: Option<Box<Latency>>,
     /// Whether its input is made of untrusted content.
     pub untrusted_input: bool,
     /// What it answered its parent's turn, when it is a child's and can be undone.

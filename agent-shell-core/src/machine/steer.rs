@@ -4,6 +4,7 @@
 //! gives up all that has not begun. What has begun goes on to its end, for nobody could say otherwise what became of it; then
 //! the planner is asked again.
 
+use super::event::Env;
 use super::state::{Folded, Phase, Steer, TurnState};
 use crate::data::{Body, FailureCode, PlannerRef, TurnRequest};
 use crate::words::{Pseudonym, Timestamp, TurnId};
@@ -14,24 +15,26 @@ pub(super) fn steered(
     request: Box<TurnRequest>,
     posted: Timestamp,
     at_once: bool,
+    env: &Env<'_>,
 ) -> Vec<Body> {
     vec![match &state.turn {
         Some(turn) => Body::TurnSteered { turn: turn.id, request, posted, at_once },
-        None => started(state, &request, posted),
+        None => started(state, &request, posted, env),
     }]
 }
 
 /// The next turn, if what is to be one came while the last one ran.
-pub(super) fn next(state: &Folded) -> Option<Body> {
+pub(super) fn next(state: &Folded, env: &Env<'_>) -> Option<Body> {
     let next = state.next.front().filter(|_| state.turn.is_none() && !state.purged)?;
-    Some(started(state, &next.request, next.posted))
+    Some(started(state, &next.request, next.posted, env))
 }
 
-fn started(state: &Folded, request: &TurnRequest, posted: Timestamp) -> Body {
+fn started(state: &Folded, request: &TurnRequest, posted: Timestamp, env: &Env<'_>) -> Body {
     let TurnRequest { turn, input, planner, by_default, deadline, wants, budget, untrusted } =
         request.clone();
     let planner = state.planner_for(planner, by_default);
-    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted }
+    let latency = env.latency.copied().map(Box::new);
+    Body::TurnStarted { turn, input, planner, posted, deadline, wants, budget, untrusted, latency }
 }
 
 /// The records of the steps that were given up.

@@ -12,9 +12,9 @@ use super::transition::may_come;
 use super::*;
 use crate::data::TurnRequest;
 use crate::data::{
-    Answer, Ask, Body, BodyKind, Delegate, EffectClass, Failure, FailureCode, GuardPlace, MailKind, Outcome,
-    Payload, Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract, ToolTerms, WaitEnd,
-    WaitFor, input,
+    Answer, Ask, Body, BodyKind, Delegate, EffectClass, Failure, FailureCode, GuardPlace, LatencyStage,
+    MailKind, Outcome, Payload, Plan, PlannerRef, Prompt, Resolution, Said, Say, Step, ToolContract,
+    ToolTerms, WaitEnd, WaitFor, input,
 };
 use crate::words::{
     Digest, Epoch, Limits, MailId, ModelName, Pseudonym, Seq, SessionId, SessionName, SignalName, StepId,
@@ -64,6 +64,10 @@ fn bodies() -> Vec<Body> {
         let request = Box::new(TurnRequest::new(TurnId::from_bytes([2; 16]), json!(1), planner));
         Body::TurnSteered { turn, request, posted: at, at_once }
     };
+    let breached = |step: Option<StepId>| {
+        let stage = if step.is_some() { LatencyStage::Tool } else { LatencyStage::Plan };
+        Body::LatencyBreached { turn, step, stage, budget_ms: 1, took_ms: 2 }
+    };
     let ruled = |place| Body::GuardRuled {
         turn,
         step: step(),
@@ -98,7 +102,10 @@ fn bodies() -> Vec<Body> {
             wants: None,
             budget: None,
             untrusted: false,
+            latency: None,
         },
+        breached(None),
+        breached(Some(step())),
         Body::PromptSet { turn, digest: Digest::ZERO, prompt: json!(Prompt::default()).into() },
         Body::PlanAdopted { turn, round: 2, plan, more: false, terms: Default::default() },
         Body::PlanAnswered { turn, answer: payload() },
@@ -226,6 +233,7 @@ fn with(made: Step, class: Option<EffectClass>) -> Folded {
         wants: None,
         budget: None,
         untrusted: false,
+        latency: None,
     };
     take(&mut state, started).unwrap();
     let terms = terms.into_iter().collect();
@@ -254,7 +262,9 @@ fn states() -> Vec<Folded> {
     let mut states = vec![empty.clone(), Folded { purged: true, ..empty }];
     for phase in phases {
         let classes = [Some(EffectClass::Idempotent), Some(EffectClass::Probed), None];
-        for mut state in classes.map(with_step).into_iter().chain([with_question(), with_child(), with_optimistic()]) {
+        for mut state in
+            classes.map(with_step).into_iter().chain([with_question(), with_child(), with_optimistic()])
+        {
             let StepState { phase: of_step, .. } = &mut state.turn.as_mut().unwrap().steps[0];
             *of_step = phase.clone();
             states.push(state.clone());
@@ -319,6 +329,23 @@ fn every_kind_of_record_is_in_the_table() {
 }
 
 #[test]
+fn what_took_too_long_is_told_once_for_each_step_and_is_no_progress() {
+    let mut state = with_step(Some(EffectClass::Pure));
+    (state.epoch, state.turn.as_mut().unwrap().interruptions) = (Epoch::new(7), 3);
+    let breach = |step, stage| Body::LatencyBreached { turn: TURN, step, stage, budget_ms: 1, took_ms: 2 };
+    for (step, stage) in
+        [(None, LatencyStage::Plan), (None, LatencyStage::Append), (Some(step()), LatencyStage::Tool)]
+    {
+        take(&mut state, breach(step.clone(), stage)).unwrap();
+        let again = take(&mut state.clone(), breach(step, stage)).unwrap_err();
+        assert_eq!(again.problem, "it was told before");
+    }
+    assert_eq!((state.epoch, state.turn.as_ref().unwrap().interruptions), (Epoch::new(7), 3));
+    let stranger = Some(StepId::new("stranger").unwrap());
+    assert!(take(&mut state, breach(stranger, LatencyStage::Tool)).is_err());
+}
+
+#[test]
 fn nothing_follows_an_end() {
     let ends = |stage: &Stage| matches!(stage, Stage::Succeeded | Stage::Failed | Stage::Purged);
     assert!(TRANSITIONS.iter().all(|row| !ends(&row.from)));
@@ -336,11 +363,15 @@ fn an_act_without_a_lease_does_not_count_against_the_retries() {
             limits: &limits,
             random: 7,
             guards: Default::default(),
+            latency: None,
         };
         let step = &mut state.turn.as_mut().unwrap().steps[0];
         (step.attempt, step.phase) = (attempt, Phase::Started { epoch: env.epoch, seq: Seq::new(1) });
-        let records =
-            react(&state, Event::Finished { step: 0, attempt, read: 0, end: AttemptEnd::Unleased }, &env);
+        let records = react(
+            &state,
+            Event::Finished { step: 0, attempt, read: 0, end: AttemptEnd::Unleased, took: None },
+            &env,
+        );
         let [record @ Body::AttemptFailed { not_applied: true, counts: false, .. }] = &records[..] else {
             panic!("{records:?}");
         };

@@ -154,6 +154,8 @@ pub const TRANSITIONS: &[Transition] = rows! {
     TurnWithdrawn: NoTurn -> NoTurn, Running -> Running, Ending -> Ending;
     UndoPlanned: Ending -> Ending;
     TurnAnswered: Running -> Running;
+    // It changes no stage.
+    LatencyBreached: Running -> Running, Ending -> Ending;
     TurnEnded: Running -> NoTurn, Ending -> NoTurn;
     SessionPurged: NoTurn -> Purged, Running -> Purged, Ending -> Purged;
     // A step.

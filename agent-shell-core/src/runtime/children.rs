@@ -43,7 +43,7 @@ impl StepProcessor {
     /// Registers a session for a child, or finds the one that was registered before a crash.
     pub(crate) fn open_child(&self, birth: Birth) -> AbortHandle {
         let (core, step, attempt) = (self.core.clone(), birth.place, birth.attempt);
-        let ended = move |end| Event::Finished { step, attempt, read: 0, end };
+        let ended = move |end| Event::Finished { step, attempt, read: 0, end, took: None };
         let work = async move {
             let event = match register(&core, &birth).await {
                 Ok((session, child)) => Event::ChildOpened { step, session, child, input: birth.input },

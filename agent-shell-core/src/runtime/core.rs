@@ -16,7 +16,8 @@ use super::lease::LeaseGuard;
 use super::registry::Registry;
 use super::watchers::Watchers;
 use crate::data::{
-    Action, Extent, Failure, FailureCode, Plan, PlannerRef, RequirementId, ToolContract, ToolTerms, extent,
+    Action, Extent, Failure, FailureCode, LatencyBudgets, Plan, PlannerRef, RequirementId, ToolContract,
+    ToolTerms, extent,
 };
 use crate::machine::{Folded, PlanAnswer, TurnState};
 use crate::ports::{
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) guards: Guards,
     /// What says the ceilings; none when the host bounds nothing.
     pub(crate) budgets: Option<Budgets>,
+    /// How long the stages of turns may take that start here; none when the host bounds none.
+    pub(crate) latency: Option<Box<LatencyBudgets>>,
     pub(crate) planners: BTreeMap<PlannerName, Arc<dyn Planner>>,
     pub(crate) offers: BTreeSet<RequirementId>,
     pub(crate) owner: OwnerId,

@@ -1,6 +1,7 @@
 //! Events: what a session tells others, written into the outbox by the append that makes it so.
 //!
-//! Only what happens to turns and to their rests becomes an event, so that a step costs nothing. No event holds a text
+//! Only what happens to turns and to their rests becomes an event, and what took longer than its latency budget, so that
+//! a step costs nothing. No event holds a text
 //! of a user: it names a turn and the place of a record, which who may read the journal can look up.
 
 use std::collections::BTreeMap;
@@ -202,6 +203,15 @@ impl Emitter {
                     Resolution::GiveUp => "given_up",
                 };
                 self.rest_ended(entry, *turn, step, how, rows);
+            }
+            Body::LatencyBreached { turn, step, stage, budget_ms, took_ms } => {
+                let of_step = step.as_ref().map_or(&[][..], |step| step.as_str().as_bytes());
+                let id = self.id(*turn, &[b"latency-breached", stage.name().as_bytes(), of_step]);
+                let cause = self.id(*turn, &[b"turn-started"]);
+                let data = json!({
+                    "record": record, "stage": stage, "budget_ms": budget_ms, "took_ms": took_ms,
+                });
+                rows.push(self.row(entry.time, *turn, id, Envelope::LATENCY_BREACHED, Some(cause), data));
             }
             Body::TurnEnded { turn, outcome, joined, .. } => {
                 self.ended(entry, *turn, outcome, rows);

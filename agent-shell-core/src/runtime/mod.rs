@@ -23,6 +23,7 @@ mod hand_off;
 mod history;
 mod inbox;
 mod keyring;
+mod latency;
 mod lease;
 mod ledger_keep;
 mod lines;

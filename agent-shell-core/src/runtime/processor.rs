@@ -57,6 +57,8 @@ pub(crate) struct Attempt {
     pub(crate) attempt: u32,
     pub(crate) deadline: Timestamp,
     pub(crate) class: EffectClass,
+    /// Whether it is measured how long it takes, for a latency budget.
+    pub(crate) is_timed: bool,
 }
 
 /// One question, as the machine ordered it.
@@ -72,23 +74,28 @@ pub(crate) struct Question {
     pub(crate) key: Arc<str>,
     pub(crate) attempt: u32,
     pub(crate) deadline: Timestamp,
+    /// Whether it is measured how long it takes, for a latency budget.
+    pub(crate) is_timed: bool,
 }
 
 impl StepProcessor {
     /// Starts an attempt. The handle drops it.
     pub(crate) fn act(&self, attempt: Attempt) -> AbortHandle {
         let (step, number) = (attempt.place, attempt.attempt);
-        // Most calls are counted by no budget, and take no room for what one needs.
+        // Most calls are counted by no budget and timed for none, and take no room for what that needs.
         let attempted = match self.purse.clone() {
-            None => Either::Left(self.clone().make(attempt).map(|end| (end, None))),
+            None if !attempt.is_timed => {
+                Either::Left(self.clone().make(attempt).map(|end| ((end, None), None)))
+            }
+            None => Either::Right(self.clone().make_timed(attempt).boxed()),
             Some(purse) => Either::Right(self.clone().make_within(purse, attempt).boxed()),
         };
-        let ended = move |end| Event::Finished { step, attempt: number, read: 0, end };
-        let work = attempted.map(move |(end, spent)| {
+        let ended = move |end, took| Event::Finished { step, attempt: number, read: 0, end, took };
+        let work = attempted.map(move |((end, spent), took)| {
             reach!(ActEnded);
-            (ended(end), spent)
+            (ended(end, took), spent)
         });
-        self.start(work, move |message| ended(AttemptEnd::Panicked { message }))
+        self.start(work, move |message| ended(AttemptEnd::Panicked { message }, None))
     }
 
     /// Starts a probe of the latest attempt.
@@ -124,7 +131,12 @@ impl StepProcessor {
     }
 
     /// Asks a planner. A planner that takes too long, or panics, has failed.
-    pub(crate) fn plan(&self, planner: Arc<dyn Planner>, mut view: PlanView, dropped: u32) -> AbortHandle {
+    pub(crate) fn plan(
+        &self,
+        planner: Arc<dyn Planner>,
+        mut view: PlanView,
+        (dropped, is_timed): (u32, bool),
+    ) -> AbortHandle {
         let this = self.clone();
         let failed = |message: String| Err(Failure::of_turn(FailureCode::Planner, message));
         let work = async move {
@@ -135,7 +147,10 @@ impl StepProcessor {
             }
             let allowed = Duration::from_millis(this.core.limits.plan_ms);
             let asked = pin!(AssertUnwindSafe(async move { planner.plan(view).await }).catch_unwind());
-            let answer = match this.within(allowed, asked).await {
+            let began = is_timed.then(|| this.core.clock.monotonic());
+            let planned = this.within(allowed, asked).await;
+            let took = began.map(|began| this.core.clock.monotonic().since(began));
+            let answer = match planned {
                 None => failed("the planner took longer than it may".into()),
                 Some(Err(panic)) => failed(format!("the planner panicked: {}", message_of(&*panic))),
                 Some(Ok(Err(error))) => Err(Failure::of_turn(error.code(), error.to_string())),
@@ -144,11 +159,11 @@ impl StepProcessor {
                 Some(Ok(Ok(Planned::Next(plan)))) => this.core.plan_answer(plan, true),
             };
             reach!(PlanAnswered);
-            (Event::Planned { dropped, answer }, None)
+            (Event::Planned { dropped, answer, took }, None)
         };
         self.start(work, move |message| {
             let answer = failed(format!("the planner panicked: {message}"));
-            Event::Planned { dropped, answer }
+            Event::Planned { dropped, answer, took: None }
         })
     }
 
@@ -173,20 +188,29 @@ impl StepProcessor {
         handle
     }
 
+    /// Makes an attempt, and measures how long it takes.
+    async fn make_timed(self, attempt: Attempt) -> (Ended, Option<Duration>) {
+        let clock = self.core.clock.clone();
+        let began = clock.monotonic();
+        let end = self.make(attempt).await;
+        ((end, None), Some(clock.monotonic().since(began)))
+    }
+
     /// Makes an attempt, within what is set aside for it.
-    async fn make_within(self, purse: Arc<Purse>, attempt: Attempt) -> Ended {
+    async fn make_within(self, purse: Arc<Purse>, attempt: Attempt) -> (Ended, Option<Duration>) {
         let clock = self.core.clock.clone();
         let cost = self.core.tools.get(&attempt.tool).map_or(0, |tool| tool.contract().cost_nano_usd);
         let most = most_of_call(cost, attempt.deadline.since(clock.now()));
         let id = self.attempt_id(&attempt.step, attempt.attempt);
         if let Err(ended) = purse.reserve(id.clone(), most).await {
-            return ended;
+            return (ended, None);
         }
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let end = self.make(attempt).await;
-        let amounts = spent_by_call(&end, most, clock.monotonic().since(began));
-        (end, Some(purse.spent(id, most, amounts)))
+        let took = clock.monotonic().since(began);
+        let amounts = spent_by_call(&end, most, took);
+        ((end, Some(purse.spent(id, most, amounts))), Some(took))
     }
 
     fn attempt_id(&self, step: &StepId, attempt: u32) -> AttemptId {
@@ -249,38 +273,43 @@ impl StepProcessor {
     pub(crate) fn question(&self, question: Question) -> AbortHandle {
         let (step, attempt) = (question.place, question.attempt);
         let asked = self.clone().asked(question);
-        let ended = move |end| Event::Finished { step, attempt, read: 0, end };
-        let work = asked.map(move |(end, spent)| {
+        let ended = move |end, took| Event::Finished { step, attempt, read: 0, end, took };
+        let work = asked.map(move |((end, spent), took)| {
             reach!(ActEnded);
-            (ended(end), spent)
+            (ended(end, took), spent)
         });
-        self.start(work, move |message| ended(model_panicked(&message)))
+        self.start(work, move |message| ended(model_panicked(&message), None))
     }
 
     /// Asks a model, within what is set aside for it.
-    async fn asked(self, question: Question) -> Ended {
+    async fn asked(self, question: Question) -> (Ended, Option<Duration>) {
         let Some(model) = self.core.models.get(&question.model).cloned() else {
-            return (not_begun(format!("the shell has no model `{}`", question.model)), None);
+            return ((not_begun(format!("the shell has no model `{}`", question.model)), None), None);
         };
-        let Some(purse) = self.purse.clone() else { return (self.answer(&*model, question).await.0, None) };
+        let Some(purse) = self.purse.clone() else {
+            let timed = question.is_timed.then(|| (self.core.clock.clone(), self.core.clock.monotonic()));
+            let (end, _) = self.answer(&*model, question).await;
+            return ((end, None), timed.map(|(clock, began)| clock.monotonic().since(began)));
+        };
         let clock = self.core.clock.clone();
         let bound = match guarded(|| model.bound(&question.request)) {
             Ok(bound) => bound,
-            Err(message) => return (model_panicked(&message), None),
+            Err(message) => return ((model_panicked(&message), None), None),
         };
         let id = self.attempt_id(&question.step, question.attempt);
         let most = match purse.most_of_question(bound, question.deadline.since(clock.now())) {
             Ok(most) => most,
-            Err(end) => return (end, None),
+            Err(end) => return ((end, None), None),
         };
         if let Err(ended) = purse.reserve(id.clone(), most).await {
-            return ended;
+            return (ended, None);
         }
         reach!(BudgetReserved);
         let began = clock.monotonic();
         let (end, used) = self.answer(&*model, question).await;
-        let amounts = spent_by_question(used, bound, most, clock.monotonic().since(began));
-        (end, Some(purse.spent(id, most, amounts)))
+        let took = clock.monotonic().since(began);
+        let amounts = spent_by_question(used, bound, most, took);
+        ((end, Some(purse.spent(id, most, amounts))), Some(took))
     }
 
     async fn answer(self, model: &dyn Model, question: Question) -> (AttemptEnd, Used) {

@@ -27,7 +27,7 @@ use super::session::Session;
 use super::turn::Turn;
 use super::unclaimable::{self, Unclaimable};
 use super::watchers::Watchers;
-use crate::data::{Account, AccountKind, EffectClass};
+use crate::data::{Account, AccountKind, EffectClass, LatencyBudgets};
 use crate::failpoint::reach;
 use crate::ports::{
     Authorizer, DynTool, Guard, KeyStore, Lag, Ledger, Model, Planner, SessionEntry, SessionFilter,
@@ -76,6 +76,7 @@ pub struct ShellBuilder {
     fallback: Option<fn() -> Arc<dyn Planner>>,
     reads_outputs: bool,
     budgets: Option<Budgets>,
+    pub(super) latency: LatencyBudgets,
     guards: Vec<Arc<dyn Guard>>,
     authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) telling: Telling,
@@ -99,6 +100,7 @@ impl ShellBuilder {
             fallback: None,
             reads_outputs: false,
             budgets: None,
+            latency: LatencyBudgets::NONE,
             guards: Vec::new(),
             authorizer: None,
             telling: Telling::default(),
@@ -248,7 +250,7 @@ impl ShellBuilder {
     /// # Cancel safety
     /// Dropping the future stops what was started and lets go of what was claimed, soon after.
     pub async fn open(self) -> Result<Shell> {
-        if let Some(problem) = self.limits.problem() {
+        if let Some(problem) = self.limits.problem().or_else(|| self.latency.problem()) {
             return Err(Error::new(ErrorKind::InvalidInput, problem));
         }
         let mut tools = BTreeMap::new();
@@ -313,6 +315,7 @@ impl ShellBuilder {
             guards,
             authorizer: self.authorizer,
             budgets: self.budgets,
+            latency: (self.latency != LatencyBudgets::NONE).then(|| Box::new(self.latency)),
             contracts: Arc::new(contracts),
             planners,
             offers,

@@ -120,6 +120,11 @@ pub struct Limits {
     ///
     /// Default: 64.
     pub interruptions: u32,
+    /// Breaches of latency budgets that are told of one turn, besides that of the turn as a whole. Further ones leave no
+    /// record. With 0 that of the turn alone is told.
+    ///
+    /// Default: 64.
+    pub latency_breaches: usize,
     /// How long a planner may think.
     ///
     /// Default: 60,000.
@@ -227,6 +232,7 @@ impl Default for Limits {
             lateness_ms: 2_000,
             probe_attempts: 8,
             interruptions: 64,
+            latency_breaches: 64,
             plan_ms: 60_000,
             guard_ms: 10_000,
             lease_ms: 15_000,

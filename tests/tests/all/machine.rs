@@ -188,6 +188,7 @@ impl<'a> Run<'a> {
                 limits: &self.limits,
                 random: 0,
                 guards: self.guards,
+                latency: None,
             };
             let owed = owed(&self.state, &live, &env);
             assert!(owed.records.is_empty() && owed.commands.is_empty(), "{mark:?}, and still {owed:?}");
@@ -202,6 +203,7 @@ impl<'a> Run<'a> {
             limits: &self.limits,
             random: self.random.next(),
             guards: self.guards,
+            latency: None,
         };
         let records = react(&self.state, event, &env);
         self.take(records);
@@ -218,6 +220,7 @@ impl<'a> Run<'a> {
                 limits: &self.limits,
                 random: self.random.next(),
                 guards: self.guards,
+                latency: None,
             };
             let owed = owed(&self.state, &self.live, &env);
             if !owed.records.is_empty() {
@@ -243,7 +246,7 @@ impl<'a> Run<'a> {
                     terms: terms(),
                     prompts: Default::default(),
                 };
-                self.react(Event::Planned { dropped: 0, answer: Ok(answer) });
+                self.react(Event::Planned { dropped: 0, answer: Ok(answer), took: None });
                 return true;
             }
             Command::Check { step, input, .. } => {
@@ -253,7 +256,7 @@ impl<'a> Run<'a> {
             Command::Act { step, input, key, attempt, read, .. } => {
                 self.live.running.insert(step, attempt);
                 let end = self.act(step, &input, &key);
-                self.waiting.push(Event::Finished { step, attempt, read, end });
+                self.waiting.push(Event::Finished { step, attempt, read, end, took: None });
             }
             Command::Rule { step, place, value, .. } => {
                 self.live.running.insert(step, 0);

@@ -24,6 +24,7 @@ mod guarded;
 mod handed_off;
 mod holding;
 mod killers;
+mod latency;
 mod layers;
 mod ledger_killed;
 mod licences;

@@ -11,6 +11,7 @@ fn owed_under(state: &Folded, epoch: u64, limits: &Limits) -> Owed {
         limits,
         random: 7,
         guards: Default::default(),
+        latency: None,
     };
     owed(state, &Live { durable: state.seq, ..Live::default() }, &env)
 }
@@ -40,6 +41,7 @@ fn a_turn_whose_owners_go_away_says_so_each_second_time_and_fails_in_the_end() {
         limits: &limits,
         random: 7,
         guards: Default::default(),
+        latency: None,
     };
     assert_eq!(owed(&state, &early, &env), Owed::default(), "nothing begins before that is durable");
     assert_eq!(owed_under(&state, 3, &limits).commands.len(), 1);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::AbortHandle;
 use tokio::sync::mpsc;
 
+use self::latency::Stopwatch;
 use self::pace::{Apart, Timer, weight};
 use self::reports::Reports;
 use self::shown::ends;
@@ -31,6 +32,7 @@ use crate::machine::{Entry, Env, Folded, Live, Parcel, fold, owed, parcels, stat
 use crate::ports::{Mark, SessionEntry, SessionStatus};
 use crate::words::{Error, ErrorKind, MailId, Monotonic, Pseudonym, Result, SessionId, Timestamp, TurnId};
 
+mod latency;
 mod mail;
 mod pace;
 mod reports;
@@ -83,6 +85,8 @@ pub(crate) struct PlanExecutor {
     apart: Apart,
     /// What this shell does not have and the turn needs: the session is let go for another to take.
     lacks: Option<String>,
+    /// What is measured of the turn, where its budgets ask for it.
+    stopwatch: Option<Box<Stopwatch>>,
 }
 
 impl PlanExecutor {
@@ -130,6 +134,7 @@ impl PlanExecutor {
             place: None,
             apart: Apart::default(),
             lacks: None,
+            stopwatch: None,
         }
     }
 
@@ -154,7 +159,7 @@ impl PlanExecutor {
                         return Ok(());
                     }
                 }
-                Stopping::Draining if self.handles.is_empty() => return self.flush().await,
+                Stopping::Draining if self.handles.is_empty() => return self.leave().await,
                 Stopping::Draining if self.urgent || self.rides_too_long() => self.flush().await?,
                 Stopping::Draining => {}
                 _ => return Err(Error::new(ErrorKind::ShuttingDown, "the shell has stopped")),
@@ -173,7 +178,7 @@ impl PlanExecutor {
                     if self.rides_too_long() {
                         self.urgent = true;
                     } else if self.may_go() && self.core.registry.remove(self.entry.id, &self.handle, false) {
-                        return self.flush().await;
+                        return self.leave().await;
                     }
                 }
             }
@@ -183,6 +188,7 @@ impl PlanExecutor {
     /// Folds, records and commands until nothing more is owed, and all that is urgent is durable.
     async fn settle(&mut self) -> Result<()> {
         loop {
+            self.watch();
             // What an attempt has spent is settled before another one reserves: what stays set aside for it could be refused to
             // that one.
             if !self.spent.is_empty() {
@@ -238,22 +244,42 @@ impl PlanExecutor {
             self.active_at = self.core.clock.monotonic();
         }
         for body in records {
-            let (seq, time) = (self.state.seq.next(), self.core.clock.now());
-            let actor = self.state.asker_of(&body).unwrap_or(actor);
-            let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
-            let parcels = parcels(&self.state, &entry.body);
-            fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
-            if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {
-                self.handles.values().for_each(AbortHandle::abort);
-                self.handles.clear();
-                self.live = Live { durable: self.live.durable, ..Live::default() };
-                self.reports = Reports::default();
+            let is_of_turn = body.turn().is_some();
+            if is_of_turn {
+                self.tell_late()?;
             }
-            self.parcels.extend(parcels);
-            self.pending_bytes += weight(&entry);
-            self.pending.push(entry);
+            self.take_one(body, actor)?;
+            if is_of_turn {
+                self.tell_late()?;
+            }
         }
         Ok(())
+    }
+
+    fn take_one(&mut self, body: Body, actor: Pseudonym) -> Result<()> {
+        let (seq, time) = (self.state.seq.next(), self.core.clock.now());
+        let actor = self.state.asker_of(&body).unwrap_or(actor);
+        let entry = Entry { seq, epoch: self.entry.epoch, time, actor, body };
+        let parcels = parcels(&self.state, &entry.body);
+        fold(&mut self.state, &entry).map_err(|error| super::reader::corrupt(error.to_string()))?;
+        self.note(&entry);
+        self.warn(&entry.body);
+        if matches!(entry.body, Body::TurnEnded { .. } | Body::SessionPurged { .. }) {
+            self.handles.values().for_each(AbortHandle::abort);
+            self.handles.clear();
+            self.live = Live { durable: self.live.durable, ..Live::default() };
+            self.reports = Reports::default();
+        }
+        self.parcels.extend(parcels);
+        self.pending_bytes += weight(&entry);
+        self.pending.push(entry);
+        Ok(())
+    }
+
+    /// Appends what is pending before the session is let go, and what no record has told yet.
+    async fn leave(&mut self) -> Result<()> {
+        self.tell_late()?;
+        self.flush().await
     }
 
     /// Appends what is pending. What is shown to others is shown after.
@@ -285,7 +311,9 @@ impl PlanExecutor {
         };
         let receivers: BTreeSet<SessionId> = beside.parcels.iter().map(|parcel| parcel.to).collect();
         self.letters_read += beside.consume_mail.len() as u64;
+        self.append_begins();
         self.writer.append(entries, beside, Some(&self.state)).await.map_err(Error::from)?;
+        self.append_ends();
         self.live.durable = self.writer.head().seq;
         self.mark = mark;
         self.required_by = required_by;
@@ -308,6 +336,7 @@ impl PlanExecutor {
             limits: &self.core.limits,
             random: self.core.entropy.below(u64::MAX),
             guards: self.core.guards.places(),
+            latency: self.core.latency.as_deref(),
         }
     }
 }

@@ -6,7 +6,7 @@ use futures::future::AbortHandle;
 use serde_json::Value;
 
 use super::PlanExecutor;
-use crate::data::{Action, ChildOf, EffectClass, GuardPlace, Labels, PlannerRef, is_undo};
+use crate::data::{Action, ChildOf, EffectClass, GuardPlace, Labels, LatencyStage, PlannerRef, is_undo};
 use crate::failpoint::reach;
 use crate::machine::{AttemptEnd, Command, Event, TurnState, react};
 use crate::ports::{Fence, GuardRequest, GuardedTool, ModelRequest};
@@ -42,18 +42,31 @@ impl PlanExecutor {
             Command::Act { step, tool, input, key, attempt, deadline, read } => {
                 self.reads(step, read);
                 let class = self.turn().map_or(EffectClass::Pure, |turn| turn.class_of(step));
+                self.begins(step);
                 self.live.running.insert(step, attempt);
                 self.begin(Work::Act(step), tool, (input, key, attempt), deadline, class);
             }
             Command::Ask { step, model, request, view, key, attempt, deadline, read } => {
                 self.reads(step, read);
+                self.begins(step);
+                let is_timed = self.times_attempt(step);
                 let Some(turn) = self.turn() else { return Ok(false) };
                 let id = turn.steps[step].step.id.clone();
                 let alone =
                     matches!(&turn.steps[step].step.action, Action::Model(ask) if ask.first_shown.is_none());
                 let processor = self.processor(turn.id);
-                let question =
-                    Question { place: step, step: id, model, request, view, alone, key, attempt, deadline };
+                let question = Question {
+                    place: step,
+                    step: id,
+                    model,
+                    request,
+                    view,
+                    alone,
+                    key,
+                    attempt,
+                    deadline,
+                    is_timed,
+                };
                 self.live.running.insert(step, attempt);
                 self.handles.insert(Work::Act(step), processor.question(question));
             }
@@ -144,7 +157,7 @@ impl PlanExecutor {
         let named = match &turn.planner {
             PlannerRef::Fixed(plan) => {
                 let answer = self.core.plan_answer(plan.clone(), false);
-                self.happened(Event::Planned { dropped, answer })?;
+                self.happened(Event::Planned { dropped, answer, took: None })?;
                 return Ok(true);
             }
             PlannerRef::Named(name) => name,
@@ -153,13 +166,15 @@ impl PlanExecutor {
         let view = match self.core.plan_view(&self.state, turn, self.reports.of(turn)) {
             Ok(view) => view,
             Err(failure) => {
-                self.happened(Event::Planned { dropped, answer: Err(failure) })?;
+                self.happened(Event::Planned { dropped, answer: Err(failure), took: None })?;
                 return Ok(true);
             }
         };
-        let processor = self.processor(turn.id);
+        let turn = turn.id;
+        let is_timed = self.times(LatencyStage::Plan, None);
+        let processor = self.processor(turn);
         self.live.planning = Some(dropped);
-        self.handles.insert(Work::Plan, processor.plan(planner, view, dropped));
+        self.handles.insert(Work::Plan, processor.plan(planner, view, (dropped, is_timed)));
         Ok(false)
     }
 
@@ -180,7 +195,7 @@ impl PlanExecutor {
             Ok(under) => of.under = under,
             Err(reason) => {
                 let end = AttemptEnd::NotBegun { reason };
-                self.happened(Event::Finished { step, attempt, read: 0, end })?;
+                self.happened(Event::Finished { step, attempt, read: 0, end, took: None })?;
                 return Ok(true);
             }
         }
@@ -195,6 +210,7 @@ impl PlanExecutor {
             input,
         };
         let processor = self.processor(id);
+        self.begins(step);
         self.live.running.insert(step, attempt);
         self.handles.insert(Work::Act(step), processor.open_child(birth));
         Ok(false)
@@ -216,7 +232,8 @@ impl PlanExecutor {
             // A budget that is used up must not keep what it paid for applied.
             processor.purse = None;
         }
-        let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class };
+        let is_timed = matches!(work, Work::Act(_)) && self.times_attempt(place);
+        let attempt = Attempt { place, step, tool, input, key, attempt, deadline, class, is_timed };
         let handle =
             if matches!(work, Work::Act(_)) { processor.act(attempt) } else { processor.probe(attempt) };
         self.handles.insert(work, handle);

@@ -191,6 +191,7 @@ fn owed(entry: &Entry) -> Option<(String, String, String)> {
     match &entry.body {
         Body::TurnStarted { turn, .. } => of(Envelope::TURN_STARTED, turn, ""),
         Body::SessionPurged { turn: Some(turn), .. } => of(Envelope::TURN_ENDED, turn, "purged"),
+        Body::LatencyBreached { turn, .. } => of(Envelope::LATENCY_BREACHED, turn, ""),
         Body::TurnWithdrawn { turn, .. } => of(Envelope::TURN_ENDED, turn, "cancelled"),
         Body::TurnEnded { turn, outcome, .. } => {
             let outcome = match outcome {

@@ -8,7 +8,7 @@ use agent_shell_core::data::Account;
 use agent_shell_core::runtime::Ceilings;
 use agent_shell_core::{
     Actor, Call, Ceiling, Delegate, FailureCode, HoldUntrusted, Outcome, Plan, PlanView, Planned, Planner,
-    PlannerError, Shell, Step, Template, Tool, ToolError, Turn, input, output,
+    PlannerError, Request, Shell, Step, Template, Tool, ToolError, Turn, input, output,
 };
 use serde_json::{Value, json};
 

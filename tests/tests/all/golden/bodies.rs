@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use agent_shell_core::data::{
     Answer, AnswerFormat, Ask, Body, CallResult, Ceiling, EffectClass, Failure, FailureCode, Finish,
-    GuardPlace, GuardRuling, MailKind, Opaque, OpenAct, Outcome, Payload, Plan, PlannerRef, Prompt,
-    PromptRef, Reducer, RequirementId, Resolution, ResultOf, Retry, Said, Say, Step, Template, ToolCall,
-    ToolContract, ToolSpec, ToolTerms, TurnRequest, Undone, Verdict, WaitEnd, WaitFor, context, from, input,
-    output,
+    GuardPlace, GuardRuling, LatencyBudgets, LatencyStage, MailKind, Opaque, OpenAct, Outcome, Payload, Plan,
+    PlannerRef, Prompt, PromptRef, Reducer, RequirementId, Resolution, ResultOf, Retry, Said, Say, Step,
+    Template, ToolCall, ToolContract, ToolSpec, ToolTerms, TurnRequest, Undone, Verdict, WaitEnd, WaitFor,
+    context, from, input, output,
 };
 use agent_shell_core::words::{
     ContextKey, Digest, MailId, ModelName, PlannerName, Seq, SessionId, SessionName, SignalName, StepId,
@@ -33,6 +33,7 @@ pub(super) fn bodies() -> Vec<Body> {
     bodies.extend(forked());
     bodies.extend(super::children::bodies());
     bodies.extend(steered());
+    bodies.extend(timed());
     bodies
 }
 
@@ -128,6 +129,7 @@ fn opened() -> Vec<Body> {
         wants: None,
         budget: None,
         untrusted: false,
+        latency: None,
     };
     let named = PlannerRef::Named(PlannerName::new("default").unwrap());
     vec![
@@ -339,6 +341,7 @@ fn asked() -> Vec<Body> {
         wants,
         budget: Some(Box::new(Ceiling { nano_usd: Some(5_000_000), ..Ceiling::NONE })),
         untrusted: false,
+        latency: None,
     };
     let mut prompt = Prompt::new("You refund orders.");
     prompt.tools =
@@ -536,6 +539,51 @@ fn steered() -> Vec<Body> {
             undone: None,
             joined: vec![own],
         },
+    ]
+}
+
+/// How long stages may take, and what took longer.
+fn timed() -> Vec<Body> {
+    let started = |latency| Body::TurnStarted {
+        turn: TURN,
+        input: value().into(),
+        planner: Box::new(PlannerRef::Named(PlannerName::new("default").unwrap())),
+        posted: AT,
+        deadline: None,
+        wants: None,
+        budget: None,
+        untrusted: false,
+        latency: Some(Box::new(latency)),
+    };
+    let all = LatencyStage::ALL.into_iter().zip(1..);
+    let every =
+        all.fold(LatencyBudgets::NONE, |budgets, (stage, ms)| budgets.with(stage, Duration::from_millis(ms)));
+    let breached = |step: Option<&str>, stage| Body::LatencyBreached {
+        turn: TURN,
+        step: step.map(self::step),
+        stage,
+        budget_ms: 500,
+        took_ms: 501,
+    };
+    let call =
+        Step::tool("only", "charge", json!({ "cents": 900 })).latency_budget(Duration::from_millis(250));
+    vec![
+        started(every),
+        started(LatencyBudgets::NONE.with(LatencyStage::Turn, Duration::from_secs(10))),
+        Body::PlanAdopted {
+            turn: TURN,
+            round: 1,
+            plan: Plan::new([call]).unwrap(),
+            more: false,
+            terms: BTreeMap::new(),
+        },
+        breached(None, LatencyStage::Accept),
+        breached(None, LatencyStage::Plan),
+        breached(Some("charge"), LatencyStage::Schedule),
+        breached(None, LatencyStage::Append),
+        breached(Some("ask"), LatencyStage::Model),
+        breached(Some("charge"), LatencyStage::Tool),
+        breached(None, LatencyStage::Turn),
     ]
 }
 

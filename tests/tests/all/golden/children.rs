@@ -63,6 +63,7 @@ pub(super) fn bodies() -> Vec<Body> {
             wants: None,
             budget: None,
             untrusted: true,
+            latency: None,
         },
         Body::PlanAdopted { turn: TURN, round: 1, plan, more: false, terms: Default::default() },
         started(value().into(), None),

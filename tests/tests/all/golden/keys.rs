@@ -75,8 +75,15 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
     let plan = Plan::new([step]).unwrap();
 
     let (limits, now) = (Limits::default(), Timestamp::from_millis(1_764_000_000_000));
-    let env =
-        Env { epoch: Epoch::new(1), now, heard: now, limits: &limits, random: 0, guards: Default::default() };
+    let env = Env {
+        epoch: Epoch::new(1),
+        now,
+        heard: now,
+        limits: &limits,
+        random: 0,
+        guards: Default::default(),
+        latency: None,
+    };
     let input = Value::Null.into();
     let mail = Mail::Submit {
         turn,
@@ -108,7 +115,7 @@ fn records_of(step: Step, ask_first: bool) -> Vec<Body> {
                     terms: terms.clone(),
                     prompts: Default::default(),
                 };
-                react(&state, Event::Planned { dropped: 0, answer: Ok(answer) }, &env)
+                react(&state, Event::Planned { dropped: 0, answer: Ok(answer), took: None }, &env)
             }
             Some(Command::Check { step, input, .. }) => {
                 react(&state, Event::Checked { step, input, problem: None }, &env)

@@ -69,6 +69,10 @@ pub(super) fn about(body: &Body) -> String {
         Body::ChildEnded { .. } => "the child has ended".to_owned(),
         Body::TurnAnswered { answer, .. } => format!("its parent was told {}", answer.value()),
         Body::SessionHandedOff { planner, reason } => format!("`{planner}` plans from now on: {reason}"),
+        Body::LatencyBreached { step, stage, budget_ms, took_ms, .. } => {
+            let of = step.as_ref().map(|step| format!(" of `{step}`")).unwrap_or_default();
+            format!("{stage}{of} took {took_ms} ms, where {budget_ms} ms are allowed")
+        }
         Body::TurnExpired { .. } => "the turn's deadline passed".to_owned(),
         Body::SessionPurged { open: Some(open), .. } => {
             format!("the subject was erased; {} may have happened", counted(open.len(), "open act"))

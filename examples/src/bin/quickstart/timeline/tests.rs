@@ -79,6 +79,7 @@ fn started(turn: TurnId) -> Body {
         wants: None,
         budget: None,
         untrusted: false,
+        latency: None,
     }
 }
 
