@@ -199,6 +199,7 @@ impl Wild {
             of: Vec::new(),
             lock: random.percent(15),
             may_fail: false,
+            adds: false,
         };
         let steps = (0..1 + random.below(3)).map(|nth| step(nth, random)).collect();
         let ends = if random.percent(50) { WildEnd::Fixed } else { WildEnd::Whole };
@@ -221,6 +222,7 @@ impl Wild {
                 of: Vec::new(),
                 lock: random.percent(10),
                 may_fail: random.percent(40),
+                adds: false,
             };
             self.rounds[round].push(child);
             if random.percent(50) {

@@ -175,6 +175,14 @@ fn a_compensation_that_is_called_for_another_call_is_found() {
 #[test]
 fn a_compensation_that_is_called_twice_is_found() {
     expect(Bug::UndoTwice, Rule::Undo);
+}
+
+#[test]
+fn an_optimistic_step_that_is_given_what_it_had_read_before_is_found() {
+    expect(Bug::StaleRead, Rule::Optimistic);
+}
+
+#[test]
 fn a_child_that_starts_before_its_parent_says_so_is_found() {
     expect(Bug::ChildEarly, Rule::Child);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use agent_shell_core::data::{
     Action, Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
-    Resolution, ResultOf, Said, Say, Step, ToolCall, ToolResult, input,
+    Resolution, ResultOf, Said, Say, Step, ToolResult, input,
 };
 use agent_shell_core::machine::Entry;
 use agent_shell_core::ports::ModelRequest;

@@ -23,7 +23,8 @@ async fn a_wait_ends_as_far_off_as_it_did_when_it_was_forked() {
         let session = shell.session("customer-42").unwrap();
         let wait = Step::signal("wait", "go").expires(std::time::Duration::from_millis(700));
         let turn = session.submit(Plan::new([wait]).unwrap()).await.unwrap();
-        until(async || bodies(&session).await.iter().any(|body| matches!(body, Body::WaitOpened { .. }))).await;
+        until(async || bodies(&session).await.iter().any(|body| matches!(body, Body::WaitOpened { .. })))
+            .await;
         let head = session.head().await.unwrap().seq;
         let expired = turn.outcome().await.unwrap();
         assert!(matches!(&expired, Outcome::Failed(failure) if failure.code == FailureCode::Expired));

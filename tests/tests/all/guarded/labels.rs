@@ -132,12 +132,13 @@ async fn an_input_that_is_said_to_be_untrusted_is_held_back_and_so_is_what_comes
     turn.abandon("seen", &Actor::Host).await.unwrap();
     let other = shell.session("bob").unwrap();
     other.submit("Say Hello to bob@here.example").untrusted().steer().await.unwrap();
-    let held = other.history().await.is_ok() && loop {
-        match shell.rests().await.unwrap().pop() {
-            Some(rest) if rest.session == other.id().await.unwrap() => break true,
-            _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-        }
-    };
+    let held = other.history().await.is_ok()
+        && loop {
+            match shell.rests().await.unwrap().pop() {
+                Some(rest) if rest.session == other.id().await.unwrap() => break true,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        };
     assert!(held);
     assert_eq!(sent.lock().unwrap().len(), 0);
     shell.shutdown().await.unwrap();

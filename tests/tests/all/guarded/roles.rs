@@ -7,8 +7,8 @@ use agent_shell_core::ports::{Authorizer, Intention, Refusal, SessionFilter};
 use agent_shell_core::runtime::Rest;
 use agent_shell_core::words::{Seq, StepId, UserId};
 use agent_shell_core::{
-    Actor, Call, Deed, Delegate, Error, ErrorKind, Outcome, Plan, Request, Resolution, Roles, Shell, Step, Tenant,
-    TenantRoles, Tool, ToolError, Turn,
+    Actor, Call, Deed, Delegate, Error, ErrorKind, Outcome, Plan, Request, Resolution, Roles, Shell, Step,
+    Tenant, TenantRoles, Tool, ToolError, Turn,
 };
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ async fn done(shell: &Shell, deed: Deed, actor: &Actor) -> Result<(), Error> {
             submit(shell, Plan::new([Step::signal("s", "go")]).unwrap(), &named("lead")).await.unwrap();
             let session = shell.session("ada").unwrap();
             while session.head().await.unwrap().seq == Seq::ZERO {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let before = shell.sessions(SessionFilter::default(), None, 10).await.unwrap().len();
             let result = session.fork("fork").actor(actor.clone()).await.map(drop);
@@ -176,8 +176,9 @@ async fn with_four_eyes_whoever_steered_a_turn_may_not_approve_in_it_or_in_its_c
         };
         let session = shell.session("ada").unwrap();
         session.submit(plan(Step::timer("t", Duration::ZERO))).steer().actor(named("second")).await.unwrap();
+        let rest_of = session.id().await.unwrap();
         let was_heard = async || {
-            let records = shell.history(turn.session().unwrap()).await.unwrap().next(999).await.unwrap();
+            let records = shell.history(rest_of).await.unwrap().next(999).await.unwrap();
             let of_turn = records.iter().filter(|record| record.body.turn() == Some(turn.id()));
             of_turn.filter(|record| record.body.kind() == "turn.steered").count() == 1
         };
@@ -190,7 +191,17 @@ async fn with_four_eyes_whoever_steered_a_turn_may_not_approve_in_it_or_in_its_c
         }
         shell.approve(&rest, &named("third")).await.unwrap();
         assert!(matches!(turn.outcome().await.unwrap(), Outcome::Answered(_)));
-        while shell.session("ada").unwrap().submit(plan(Step::timer("last", Duration::ZERO))).actor(named("lead")).await.unwrap().outcome().await.is_err() {}
+        while shell
+            .session("ada")
+            .unwrap()
+            .submit(plan(Step::timer("last", Duration::ZERO)))
+            .actor(named("lead"))
+            .await
+            .unwrap()
+            .outcome()
+            .await
+            .is_err()
+        {}
     }
     shell.shutdown().await.unwrap();
 }

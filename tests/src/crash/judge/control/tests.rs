@@ -226,6 +226,7 @@ fn started(turn: TurnId, key: TurnKey) -> Body {
         wants: None,
         budget: None,
         untrusted: false,
+        latency: None,
     }
 }
 
