@@ -462,9 +462,13 @@ fn brought(mirror: &Mirror, turn: TurnId, step: &StepId) -> Option<Arc<Value>> {
     })
 }
 
-/// The latest ruling on a step in a place.
+/// The latest ruling on a step in a place. What an outdated attempt brought counts no more, and so does what was ruled on it.
 fn latest<'a>(mirror: &'a Mirror, turn: TurnId, step: &StepId, place: GuardPlace) -> Option<Ruled<'a>> {
-    of_turn(mirror, turn).find_map(|entry| match &entry.body {
+    let is_after = matches!(place, GuardPlace::AfterTool | GuardPlace::AfterModel);
+    let counts = |entry: &&Entry| {
+        !(is_after && matches!(&entry.body, Body::StepOutdated { step: name, .. } if name == step))
+    };
+    of_turn(mirror, turn).take_while(counts).find_map(|entry| match &entry.body {
         Body::GuardRuled { step: name, place: asked, digest, rulings, value, .. }
             if name == step && *asked == place =>
         {

@@ -125,7 +125,8 @@ async fn an_input_that_is_said_to_be_untrusted_is_held_back_and_so_is_what_comes
     let session = shell.session("ada").unwrap();
     let turn = session.submit("Say Hello to bob@here.example").untrusted().await.unwrap();
     let wait = turn.approval().await.unwrap().expect("it is held");
-    wait.deny("not allowed", &Actor::Host).await.unwrap();
+    assert!(wait.reason.as_deref().unwrap().contains("content from outside was read"));
+    turn.abandon("seen", &Actor::Host).await.unwrap();
     // It stands in the conversation from then on.
     let turn = session.submit("Say Hello to bob@here.example").await.unwrap();
     assert!(turn.approval().await.unwrap().is_some(), "the label is gone with its turn");
