@@ -64,11 +64,15 @@ pub enum Bug {
     FollowedAgain,
     /// A follower is not told that text counts for nothing.
     RetractionForgotten,
+    /// What is said to a turn that runs is taken, and given to nobody.
+    SteersLost,
+    /// A planner is not shown what was said while its turn ran.
+    SteersUnshown,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -89,6 +93,8 @@ impl Bug {
         Self::EndedEarly,
         Self::FollowedAgain,
         Self::RetractionForgotten,
+        Self::SteersLost,
+        Self::SteersUnshown,
     ];
 
     /// Its name on a command line.
@@ -114,6 +120,8 @@ impl Bug {
             Self::EndedEarly => "ended-early",
             Self::FollowedAgain => "followed-again",
             Self::RetractionForgotten => "retraction-forgotten",
+            Self::SteersLost => "steers-lost",
+            Self::SteersUnshown => "steers-unshown",
         }
     }
 
@@ -296,6 +304,9 @@ impl Mailbox for Faulty {
         after: Option<MailId>,
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError> {
+        if self.bug == Bug::SteersLost && lane == Lane::Steer {
+            return Ok(Vec::new());
+        }
         self.inner.mailbox.waiting(session, lane, after, limit).await
     }
 

@@ -187,10 +187,10 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No shell of a simulation has guards, no session has children or forks, and nothing is steered into its turns.
+/// No shell of a simulation has guards, and no session has children or forks.
 fn is_of_others(row: &Transition) -> bool {
-    use BodyKind::{GuardRuled, SessionForked, StepReturned, TurnAnswered, TurnSteered};
-    matches!(row.record, GuardRuled | StepReturned | TurnAnswered | SessionForked | TurnSteered)
+    use BodyKind::{GuardRuled, SessionForked, StepReturned, TurnAnswered};
+    matches!(row.record, GuardRuled | StepReturned | TurnAnswered | SessionForked)
         || [row.from, row.to].contains(&Stage::Delegated)
         || row.from == Stage::Returned
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::coverage::WorldFault;
+use super::steering::{again, taken};
 use super::truth::Truth;
 use super::work::{WildEnd, Work};
 use crate::crash::scenario::TurnKey;
@@ -22,9 +23,11 @@ impl Planner for Drawn {
         self.truth.pause().await;
         let key: TurnKey = serde_json::from_value((*view.input).clone())?;
         let round = view.round as usize - 1;
+        let taken = taken(self.seed, key, &view);
         let wild = match Work::draw(self.seed, key) {
+            Work::Drawn(scenario) if round >= scenario.rounds => return again(self.seed, key, &view),
             Work::Drawn(scenario) => {
-                let plan = scenario.plan(round)?;
+                let plan = scenario.draft(round).takes_up(taken).build()?;
                 return Ok(if round + 1 == scenario.rounds {
                     Planned::Whole(plan)
                 } else {
@@ -34,10 +37,15 @@ impl Planner for Drawn {
             Work::Wild(wild) => wild,
             Work::Talk(_) => return Err(PlannerError::new("a loop plans it")),
         };
+        let is_over = round >= wild.rounds() && wild.ends != WildEnd::Answer;
+        if is_over && !view.steers.is_empty() {
+            return again(self.seed, key, &view);
+        }
+        let plan = |round| wild.draft(round).takes_up(taken).build();
         let is_last = round + 1 >= wild.rounds();
         match wild.ends {
             WildEnd::Answer if round >= wild.rounds() => Ok(Planned::Answer(json!({ "rounds": round }))),
-            WildEnd::Answer => Ok(Planned::Next(wild.plan(round)?)),
+            WildEnd::Answer => Ok(Planned::Next(plan(round)?)),
             WildEnd::Error if is_last => {
                 self.truth.count(WorldFault::PlannerFailed);
                 Err(PlannerError::new("it fails on purpose"))
@@ -51,8 +59,8 @@ impl Planner for Drawn {
                 self.truth.count(WorldFault::PlannerHung);
                 pending().await
             }
-            _ if is_last => Ok(Planned::Whole(wild.plan(round)?)),
-            _ => Ok(Planned::Next(wild.plan(round)?)),
+            _ if is_last => Ok(Planned::Whole(plan(round)?)),
+            _ => Ok(Planned::Next(plan(round)?)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agent_shell_core::data::{PlanError, Prompt, Retry};
+use agent_shell_core::data::{PlanBuilder, PlanError, Prompt, Retry};
 use agent_shell_core::{Plan, Step, Template, from};
 use serde_json::{Value, json};
 
@@ -193,14 +193,18 @@ impl Wild {
         format!("{}-{step}", self.key)
     }
 
-    pub(super) fn plan(&self, round: usize) -> Result<Plan, PlanError> {
+    fn plan(&self, round: usize) -> Result<Plan, PlanError> {
+        self.draft(round).build()
+    }
+
+    pub(super) fn draft(&self, round: usize) -> PlanBuilder {
         let earlier = self.rounds[..round].iter().flatten();
         let earlier = earlier.filter_map(|step| agent_shell_core::words::StepId::new(&step.id).ok());
         let mut plan = Plan::builder().earlier(earlier);
         for step in &self.rounds[round] {
             plan = plan.step(self.step(step));
         }
-        plan.build()
+        plan
     }
 
     fn step(&self, step: &WildStep) -> Step {

@@ -12,6 +12,7 @@ mod mirror;
 mod purge;
 mod records;
 mod shapes;
+mod steer;
 mod talk;
 mod undo;
 mod world;
@@ -95,6 +96,8 @@ struct Facts {
 struct TurnFacts {
     key: TurnKey,
     outcome: Option<Outcome>,
+    /// Whether it was said to another turn, and has not started.
+    waits: bool,
 }
 
 impl Truth {
