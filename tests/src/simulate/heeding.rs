@@ -40,13 +40,13 @@ fn tool(name: &'static str, truth: Truth, clock: SimClock) -> Tool {
     let run = move |heed: Heed, call: Call| {
         let (truth, clock) = (truth.clone(), clock.clone());
         async move {
+            let input = json!(heed);
             let mut read = heed.read;
             let first = truth.heeded(&call, read);
             if truth.settings().bug == Some(Bug::StaleRead) {
                 read = first;
             }
             let work = Work { own: heed.own, of: read.into_iter().collect(), refuse: false };
-            let input = json!(work);
             act(truth, clock, spec, (work, input), call).await?;
             Ok::<_, ToolError>(json!({ "n": heed.own, "read": read }))
         }
