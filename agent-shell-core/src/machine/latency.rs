@@ -83,7 +83,7 @@ impl TurnState {
         let budget_ms = self.latency_budget(stage, place, limits)?;
         let step = place.and_then(|place| Some(self.steps.get(place)?.step.id.clone()));
         let took_ms = took_ms(took);
-        (took_ms > budget_ms).then(|| Body::LatencyBreached {
+        (took_ms > budget_ms).then_some(Body::LatencyBreached {
             turn: self.id,
             step,
             stage,

@@ -368,7 +368,7 @@ impl Wild {
                 Prompt::new("You are asked alone."),
                 agent_shell_core::input(""),
             ),
-            WildAct::Child(child) => child.step(self.key, &[path, &[step.id.clone()]].concat()),
+            WildAct::Child(child) => child.step(self.key, &[path, std::slice::from_ref(&step.id)].concat()),
         };
         let made = if step.adds { heeding::adds(made) } else { made };
         let made = made.after(&step.after);

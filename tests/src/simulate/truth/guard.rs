@@ -143,7 +143,7 @@ impl Truth {
         if let Some(said) = self.facts().guards.said.get_mut(&of)
             && let Some(said) = asked.and_then(|asked| said.get_mut(asked))
         {
-            said.ruling = Some(ruling.as_ref().map(Clone::clone).map_err(ToString::to_string));
+            said.ruling = Some(ruling.clone().map_err(|error| error.to_string()));
         }
     }
 
