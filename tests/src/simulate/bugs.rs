@@ -80,11 +80,15 @@ pub enum Bug {
     ChildTwice,
     /// A child is not told that its parent has no use for it.
     ChildCancelLost,
+    /// What is said to a turn that runs is taken, and given to nobody.
+    SteersLost,
+    /// A planner is not shown what was said while its turn ran.
+    SteersUnshown,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::FencingDropped,
         Self::DedupeIgnored,
         Self::IntentAfterAct,
@@ -113,6 +117,8 @@ impl Bug {
         Self::ChildEarly,
         Self::ChildTwice,
         Self::ChildCancelLost,
+        Self::SteersLost,
+        Self::SteersUnshown,
     ];
 
     /// Its name on a command line.
@@ -146,6 +152,8 @@ impl Bug {
             Self::ChildEarly => "child-early",
             Self::ChildTwice => "child-twice",
             Self::ChildCancelLost => "child-cancel-lost",
+            Self::SteersLost => "steers-lost",
+            Self::SteersUnshown => "steers-unshown",
         }
     }
 
@@ -332,6 +340,9 @@ impl Mailbox for Faulty {
         after: Option<MailId>,
         limit: usize,
     ) -> Result<Vec<MailItem>, StoreError> {
+        if self.bug == Bug::SteersLost && lane == Lane::Steer {
+            return Ok(Vec::new());
+        }
         self.inner.mailbox.waiting(session, lane, after, limit).await
     }
 

@@ -17,7 +17,9 @@ use serde_json::json;
 
 use super::bugs::Bug;
 use super::model::SimModel;
+use super::steering::Seen;
 use super::talking::{LoopSpec, Policy};
+use super::truth::Truth;
 
 /// The shell with a loop, with a deliberate fault or without.
 pub(super) fn planned(
@@ -25,19 +27,24 @@ pub(super) fn planned(
     name: String,
     spec: LoopSpec,
     variant: u64,
-    bug: Option<Bug>,
+    truth: &Truth,
 ) -> ShellBuilder {
+    let bug = truth.settings().bug;
     let is = |other: Bug| bug == Some(other);
     let made = spec.planner(variant, |policy| {
         if is(Bug::BoundIgnored) { Policy::Other(Box::new(Everything)) } else { policy }
     });
     if is(Bug::LoopUnbounded) {
-        builder.named_planner(name, made.corrections(u32::MAX).repeats(u32::MAX))
+        builder.named_planner(name, seen(truth, made.corrections(u32::MAX).repeats(u32::MAX)))
     } else if is(Bug::AnswerChanged) {
-        builder.named_planner(name, Liar(Box::new(made)))
+        builder.named_planner(name, seen(truth, Liar(Box::new(made))))
     } else {
-        builder.named_planner(name, made)
+        builder.named_planner(name, seen(truth, made))
     }
+}
+
+fn seen<P>(truth: &Truth, inner: P) -> Seen<P> {
+    Seen { truth: truth.clone(), inner }
 }
 
 /// The shell with the model, with a deliberate fault or without.

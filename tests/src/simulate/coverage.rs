@@ -203,10 +203,10 @@ world_faults! {
 /// run must reach.
 const NOT_SIMULATED: BodyKind = BodyKind::TurnInterrupted;
 
-/// No shell of a simulation has latency budgets, no session has forks, and nothing is steered into its turns.
+/// No shell of a simulation has latency budgets, and no session has forks.
 fn is_of_others(row: &Transition) -> bool {
-    use BodyKind::{LatencyBreached, SessionForked, StepInDoubt, TurnSteered};
-    matches!(row.record, LatencyBreached | SessionForked | TurnSteered)
+    use BodyKind::{LatencyBreached, SessionForked, StepInDoubt};
+    matches!(row.record, LatencyBreached | SessionForked)
         || (row.record, row.from) == (StepInDoubt, Stage::Delegated)
 }
 

@@ -24,6 +24,7 @@ use super::bugs::Bug;
 use super::coverage::WorldFault;
 use super::rule::Rule;
 use super::settings::Settings;
+use super::steering::Meets;
 use super::talking::Number;
 use super::tools;
 use super::truth::{LifeId, Truth, USER, tenant_name};
@@ -178,6 +179,11 @@ impl Host {
             }
         };
         let submit = self.session(shell, key.session)?.submit(request.input(input));
+        let submit = match Meets::of(self.truth.settings(), *key) {
+            Meets::Queues => submit,
+            Meets::Steers => submit.steer(),
+            Meets::Interrupts => submit.interrupt(),
+        };
         let mut submit = submit.dedupe(key.to_string());
         if let Some(deadline) = work.deadline() {
             submit = submit.deadline(deadline);
@@ -199,10 +205,24 @@ impl Host {
         if self.percent(if matches!(work, Work::Talk(_)) { 70 } else { 25 }) {
             self.watch(turn.clone());
         }
+        let said = (Meets::of(self.truth.settings(), *key) != Meets::Queues).then(|| turn.id());
         if self.percent(60) {
             self.follow_one(turn);
         }
-        Ok(())
+        match said {
+            Some(said) if self.percent(20) => self.take_back(shell, said).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Cancels what was said to a turn a moment ago, whether a plan has taken it up or not.
+    async fn take_back(&self, shell: &Shell, said: TurnId) -> Result<()> {
+        self.sleep_ms(400).await;
+        if self.truth.is_calm() || !self.truth.may_cancel(said) {
+            return Ok(());
+        }
+        self.truth.count(WorldFault::Cancelled);
+        shell.turn(said).cancel("it was said too soon", &self.person()?).await
     }
 
     /// Follows some turn to its end.

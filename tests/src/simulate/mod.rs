@@ -30,6 +30,7 @@ mod rule;
 mod run;
 mod settings;
 mod sights;
+mod steering;
 mod talking;
 mod tools;
 mod truth;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::coverage::WorldFault;
 use super::nested::Place;
+use super::steering::{again, taken};
 use super::truth::Truth;
 use super::work::{WildEnd, Work};
 
@@ -22,10 +23,13 @@ impl Planner for Drawn {
         self.truth.pause().await;
         let place = Place::read(&view.input).ok_or_else(|| PlannerError::new("nobody asked for that"))?;
         let round = view.round as usize - 1;
-        let work = Work::draw(self.seed, place.key()).at(place.path());
+        let (key, path) = (place.key(), place.path());
+        let taken = taken(self.seed, key, &view);
+        let work = Work::draw(self.seed, key).at(path);
         let wild = match work.ok_or_else(|| PlannerError::new("there is no such child"))? {
+            Work::Drawn(scenario) if round >= scenario.rounds => return again(self.seed, key, &view),
             Work::Drawn(scenario) => {
-                let plan = scenario.plan(round)?;
+                let plan = scenario.draft(round).takes_up(taken).build()?;
                 return Ok(if round + 1 == scenario.rounds {
                     Planned::Whole(plan)
                 } else {
@@ -35,10 +39,15 @@ impl Planner for Drawn {
             Work::Wild(wild) => wild,
             Work::Talk(_) => return Err(PlannerError::new("a loop plans it")),
         };
+        let is_over = round >= wild.rounds() && wild.ends != WildEnd::Answer;
+        if is_over && !view.steers.is_empty() {
+            return again(self.seed, key, &view);
+        }
+        let plan = |round| wild.draft(round, path).takes_up(taken).build();
         let is_last = round + 1 >= wild.rounds();
         match wild.ends {
             WildEnd::Answer if round >= wild.rounds() => Ok(Planned::Answer(json!({ "rounds": round }))),
-            WildEnd::Answer => Ok(Planned::Next(wild.plan_at(round, place.path())?)),
+            WildEnd::Answer => Ok(Planned::Next(plan(round)?)),
             WildEnd::Error if is_last => {
                 self.truth.count(WorldFault::PlannerFailed);
                 Err(PlannerError::new("it fails on purpose"))
@@ -52,8 +61,8 @@ impl Planner for Drawn {
                 self.truth.count(WorldFault::PlannerHung);
                 pending().await
             }
-            _ if is_last => Ok(Planned::Whole(wild.plan_at(round, place.path())?)),
-            _ => Ok(Planned::Next(wild.plan_at(round, place.path())?)),
+            _ if is_last => Ok(Planned::Whole(plan(round)?)),
+            _ => Ok(Planned::Next(plan(round)?)),
         }
     }
 }

@@ -86,6 +86,9 @@ pub enum Rule {
     Child,
     /// Nothing fails that has no reason to.
     Trouble,
+    /// What is said to a turn that runs is taken up by one turn, whose planner was shown it, and ends with that, or becomes the
+    /// next turn, in order; what interrupts gives up what had not begun, and nothing else.
+    Steer,
 }
 
 /// A broken promise, and when.

@@ -88,4 +88,20 @@ sights! {
     ChildCancelled = "child is cancelled by its parent",
     /// A child that has answered has undone what it did.
     ChildUndone = "child is undone",
+    /// Something is said to a turn that runs.
+    Steer = "said to a turn that runs",
+    /// Something is said at once.
+    Interruption = "said at once to a turn that runs",
+    /// A planner is shown what was said.
+    SteerShown = "planner shown what was said",
+    /// What was said ends with the turn that took it up.
+    SteerJoined = "said to a turn, and ends with it",
+    /// What was said becomes the next turn.
+    SteerNext = "said to a turn, and becomes the next",
+    /// What was said is withdrawn.
+    SteerWithdrawn = "said to a turn, and withdrawn",
+    /// A step that had not begun is given up for an interruption.
+    GivenUp = "step given up for an interruption",
+    /// A step that had begun goes on at an interruption.
+    GoesOn = "step goes on at an interruption",
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agent_shell_core::data::{Ceiling, PlanError, Prompt, Retry};
+use agent_shell_core::data::{Ceiling, PlanBuilder, PlanError, Prompt, Retry};
 use agent_shell_core::{Plan, Step, Template, from};
 use serde_json::{Value, json};
 
@@ -306,19 +306,24 @@ impl Wild {
         format!("{}-{step}", self.key)
     }
 
-    pub(super) fn plan(&self, round: usize) -> Result<Plan, PlanError> {
+    fn plan(&self, round: usize) -> Result<Plan, PlanError> {
         self.plan_at(round, &[])
     }
 
     /// The plan of a round, where these steps lead to the turn.
     pub(super) fn plan_at(&self, round: usize, path: &[String]) -> Result<Plan, PlanError> {
+        self.draft(round, path).build()
+    }
+
+    /// The same, to be added to.
+    pub(super) fn draft(&self, round: usize, path: &[String]) -> PlanBuilder {
         let earlier = self.rounds[..round].iter().flatten();
         let earlier = earlier.filter_map(|step| agent_shell_core::words::StepId::new(&step.id).ok());
         let mut plan = Plan::builder().earlier(earlier);
         for step in &self.rounds[round] {
             plan = plan.step(self.step(step, path));
         }
-        plan.build()
+        plan
     }
 
     fn step(&self, step: &WildStep, path: &[String]) -> Step {

@@ -198,6 +198,16 @@ fn a_child_that_is_not_cancelled_is_found() {
 }
 
 #[test]
+fn what_is_said_to_a_turn_and_lost_is_found() {
+    expect(Bug::SteersLost, Rule::Steer);
+}
+
+#[test]
+fn a_planner_that_is_not_shown_what_was_said_is_found() {
+    expect(Bug::SteersUnshown, Rule::Steer);
+}
+
+#[test]
 fn the_program_tells_how_to_replay_what_it_finds() {
     let output = program("--seeds 3 --bug snapshot-off-by-one");
     assert!(!output.status.success());

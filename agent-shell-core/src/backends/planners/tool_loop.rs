@@ -93,9 +93,6 @@ impl ToolLoop {
 
     /// Tells the model what became of its calls.
     fn tell(&self, view: &PlanView, asked: u32, answer: &Answer) -> Result<Planned, PlannerError> {
-        if answer.calls().next().is_none() {
-            return self.asking.steer(view, self.prompt(view));
-        }
         let is_interrupted = view.untold().iter().any(|steered| steered.interrupts);
         let result = |(place, call): (usize, &ToolCall)| {
             let step = StepId::new(call_name(asked, place)).ok().filter(|step| view.steps.contains_key(step));
@@ -177,7 +174,12 @@ impl Planner for ToolLoop {
         let Some(LastAnswer { asked, answer, is_new }) = last_answer(&view) else {
             return self.asking.begin(&view, self.prompt(&view));
         };
-        // The round after an answer makes its calls; the one after that tells of them.
-        if is_new { self.follow(&view, asked, &answer) } else { self.tell(&view, asked, &answer) }
+        // The round after an answer makes its calls; the one after that tells of them. An answer without calls was followed
+        // before only if the turn was interrupted behind it, which may have been taken back.
+        if is_new || answer.calls().next().is_none() {
+            self.follow(&view, asked, &answer)
+        } else {
+            self.tell(&view, asked, &answer)
+        }
     }
 }

@@ -190,14 +190,15 @@ impl PlanByModel {
     fn ended(&self, view: &PlanView, answer: &Answer) -> Result<Planned, PlannerError> {
         let draft = match answer.json().and_then(|draft| Draft::read(&draft)) {
             Ok(draft) => draft,
-            // What was to correct it was given up for what the user says now.
-            Err(problem) if !view.untold().is_empty() => return self.correct(view, answer, problem),
-            Err(problem) => return Err(PlannerError::new(problem)),
+            // What was to correct it was given up for what the user says now, or has taken back.
+            Err(problem) => return self.correct(view, answer, problem),
         };
         if !view.untold().is_empty() {
             return self.tell(view, &draft);
         }
-        match draft.answer.as_ref().filter(|_| !self.reviews).map(|answer| final_answer(view, answer)) {
+        // An answer without steps was given before the turn was interrupted, and that was taken back.
+        let is_last = !self.reviews || draft.steps.is_empty();
+        match draft.answer.as_ref().filter(|_| is_last).map(|answer| final_answer(view, answer)) {
             Some(Ok(planned)) => Ok(planned),
             Some(Err(problem)) => self.correct(view, answer, problem),
             None => self.tell(view, &draft),

@@ -11,12 +11,17 @@ use agent_shell_core::words::StepId;
 impl Scenario {
     /// The steps of a round, from 0. The last one gives the answer.
     pub(crate) fn plan(&self, round: usize) -> Result<Plan, PlanError> {
+        self.draft(round).build()
+    }
+
+    /// The same plan as it is being built.
+    pub(crate) fn draft(&self, round: usize) -> PlanBuilder {
         let earlier = self.steps.iter().filter(|step| step.round < round);
         let mut plan = Plan::builder().earlier(earlier.filter_map(|step| StepId::new(&step.id).ok()));
         for place in (0..self.steps.len()).filter(|&place| self.steps[place].round == round) {
             plan = plan.step(self.step(place));
         }
-        if round + 1 == self.rounds { self.answered(plan).build() } else { plan.build() }
+        if round + 1 == self.rounds { self.answered(plan) } else { plan }
     }
 
     fn step(&self, place: usize) -> Step {

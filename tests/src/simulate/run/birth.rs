@@ -20,6 +20,7 @@ use crate::simulate::host::{Host, PLANNER};
 use crate::simulate::model::SimModel;
 use crate::simulate::planner::Drawn;
 use crate::simulate::settings::Settings;
+use crate::simulate::steering::Seen;
 use crate::simulate::talking::{LoopSpec, Talk, VARIANTS, planner_name};
 use crate::simulate::tools;
 use crate::simulate::truth::{LifeId, OfLife, Truth};
@@ -78,6 +79,7 @@ impl Run {
         let builder = move || {
             let ports = ports.clone();
             let drawn = Drawn { seed: truth.settings().seed, truth: truth.clone() };
+            let drawn = Seen { truth: truth.clone(), inner: drawn };
             let builder = ShellBuilder::new(async move { Ok(ports) });
             let builder = builder.limits(truth.settings().limits.clone()).named_planner(PLANNER, drawn);
             let builder = builder.observed_by(Arc::new(OfLife { truth: truth.clone(), life }));
@@ -144,7 +146,7 @@ fn talks(builder: ShellBuilder, truth: &Truth, life: LifeId) -> ShellBuilder {
     let loops = sessions.flat_map(|session| (0..VARIANTS).map(move |variant| (session, variant)));
     let builder = loops.fold(builder, |builder, (session, variant)| {
         let spec = LoopSpec::draw(seed, session);
-        bugs_talk::planned(builder, planner_name(session, variant), spec, variant, bug)
+        bugs_talk::planned(builder, planner_name(session, variant), spec, variant, truth)
     });
     bugs_talk::answered(builder, SimModel { truth: truth.clone(), life }, bug)
 }

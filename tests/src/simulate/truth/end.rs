@@ -14,6 +14,7 @@ use crate::crash::judge::{Verdict, steps};
 use crate::crash::violation::Rule as CrashRule;
 use crate::simulate::rule::Rule;
 use crate::simulate::settings::Settings;
+use crate::simulate::steering::Meets;
 use crate::simulate::work::Work;
 
 /// How a step ended, as far as the world's effects go.
@@ -61,6 +62,9 @@ impl Facts {
             let outcome = known.accepted.and_then(|turn| self.turns.get(&turn));
             match (known.accepted, outcome) {
                 (None, _) => found.push((Rule::Stuck, format!("{key} was never accepted"))),
+                (Some(turn), None) if Meets::of(settings, *key) != Meets::Queues => {
+                    found.push((Rule::Steer, format!("{key}: turn {turn} was said, and nothing took it up")))
+                }
                 (Some(turn), None) => {
                     found.push((Rule::Lost, format!("{key}: turn {turn} was accepted, and never started")))
                 }
@@ -89,8 +93,11 @@ impl Facts {
                 else {
                     continue;
                 };
-                // A budget, or a guard, may have ended it otherwise.
-                if self.is_limited(turn.id) || self.is_guarded(turn.id) {
+                // A budget, a guard, or what interrupted it, may have ended it otherwise.
+                if self.is_limited(turn.id)
+                    || self.is_guarded(turn.id)
+                    || mirror.steer.interrupted.contains(&turn.id)
+                {
                     continue;
                 }
                 steps::check(seed, turn, &self.people, &mut verdict);

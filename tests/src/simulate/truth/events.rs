@@ -130,7 +130,7 @@ impl EventFacts {
             });
         }
         if tells {
-            for wanted in entries.iter().filter_map(owed) {
+            for wanted in entries.iter().flat_map(owed) {
                 if !told.contains(&wanted) {
                     found.push((Rule::Told, format!("no event tells of {wanted:?}")));
                 }
@@ -183,17 +183,17 @@ impl EventFacts {
     }
 }
 
-/// The event that a record must come with: its type, its turn, and the outcome that it names.
-fn owed(entry: &Entry) -> Option<(String, String, String)> {
-    let of = |kind: &str, turn: &TurnId, outcome: &str| {
-        Some((kind.to_owned(), turn.to_string(), outcome.to_owned()))
-    };
+/// The events that a record must come with, of each its type, its turn, and the outcome that it names.
+fn owed(entry: &Entry) -> Vec<(String, String, String)> {
+    let one =
+        |kind: &str, turn: &TurnId, outcome: &str| (kind.to_owned(), turn.to_string(), outcome.to_owned());
+    let of = |kind: &str, turn: &TurnId, outcome: &str| vec![one(kind, turn, outcome)];
     match &entry.body {
         Body::TurnStarted { turn, .. } => of(Envelope::TURN_STARTED, turn, ""),
         Body::SessionPurged { turn: Some(turn), .. } => of(Envelope::TURN_ENDED, turn, "purged"),
         Body::LatencyBreached { turn, .. } => of(Envelope::LATENCY_BREACHED, turn, ""),
         Body::TurnWithdrawn { turn, .. } => of(Envelope::TURN_ENDED, turn, "cancelled"),
-        Body::TurnEnded { turn, outcome, .. } => {
+        Body::TurnEnded { turn, outcome, joined, .. } => {
             let outcome = match outcome {
                 Outcome::Answered(_) => "answered",
                 Outcome::Failed(_) => "failed",
@@ -202,9 +202,11 @@ fn owed(entry: &Entry) -> Option<(String, String, String)> {
                 Outcome::Abandoned { .. } => "abandoned",
                 _ => "purged",
             };
-            of(Envelope::TURN_ENDED, turn, outcome)
+            // What it has taken up ends with it.
+            let turns = [turn].into_iter().chain(joined);
+            turns.map(|turn| one(Envelope::TURN_ENDED, turn, outcome)).collect()
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 

@@ -281,7 +281,10 @@ impl FollowBook {
     pub(super) fn take(&mut self, entry: &Entry) {
         match &entry.body {
             Body::TurnStarted { turn, .. } => drop(self.spans.insert(*turn, (entry.seq, None))),
-            Body::TurnEnded { turn, .. } => {
+            Body::TurnEnded { turn, joined, .. } => {
+                // What it has taken up has this record alone.
+                let whole = joined.iter().map(|joined| (*joined, (entry.seq, Some(entry.seq))));
+                self.spans.extend(whole);
                 self.spans.entry(*turn).or_insert((entry.seq, None)).1 = Some(entry.seq);
             }
             Body::MailRefused { turn: Some(turn), .. } | Body::TurnWithdrawn { turn, .. } => {

@@ -454,21 +454,20 @@ fn approval(mirror: &Mirror, turn: TurnId, step: &StepId, call: Digest) -> Appro
     }
 }
 
-/// What a step brought.
+/// What a step brought, in the attempt that counts.
 fn brought(mirror: &Mirror, turn: TurnId, step: &StepId) -> Option<Arc<Value>> {
-    of_turn(mirror, turn).find_map(|entry| match &entry.body {
+    let mut of_attempt = of_turn(mirror, turn).take_while(|entry| !is_outdated(entry, step));
+    of_attempt.find_map(|entry| match &entry.body {
         Body::StepReturned { step: name, output, .. } if name == step => Some(output.value()),
         _ => None,
     })
 }
 
-/// The latest ruling on a step in a place. What an outdated attempt brought counts no more, and so does what was ruled on it.
+/// The latest ruling on a step in a place. One on what an attempt brought holds for that attempt.
 fn latest<'a>(mirror: &'a Mirror, turn: TurnId, step: &StepId, place: GuardPlace) -> Option<Ruled<'a>> {
     let is_after = matches!(place, GuardPlace::AfterTool | GuardPlace::AfterModel);
-    let counts = |entry: &&Entry| {
-        !(is_after && matches!(&entry.body, Body::StepOutdated { step: name, .. } if name == step))
-    };
-    of_turn(mirror, turn).take_while(counts).find_map(|entry| match &entry.body {
+    let mut entries = of_turn(mirror, turn).take_while(|entry| !is_after || !is_outdated(entry, step));
+    entries.find_map(|entry| match &entry.body {
         Body::GuardRuled { step: name, place: asked, digest, rulings, value, .. }
             if name == step && *asked == place =>
         {
@@ -476,6 +475,11 @@ fn latest<'a>(mirror: &'a Mirror, turn: TurnId, step: &StepId, place: GuardPlace
         }
         _ => None,
     })
+}
+
+/// Whether an optimistic step is made again by a record: what it brought before counts for nothing.
+fn is_outdated(entry: &Entry, step: &StepId) -> bool {
+    matches!(&entry.body, Body::StepOutdated { step: name, .. } if name == step)
 }
 
 /// The records of a turn, from the latest to its first.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::purge::{SubjectOf, data_key, fetch, subject_key};
+use super::steer::SteerBook;
 use super::talk::TalkBook;
 
 /// A session.
@@ -38,6 +39,8 @@ pub(super) struct Mirror {
     blobs: BTreeMap<Digest, Arc<Value>>,
     /// What was said in it.
     pub(super) talk: TalkBook,
+    /// What was said to its turns while they ran.
+    pub(super) steer: SteerBook,
     /// The bytes of all records, in order.
     pub(super) stored: Vec<u8>,
 }
@@ -69,6 +72,7 @@ impl Mirror {
             appends: BTreeMap::new(),
             blobs: BTreeMap::new(),
             talk: TalkBook::default(),
+            steer: SteerBook::default(),
             stored: Vec::new(),
         })
     }

@@ -15,6 +15,7 @@ mod mirror;
 mod purge;
 mod records;
 mod shapes;
+mod steer;
 mod talk;
 mod undo;
 mod world;
@@ -108,6 +109,8 @@ struct Facts {
 struct TurnFacts {
     key: TurnKey,
     outcome: Option<Outcome>,
+    /// Whether it was said to another turn, and has not started.
+    waits: bool,
 }
 
 impl Truth {

@@ -111,6 +111,7 @@ impl Facts {
         }
         mirror.entries.push(entry.clone());
         self.follow.take(&entry);
+        self.take_steer(append.session, &entry, &mut found);
         self.take_talk(append.session, &entry, truth.settings(), &mut found);
         self.take_turn(&entry, truth.settings(), &mut found);
         self.take_key(&entry, &mut found);
@@ -131,21 +132,43 @@ impl Facts {
                     true => None,
                     false => self.started.insert(key, *turn),
                 };
-                if let Some(other) = before.filter(|_| !is_being_forgotten) {
+                let waited = self.turns.get(turn).is_some_and(|known| known.waits);
+                let other = before.filter(|other| other != turn || !waited);
+                if let Some(other) = other.filter(|_| !is_being_forgotten) {
                     found.push((
                         Rule::Twice,
                         format!("{key}: one dedupe key, and the turns {other} and {turn}"),
                     ));
                 }
-                self.turns.insert(*turn, TurnFacts { key, outcome: None });
+                self.turns.insert(*turn, TurnFacts { key, outcome: None, waits: false });
             }
-            Body::TurnEnded { turn, outcome, answer, .. } => {
-                self.ended(*turn, outcome, answer.as_ref(), found)
+            Body::TurnSteered { request, .. } => {
+                let Ok(key) = serde_json::from_value((*request.input.value()).clone()) else {
+                    return found.push((Rule::Trouble, format!("nobody said {:?}", request.input)));
+                };
+                let is_being_forgotten = self.is_being_forgotten(settings, key);
+                let other = self.started.insert(key, request.turn);
+                if let Some(other) = other.filter(|_| !is_being_forgotten) {
+                    let turn = request.turn;
+                    found.push((
+                        Rule::Twice,
+                        format!("{key}: one dedupe key, and the turns {other} and {turn}"),
+                    ));
+                }
+                self.turns.insert(request.turn, TurnFacts { key, outcome: None, waits: true });
+            }
+            Body::TurnEnded { turn, outcome, answer, joined, .. } => {
+                for turn in [turn].into_iter().chain(joined) {
+                    self.ended(*turn, outcome, answer.as_ref(), found);
+                }
             }
             Body::SessionPurged { turn: Some(turn), .. } => self.ended(*turn, &Outcome::Purged, None, found),
+            Body::TurnWithdrawn { turn, .. } if self.turns.get(turn).is_some_and(|known| known.waits) => {
+                self.ended(*turn, &Outcome::Cancelled, None, found);
+            }
             Body::TurnWithdrawn { turn, .. } => match self.key_of(*turn) {
                 Some(key) => {
-                    self.turns.insert(*turn, TurnFacts { key, outcome: None });
+                    self.turns.insert(*turn, TurnFacts { key, outcome: None, waits: false });
                     self.ended(*turn, &Outcome::Cancelled, None, found);
                 }
                 None => found.push((Rule::Outcome, format!("turn {turn} is withdrawn, and nobody asked"))),

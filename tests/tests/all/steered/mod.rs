@@ -2,6 +2,7 @@
 
 mod points;
 pub(crate) mod scene;
+mod taken_back;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -62,9 +62,10 @@ impl TalkBook {
     }
 
     /// What a question says, when all that it is made of is in the records.
-    pub(super) fn said_by(&self, step: &StepId, ask: &Ask) -> Option<Arc<Message>> {
+    pub(super) fn said_by(&self, step: &StepId, ask: &Ask) -> Option<Vec<Arc<Message>>> {
         let rewritten = self.turn.as_ref()?.ruled.get(step).cloned().flatten();
-        rewritten.or_else(|| self.said_first(ask))
+        // In a seed that has guards nothing is said to turns that run, so it is all that is said.
+        rewritten.map(|said| vec![said]).or_else(|| self.said_first(ask))
     }
 }
 

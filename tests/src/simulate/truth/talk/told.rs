@@ -7,7 +7,7 @@ use agent_shell_core::words::StepId;
 use serde_json::{Value, json};
 
 use super::super::shapes::shown;
-use super::{End, KEPT_AT_AN_END, TalkTurn};
+use super::turn::{End, INTERRUPTED, KEPT_AT_AN_END, TalkTurn};
 use crate::simulate::coverage::{Coverage, WorldFault};
 
 impl TalkTurn {
@@ -23,6 +23,7 @@ impl TalkTurn {
                     (CallStatus::Done, shown(output, *record, Some(KEPT_AT_AN_END)))
                 }
                 Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
+                Some(End::Superseded) => (CallStatus::Closed, json!(INTERRUPTED)),
                 None if self.begun.contains(&step.id) => {
                     (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
                 }
@@ -49,7 +50,12 @@ impl TalkTurn {
         let rejected = latest.filter(|(step, _)| !self.answered.contains(&step.id)).and_then(|(_, ask)| {
             let Say::Results(results) = &ask.say else { return None };
             results.iter().find_map(|result| match &result.of {
-                ResultOf::Rejected(reason) if result.call == call.id => Some(reason),
+                ResultOf::Rejected(reason) if result.call == call.id => {
+                    Some((CallStatus::Rejected, json!(reason)))
+                }
+                ResultOf::Interrupted if result.call == call.id => {
+                    Some((CallStatus::Closed, json!(INTERRUPTED)))
+                }
                 _ => None,
             })
         });
@@ -61,10 +67,11 @@ impl TalkTurn {
                 (CallStatus::Done, shown(output, *record, above))
             }
             (Some((_, Some(End::Failed(message)))), _) => (CallStatus::Failed, json!(message)),
+            (Some((_, Some(End::Superseded))), _) => (CallStatus::Closed, json!(INTERRUPTED)),
             (Some((step, None)), _) if !self.is_held_back(&step.id) => {
                 (CallStatus::Closed, json!("the turn ended before the call had an outcome"))
             }
-            (None, Some(reason)) => (CallStatus::Rejected, json!(reason)),
+            (None, Some(told)) => told,
             _ => (CallStatus::Closed, json!("the turn ended before the call was made")),
         };
         ToolResult::new(&call.id, &call.tool, status, output)

@@ -3,27 +3,25 @@
 
 mod ruled;
 mod told;
+mod turn;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agent_shell_core::FailureCode;
 use agent_shell_core::data::{
-    Action, Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
-    Resolution, ResultOf, Said, Say, Step, ToolResult, input,
+    Answer, Arguments, Ask, Body, CallStatus, Content, Message, Outcome, Payload, Prompt, PromptRef,
+    ResultOf, Said, Say, input,
 };
 use agent_shell_core::machine::Entry;
 use agent_shell_core::ports::ModelRequest;
 use agent_shell_core::words::{Digest, Epoch, StepId, TurnId};
-use agent_shell_core::{Failure, FailureCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::shapes::{calls_of, shown};
-use crate::crash::scenario::ToolKind;
+use self::turn::TalkTurn;
+use super::shapes::calls_of;
 use crate::simulate::coverage::{Coverage, WorldFault};
-use crate::simulate::talking::{CORRECTIONS, LoopSpec, REPEATS};
-
-/// What a turn ends with is kept whole up to so many bytes.
-const KEPT_AT_AN_END: u64 = 16_384;
+use crate::simulate::talking::{CORRECTIONS, LoopSpec};
 
 /// What is wrong.
 pub(super) type Problems = Vec<String>;
@@ -61,39 +59,6 @@ pub(super) struct Asked {
     pub(super) view: Option<Digest>,
     /// What the model said.
     pub(super) answer: Option<Answer>,
-}
-
-/// A turn and its calls.
-pub(super) struct TalkTurn {
-    pub(super) id: TurnId,
-    input: Arc<Value>,
-    /// How its loop is made, where a loop plans it.
-    pub(super) spec: Option<LoopSpec>,
-    wants: bool,
-    steps: Vec<Step>,
-    ends: BTreeMap<StepId, End>,
-    /// Steps that were begun, or wait for somebody.
-    begun: BTreeSet<StepId>,
-    pub(super) answered: BTreeSet<StepId>,
-    last_answer: Option<Answer>,
-    /// The question of the conversation that was answered last.
-    asked: Option<String>,
-    answer: Option<Arc<Value>>,
-    /// The user's first message in it, once it was answered.
-    first: Option<Arc<Message>>,
-    corrections: u32,
-    failing: BTreeMap<String, u32>,
-    /// What guards put in the place of what a question says; none where they left it.
-    ruled: BTreeMap<StepId, Option<Arc<Message>>>,
-    /// What was answered, as guards left it, with the digest of what was asked.
-    returned: BTreeMap<StepId, (Arc<Value>, Option<Digest>)>,
-}
-
-/// How a step ended.
-enum End {
-    /// With this output, by the record of this number.
-    Done(Arc<Value>, u64),
-    Failed(String),
 }
 
 impl TalkBook {
@@ -176,10 +141,9 @@ impl TalkBook {
             return self.summarise(through, answer.text());
         }
         turn.count(&ask, &said, self.said.last().map(|(_, message)| &**message), coverage);
-        if matches!(*said, Message::User(_)) {
-            turn.first.get_or_insert_with(|| said.clone());
-            self.users.push(said.clone());
-        }
+        let users = said.iter().filter(|message| matches!(***message, Message::User(_)));
+        turn.users.extend(users.clone().cloned());
+        self.users.extend(users.cloned());
         (turn.last_answer, turn.asked) = (Some(answer.clone()), Some(step.to_string()));
         count_answer(&answer, coverage);
         let before = self.said.len();
@@ -187,7 +151,7 @@ impl TalkBook {
         if self.said.len() < before {
             coverage.count(WorldFault::WindowSlid);
         }
-        self.push(said);
+        said.into_iter().for_each(|said| self.push(said));
         let shown = self.said.iter().map(|(_, message)| message.clone()).collect();
         self.last = Some((self.said.first().map_or(0, |(number, _)| *number), self.summaries, shown));
         self.push(Arc::new(Message::Model(answer.said)));
@@ -254,15 +218,18 @@ impl TalkBook {
         }
     }
 
-    /// The same before guards have put anything in its place.
-    fn said_first(&self, ask: &Ask) -> Option<Arc<Message>> {
+    /// What a question says before guards have put anything in its place. Behind it stands what users said while the turn ran.
+    fn said_first(&self, ask: &Ask) -> Option<Vec<Arc<Message>>> {
         let turn = self.turn.as_ref()?;
-        Some(Arc::new(match &ask.say {
-            Say::User(template) if *template == input("") => Message::User(Content::read(&turn.input)),
-            Say::Correction(words) | Say::Summary { words, .. } => Message::Note(words.clone()),
-            Say::Results(_) => Message::Results(turn.results(ask)),
+        let first = match &ask.say {
+            Say::User(template) if *template == input("") => Some(Message::User(Content::read(&turn.input))),
+            Say::Correction(words) | Say::Summary { words, .. } => Some(Message::Note(words.clone())),
+            Say::Results(_) => Some(Message::Results(turn.results(ask))),
+            Say::Steers => None,
             _ => return None,
-        }))
+        };
+        let said: Vec<_> = first.map(Arc::new).into_iter().chain(turn.untold(ask)).collect();
+        (!said.is_empty()).then_some(said)
     }
 
     /// A question is what the records before it say.
@@ -291,7 +258,7 @@ impl TalkBook {
             (Some(first), _) => (first, u64::MAX),
         };
         let shown = self.said.iter().filter(|(number, _)| (first..last).contains(number));
-        let expected: Vec<&Arc<Message>> = shown.clone().map(|(_, message)| message).chain([&said]).collect();
+        let expected: Vec<&Arc<Message>> = shown.clone().map(|(_, message)| message).chain(&said).collect();
         if !expected.iter().map(|message| &***message).eq(request.messages.iter().map(|message| &**message)) {
             let (asked, expected) = (json!(request.messages), json!(expected));
             found.push(format!("{step} shows {asked}, and the records say {expected}"));
@@ -326,20 +293,19 @@ impl TalkBook {
         &self,
         step: &StepId,
         first: Option<u64>,
-        said: &Arc<Message>,
+        said: &[Arc<Message>],
         request: &ModelRequest,
         found: &mut Problems,
     ) {
         let is_user = |message: &&Arc<Message>| matches!(***message, Message::User(_));
-        let all: Vec<&Arc<Message>> = self.users.iter().chain([said].into_iter().filter(is_user)).collect();
+        let all: Vec<&Arc<Message>> = self.users.iter().chain(said.iter().filter(is_user)).collect();
         let shown: Vec<&Arc<Message>> = request.messages.iter().filter(is_user).collect();
         if !all.ends_with(&shown) {
             found.push(format!("{step} shows of what users said {}, of {}", json!(shown), json!(all)));
         }
-        if let Some(first) = self.turn.as_ref().and_then(|turn| turn.first.as_ref())
-            && !shown.contains(&first)
-        {
-            found.push(format!("{step} does not show what the user said first in this turn"));
+        let of_turn = self.turn.iter().flat_map(|turn| &turn.users);
+        for missed in of_turn.filter(|message| !shown.contains(message)) {
+            found.push(format!("{step} does not show what the user said in this turn: {}", json!(missed)));
         }
         let Some((last_first, summaries, before)) = &self.last else { return };
         if first == Some(*last_first) && *summaries == self.summaries && !request.messages.starts_with(before)
@@ -357,9 +323,9 @@ impl TalkBook {
         request: &ModelRequest,
         found: &mut Problems,
     ) {
-        let bytes: u64 = request.messages.iter().map(length).sum();
+        let bytes = length(&request.messages);
         let summary = request.messages.iter().filter(|message| matches!(***message, Message::Summary(_)));
-        let summary: u64 = summary.map(length).sum();
+        let summary = length(summary);
         let more = if self.is_fresh { summary.saturating_sub(spec.bytes / 4) } else { 0 };
         let more = more + rewritten;
         if bytes > spec.bytes + more {
@@ -379,161 +345,9 @@ impl TalkBook {
     }
 }
 
-impl TalkTurn {
-    fn new(id: TurnId, input: Arc<Value>, spec: Option<LoopSpec>, wants: bool) -> Self {
-        Self {
-            id,
-            input,
-            spec,
-            wants,
-            steps: Vec::new(),
-            ends: BTreeMap::new(),
-            begun: BTreeSet::new(),
-            answered: BTreeSet::new(),
-            last_answer: None,
-            asked: None,
-            answer: None,
-            first: None,
-            corrections: 0,
-            failing: BTreeMap::new(),
-            ruled: BTreeMap::new(),
-            returned: BTreeMap::new(),
-        }
-    }
-
-    fn take(&mut self, entry: &Entry, found: &mut Problems) {
-        match &entry.body {
-            Body::PlanAdopted { plan, .. } => {
-                let calls = plan.steps().iter().any(|step| matches!(step.action, Action::Tool { .. }));
-                let told = self.failing.values().copied().max().unwrap_or(0);
-                if self.spec.is_some() && calls && told >= REPEATS {
-                    found.push(format!("it goes on although {told} times the same failing call was told"));
-                }
-                self.steps.extend(plan.steps().iter().cloned());
-            }
-            Body::PlanAnswered { answer, .. } => {
-                let said = self.last_answer.as_ref().map(Answer::text);
-                let expected = match said {
-                    Some(text) if self.wants => serde_json::from_str(text.trim()).ok(),
-                    text => text.map(Value::String),
-                };
-                self.answer = Some(answer.value());
-                if self.spec.is_some() && expected.as_ref() != Some(&*answer.value()) {
-                    found.push(format!("it answers {}, and the model said {expected:?}", answer.value()));
-                }
-            }
-            Body::StepSucceeded { step, output, .. } => {
-                self.ends.insert(step.clone(), End::Done(output.value(), entry.seq.number()));
-            }
-            Body::StepResolved { step, resolution: Resolution::Applied(output), .. } => {
-                let output = Arc::new(output.clone());
-                self.ends.insert(step.clone(), End::Done(output, entry.seq.number()));
-            }
-            Body::StepFailed { step, failure, .. } => {
-                self.ends.insert(step.clone(), End::Failed(failure.message.clone()));
-            }
-            Body::StepStarted { step, .. }
-            | Body::AttemptFailed { step, .. }
-            | Body::WaitOpened { step, .. } => {
-                self.begun.insert(step.clone());
-            }
-            _ => {}
-        }
-    }
-
-    fn ask(&self, step: &StepId) -> Option<&Ask> {
-        self.steps.iter().find(|known| known.id == *step).and_then(|known| match &known.action {
-            Action::Model(ask) => Some(&**ask),
-            _ => None,
-        })
-    }
-
-    fn is_held(&self, step: &StepId) -> bool {
-        self.steps.iter().any(|known| {
-            known.id == *step
-                && matches!(&known.action, Action::Tool { name, .. }
-                    if ToolKind::named(name.as_str()).is_some_and(ToolKind::is_held))
-        })
-    }
-
-    fn is_held_back(&self, step: &StepId) -> bool {
-        self.is_held(step) && !self.begun.contains(step)
-    }
-
-    /// What the model is told of its calls: what their records say.
-    fn results(&self, ask: &Ask) -> Vec<ToolResult> {
-        let Say::Results(results) = &ask.say else { return Vec::new() };
-        let told = results.iter().map(|result| {
-            let (status, output) = match &result.of {
-                ResultOf::Rejected(reason) => (CallStatus::Rejected, json!(reason)),
-                // Nobody interrupts a turn of a simulation.
-                ResultOf::Interrupted => (CallStatus::Closed, json!(null)),
-                ResultOf::Step(step) => match self.ends.get(step) {
-                    Some(End::Done(output, record)) => {
-                        (CallStatus::Done, shown(output, *record, ask.handles_above))
-                    }
-                    Some(End::Failed(message)) => (CallStatus::Failed, json!(message)),
-                    None if self.is_held_back(step) => {
-                        (CallStatus::Held, json!("held back until all else in the turn has succeeded"))
-                    }
-                    None => (CallStatus::Closed, json!("the turn ended before the call had an outcome")),
-                },
-            };
-            ToolResult::new(&result.call, &result.tool, status, output)
-        });
-        told.collect()
-    }
-
-    /// Counts what a model was told that it does not get on with.
-    fn count(&mut self, ask: &Ask, said: &Message, before: Option<&Message>, coverage: &mut Coverage) {
-        self.corrections = if rejects(ask) { self.corrections + 1 } else { 0 };
-        if matches!(ask.say, Say::Correction(_)) {
-            coverage.count(WorldFault::AnswerCorrected);
-        }
-        let (Message::Results(results), Some(Message::Model(calls))) = (said, before) else { return };
-        let calls = calls_of(calls);
-        let failing = results.iter().filter(|result| result.status.is_error()).map(|result| {
-            let arguments = calls.iter().find(|call| call.id == result.call).map(|call| &call.arguments);
-            json!([result.tool, arguments, result.output]).to_string()
-        });
-        // Told of beside each other they count once.
-        for failing in failing.collect::<BTreeSet<String>>() {
-            let times = self.failing.entry(failing).or_default();
-            *times += 1;
-            if *times > 1 {
-                coverage.count(WorldFault::CallRepeated);
-            }
-        }
-    }
-
-    /// A turn that a loop plans ends with the model's last words, or fails for a reason that a loop has.
-    fn check_end(&self, outcome: &Outcome, answer: Option<&Payload>, found: &mut Problems) {
-        if let Some(answer) = answer
-            && self.answer.as_ref() != Some(&answer.value())
-        {
-            found.push(format!("it ended with {}, and it answered {:?}", answer.value(), self.answer));
-        }
-        let of_held = |failure: &Failure| failure.step.as_ref().is_some_and(|step| self.is_held(step));
-        if let Outcome::Failed(failure @ Failure { code, message, .. }) = outcome
-            && !of_held(failure)
-            && !matches!(
-                code,
-                FailureCode::Model
-                    | FailureCode::Stuck
-                    | FailureCode::TooLarge
-                    | FailureCode::Interrupted
-                    | FailureCode::Budget
-                    | FailureCode::Guard
-            )
-        {
-            found.push(format!("a loop's turn failed as {code:?}: {message}"));
-        }
-    }
-}
-
-/// How much room a message takes.
-fn length(message: &Arc<Message>) -> u64 {
-    json!(message).to_string().len() as u64
+/// How much room messages take.
+fn length<'a>(messages: impl IntoIterator<Item = &'a Arc<Message>>) -> u64 {
+    messages.into_iter().map(|message| json!(message).to_string().len() as u64).sum()
 }
 
 /// Whether a question tells a model that its answer could not be used.
