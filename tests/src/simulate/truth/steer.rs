@@ -367,6 +367,8 @@ impl Running {
                 known.is_open |= known.stage == Stage::Runs;
                 known.stage = Stage::Runs;
             }
+            // A child has begun, and goes on to its end.
+            Body::ChildStarted { .. } => known.stage = Stage::Runs,
             Body::AttemptFailed { not_applied, .. } => {
                 let was_asked = known.stage == Stage::Probing;
                 let is_asked = known.class == EffectClass::Probed && !not_applied;
