@@ -46,7 +46,7 @@ fn report(arguments: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.json");
     let journal = folder.path().join("run");
-    let places = format!("--finish-within 60 --dir {} --json {}", journal.display(), file.display());
+    let places = format!("--finish-within 180 --dir {} --json {}", journal.display(), file.display());
     let output = crash(&format!("{arguments} {places}"));
     let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{table}{errors}");
